@@ -1,0 +1,34 @@
+using System.Reflection;
+
+namespace Berth.Fast.Tests.Architecture;
+
+public class ReferencesTests
+{
+    // The arrows of ARCHITECTURE.md; nothing else may refer to anything of ours.
+    private static readonly Dictionary<string, string[]> Allowed = new()
+    {
+        ["Berth.Linux"] = [],
+        ["Berth.Api"] = [],
+        ["Berth.Runtime"] = ["Berth.Linux"],
+        ["Berth.Images"] = ["Berth.Linux"],
+        ["Berth.Networks"] = ["Berth.Linux"],
+        ["Berth.Engine"] = ["Berth.Api", "Berth.Runtime", "Berth.Images", "Berth.Networks", "Berth.Linux"],
+        ["berthd"] = ["Berth.Engine", "Berth.Api", "Berth.Runtime", "Berth.Images", "Berth.Networks", "Berth.Linux"],
+        ["berth-monitor"] = ["Berth.Runtime", "Berth.Linux"],
+        ["berth"] = ["Berth.Api"],
+    };
+
+    public static TheoryData<string> Assemblies => [.. Allowed.Keys];
+
+    [Theory]
+    [MemberData(nameof(Assemblies))]
+    public void An_assembly_refers_only_to_those_below_it(string name)
+    {
+        var path = Path.Combine(AppContext.BaseDirectory, name + ".dll");
+        Assert.SkipUnless(File.Exists(path), $"{name}.dll is not beside the tests");
+        var ours = Assembly.LoadFrom(path).GetReferencedAssemblies()
+            .Select(a => a.Name!)
+            .Where(a => a.StartsWith("Berth.", StringComparison.Ordinal) || a.StartsWith("berth", StringComparison.Ordinal));
+        Assert.Empty(ours.Except(Allowed[name]));
+    }
+}

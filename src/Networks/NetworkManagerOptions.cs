@@ -1,0 +1,47 @@
+using System.Net;
+
+namespace Berth.Networks;
+
+/// <summary>How the default networks are laid out. Names in the comments are dockerd's flags.</summary>
+public sealed record NetworkManagerOptions
+{
+    /// <summary>Name of an interface that can't exist, given by <c>--bridge none</c>: no default bridge network at all.</summary>
+    public const string NoBridge = "none";
+
+    /// <summary>Bridge interface of the default network (<c>--bridge</c>); made when absent, adopted when there. At most 15 bytes.</summary>
+    public string BridgeName { get; init; } = "berth0";
+
+    /// <summary>Address of the bridge and its subnet (<c>--bip</c>), e.g. 172.30.0.1/16.
+    /// Null: the bridge's own address when it exists, else what the data directory remembers, else the first default pool that no host route overlaps.</summary>
+    public Ipv4Interface? BridgeAddress { get; init; }
+
+    /// <summary>Containers' addresses come from this part of the subnet only (<c>--fixed-cidr</c>).</summary>
+    public Ipv4Prefix? FixedCidr { get; init; }
+
+    /// <summary>Default route of containers (<c>--default-gateway</c>). Null: the bridge's address.</summary>
+    public Ipv4Address? DefaultGateway { get; init; }
+
+    /// <summary><c>--mtu</c>, bytes.</summary>
+    public int Mtu { get; init; } = 1500;
+
+    /// <summary><c>--icc</c>: containers on the default bridge may talk to each other.</summary>
+    public bool InterContainerCommunication { get; init; } = true;
+
+    /// <summary><c>--ip-masq</c>: containers' traffic to the outside wears the host's address.</summary>
+    public bool IpMasquerade { get; init; } = true;
+
+    /// <summary><c>--ip-forward</c>: switch net.ipv4.ip_forward on at start.</summary>
+    public bool IpForward { get; init; } = true;
+
+    /// <summary><c>--ip</c>: host address of published ports that name none. Null: all addresses (0.0.0.0 and [::]).</summary>
+    public IPAddress? DefaultBindAddress { get; init; }
+
+    /// <summary><c>--iptables</c>: false leaves the firewall alone; published ports then work through the daemon's own proxy only.</summary>
+    public bool Firewall { get; init; } = true;
+
+    /// <summary>Where network ids and the chosen subnet are kept, e.g. /var/lib/berth/network. Made when absent.</summary>
+    public required string DataDirectory { get; init; }
+
+    /// <summary>Prepared network namespaces kept ready for the next starts; 0 prepares each when it is asked for.</summary>
+    public int PoolSize { get; init; } = 8;
+}

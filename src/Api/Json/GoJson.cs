@@ -1,0 +1,206 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
+
+namespace Berth.Api.Json;
+
+// Clients were written against a server whose JSON comes from Go's encoding/json, and a few of its habits are part of
+// the protocol: null is accepted wherever a string is expected and means "", object keys come out sorted, a set is an
+// object with empty objects as values, a time is RFC 3339 with as many fraction digits as it needs. The converters in
+// this file are those habits; everything else is System.Text.Json's own.
+
+/// <summary>Reads null as the empty string, as Go does; so no string of the wire is ever null after reading.</summary>
+internal sealed class GoStringConverter : JsonConverter<string>
+{
+    public override bool HandleNull => true;
+
+    public override string Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => reader.TokenType switch
+    {
+        JsonTokenType.Null => "",
+        JsonTokenType.String => reader.GetString()!,
+        _ => throw new JsonException($"a string was expected, not {GoJson.NameOf(reader.TokenType)}"),
+    };
+
+    public override void Write(Utf8JsonWriter writer, string value, JsonSerializerOptions options) => writer.WriteStringValue(value ?? "");
+}
+
+/// <summary>RFC 3339 with nanoseconds; default(DateTimeOffset) is Go's zero time, "0001-01-01T00:00:00Z".</summary>
+internal sealed class GoTimeConverter : JsonConverter<DateTimeOffset>
+{
+    public override DateTimeOffset Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+    {
+        if (reader.TokenType == JsonTokenType.Null) return default;
+        if (reader.TokenType != JsonTokenType.String) throw new JsonException("a time was expected");
+        var text = reader.GetString()!;
+        if (text.Length == 0) return default;
+        return GoTime.TryParse(text, out var time) ? time : throw new JsonException($"\"{text}\" is not an RFC 3339 time");
+    }
+
+    public override void Write(Utf8JsonWriter writer, DateTimeOffset value, JsonSerializerOptions options) => writer.WriteStringValue(GoTime.Format(value));
+}
+
+/// <summary>Objects with free keys: written with their keys in byte order, so that equal values are equal text.</summary>
+internal sealed class SortedMapConverter<T> : JsonConverter<Dictionary<string, T>>
+{
+    private static JsonTypeInfo<T> ValueInfo(JsonSerializerOptions options) => (JsonTypeInfo<T>)options.GetTypeInfo(typeof(T));
+
+    public override Dictionary<string, T> Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+    {
+        if (reader.TokenType != JsonTokenType.StartObject) throw new JsonException($"an object was expected, not {GoJson.NameOf(reader.TokenType)}");
+        var info = ValueInfo(options);
+        var map = new Dictionary<string, T>(StringComparer.Ordinal);
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndObject)
+        {
+            var key = reader.GetString()!;
+            reader.Read();
+            map[key] = JsonSerializer.Deserialize(ref reader, info)!;
+        }
+        return map;
+    }
+
+    public override void Write(Utf8JsonWriter writer, Dictionary<string, T> value, JsonSerializerOptions options)
+    {
+        var info = ValueInfo(options);
+        writer.WriteStartObject();
+        if (value.Count > 0)
+        {
+            var keys = new string[value.Count];
+            value.Keys.CopyTo(keys, 0);
+            Array.Sort(keys, StringComparer.Ordinal);
+            foreach (var key in keys)
+            {
+                writer.WritePropertyName(key);
+                JsonSerializer.Serialize(writer, value[key], info);
+            }
+        }
+        writer.WriteEndObject();
+    }
+}
+
+/// <summary>Go's map[string]struct{}: a set written as {"80/tcp":{},"81/tcp":{}}.</summary>
+internal sealed class StringSetConverter : JsonConverter<SortedSet<string>>
+{
+    public override SortedSet<string> Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+    {
+        if (reader.TokenType != JsonTokenType.StartObject) throw new JsonException($"an object was expected, not {GoJson.NameOf(reader.TokenType)}");
+        var set = new SortedSet<string>(StringComparer.Ordinal);
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndObject)
+        {
+            set.Add(reader.GetString()!);
+            reader.Read();
+            reader.Skip();
+        }
+        return set;
+    }
+
+    public override void Write(Utf8JsonWriter writer, SortedSet<string> value, JsonSerializerOptions options)
+    {
+        writer.WriteStartObject();
+        foreach (var key in value)
+        {
+            writer.WriteStartObject(key);
+            writer.WriteEndObject();
+        }
+        writer.WriteEndObject();
+    }
+}
+
+/// <summary>A command: a list of strings, or one string which is a list of one (Docker's strslice).</summary>
+internal sealed class StrSliceConverter : JsonConverter<string[]>
+{
+    public override string[]? Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+    {
+        if (reader.TokenType == JsonTokenType.Null) return null;
+        if (reader.TokenType == JsonTokenType.String) return [reader.GetString()!];
+        if (reader.TokenType != JsonTokenType.StartArray) throw new JsonException("a string or a list of strings was expected");
+        var list = new List<string>();
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
+            list.Add(reader.TokenType switch
+            {
+                JsonTokenType.String => reader.GetString()!,
+                JsonTokenType.Null => "",
+                _ => throw new JsonException("a string was expected"),
+            });
+        return [.. list];
+    }
+
+    public override void Write(Utf8JsonWriter writer, string[] value, JsonSerializerOptions options)
+    {
+        writer.WriteStartArray();
+        foreach (var item in value) writer.WriteStringValue(item);
+        writer.WriteEndArray();
+    }
+}
+
+/// <summary>Times as the wire has them.</summary>
+public static class GoTime
+{
+    /// <summary>RFC 3339, the fraction without trailing zeros and without the point when there is none ("2006-01-02T15:04:05.999999999Z07:00").</summary>
+    public static string Format(DateTimeOffset time)
+    {
+        Span<char> text = stackalloc char[40];
+        time.DateTime.TryFormat(text, out var length, "yyyy-MM-ddTHH:mm:ss.fffffff", CultureInfo.InvariantCulture);
+        while (text[length - 1] == '0') length--;
+        if (text[length - 1] == '.') length--;
+        return string.Concat(text[..length], time.Offset == TimeSpan.Zero ? "Z" : Offset(time.Offset));
+    }
+
+    /// <summary>RFC 3339 with exactly nine fraction digits, as log lines and "docker events" have it.</summary>
+    public static string FormatFixed(DateTimeOffset time) =>
+        time.DateTime.ToString("yyyy-MM-ddTHH:mm:ss.fffffff", CultureInfo.InvariantCulture) + "00" + (time.Offset == TimeSpan.Zero ? "Z" : Offset(time.Offset));
+
+    /// <summary>Reads RFC 3339; fraction digits past the seventh (100 ns) are dropped.</summary>
+    public static bool TryParse(ReadOnlySpan<char> text, out DateTimeOffset time)
+    {
+        time = default;
+        if (text.Length < 20 || text[10] is not ('T' or 't')) return false;
+        if (!DateTime.TryParseExact(text[..19], "yyyy-MM-ddTHH:mm:ss", CultureInfo.InvariantCulture, DateTimeStyles.None, out var seconds)) return false;
+        var rest = text[19..];
+        long ticks = 0;
+        if (rest[0] == '.')
+        {
+            var digits = 1;
+            for (long unit = TimeSpan.TicksPerSecond / 10; digits < rest.Length && char.IsAsciiDigit(rest[digits]); digits++, unit /= 10) ticks += (rest[digits] - '0') * unit;
+            if (digits == 1) return false;
+            rest = rest[digits..];
+        }
+        TimeSpan offset;
+        if (rest is "Z" or "z") offset = TimeSpan.Zero;
+        else if (rest.Length == 6 && rest[0] is '+' or '-' && TimeSpan.TryParseExact(rest[1..], @"hh\:mm", CultureInfo.InvariantCulture, out offset)) offset = rest[0] == '-' ? -offset : offset;
+        else return false;
+        var local = seconds.AddTicks(ticks);
+        if (offset > TimeSpan.FromHours(14) || offset < TimeSpan.FromHours(-14)) return false;
+        if (offset != TimeSpan.Zero && (local - DateTime.MinValue < offset || DateTime.MaxValue - local < -offset)) return false;
+        time = new DateTimeOffset(local, offset);
+        return true;
+    }
+
+    private static string Offset(TimeSpan offset) => (offset < TimeSpan.Zero ? "-" : "+") + offset.ToString(@"hh\:mm", CultureInfo.InvariantCulture);
+}
+
+internal static class GoJson
+{
+    /// <summary>What Go calls a JSON value in its error texts.</summary>
+    public static string NameOf(JsonTokenType token) => token switch
+    {
+        JsonTokenType.StartObject => "object",
+        JsonTokenType.StartArray => "array",
+        JsonTokenType.String => "string",
+        JsonTokenType.Number => "number",
+        JsonTokenType.True or JsonTokenType.False => "bool",
+        _ => token.ToString(),
+    };
+
+    /// <summary>omitempty for a string: "" is stored as null, which is not written.</summary>
+    public static string? OrNull(string? value) => value is { Length: > 0 } ? value : null;
+
+    /// <summary>omitempty for a list.</summary>
+    public static T[]? OrNull<T>(T[]? value) => value is { Length: > 0 } ? value : null;
+
+    /// <summary>omitempty for a map.</summary>
+    public static Dictionary<string, T>? OrNull<T>(Dictionary<string, T>? value) => value is { Count: > 0 } ? value : null;
+
+    /// <summary>omitempty for a set.</summary>
+    public static SortedSet<string>? OrNull(SortedSet<string>? value) => value is { Count: > 0 } ? value : null;
+}

@@ -13,6 +13,9 @@ public abstract class CgroupHost
     /// <summary>Every mounted hierarchy; on a hybrid machine (v1 with an empty v2 beside) also the v2 one, last.</summary>
     public IReadOnlyList<CgroupHierarchy> Hierarchies { get; }
 
+    /// <summary>What can be limited here, read once.</summary>
+    public CgroupFeatures Features => throw new NotImplementedException();
+
     /// <summary>Whether a controller (<c>memory</c>, <c>pids</c>, <c>blkio</c> or <c>io</c>, ...) can be used here.</summary>
     public bool HasController(string name) => Hierarchies.Any(h => h.Controllers.Contains(name));
 

@@ -4,16 +4,16 @@ namespace Berth.Linux.Cgroups;
 
 /// <summary>
 /// One container's cgroup: on v2 one directory, on v1 one directory of the same name in each hierarchy.
-/// Thread-safe unless said otherwise. Failures are <see cref="LinuxException"/> naming the file.
-/// Disposing closes descriptors; it does not remove the cgroup (<see cref="Remove"/> does).
+/// Holds no descriptor, only names, so that hundreds of them cost nothing. Thread-safe. Failures are
+/// <see cref="LinuxException"/> naming the file.
 /// </summary>
-public interface ICgroup : IDisposable
+public interface ICgroup
 {
     /// <summary>Path below the hierarchy's root, as in /proc/PID/cgroup: <c>/berth/1f3a...</c>.</summary>
     string Path { get; }
 
-    /// <summary>How a new process gets in; opened once and kept until <see cref="IDisposable.Dispose"/>.</summary>
-    CgroupEntry Entry { get; }
+    /// <summary>How a new process gets in, for a launch or an exec; the caller disposes it once the child is started.</summary>
+    CgroupEntry OpenEntry();
 
     /// <summary>
     /// Stops every process in it from running and returns when all of them are frozen. Waits for the kernel's notification
@@ -64,9 +64,9 @@ public enum CgroupVersion
 }
 
 /// <summary>
-/// How a new process enters. v2: clone3 with CLONE_INTO_CGROUP and <see cref="Directory"/>. v1: the child itself writes <c>0</c>
-/// to each of <see cref="Tasks"/>: moving oneself needs no global lock, moving another process waits for an RCU grace period
-/// (milliseconds).
+/// How a new process enters; do both halves, whichever are there. v2: clone3 with CLONE_INTO_CGROUP and <see cref="Directory"/>.
+/// v1: the child itself writes <c>0</c> to each of <see cref="Tasks"/>: moving oneself needs no global lock, moving another process
+/// waits for an RCU grace period (milliseconds). A hybrid machine has both.
 /// </summary>
 public sealed class CgroupEntry : IDisposable
 {
@@ -76,7 +76,7 @@ public sealed class CgroupEntry : IDisposable
         Tasks = tasks;
     }
 
-    /// <summary>v2: the cgroup's directory (O_DIRECTORY|O_CLOEXEC) for <c>clone_args.cgroup</c>; <c>null</c> on v1.</summary>
+    /// <summary>v2 and hybrid: the cgroup's directory (O_PATH|O_DIRECTORY|O_CLOEXEC) for <c>clone_args.cgroup</c>; <c>null</c> on pure v1.</summary>
     public SafeFileHandle? Directory { get; }
 
     /// <summary>v1: one file per hierarchy, in the order in which the child should write; empty on v2.</summary>

@@ -1,0 +1,84 @@
+namespace Berth.Engine;
+
+/// <summary>What an engine is told once, at its start. Two engines on one machine differ in roots, bridge and cgroup parent.</summary>
+public sealed record EngineOptions
+{
+    /// <summary>Objects that outlive a reboot: containers, images, volumes.</summary>
+    public string DataRoot { get; init; } = "/var/lib/berth";
+
+    /// <summary>Sockets and bundles; expected on a tmpfs, may vanish with a reboot.</summary>
+    public string ExecRoot { get; init; } = "/run/berth";
+
+    /// <summary>The executable started when no monitor answers on &lt;exec-root&gt;/monitor.sock; null: beside the running executable.</summary>
+    public string? MonitorPath { get; init; }
+
+    /// <summary>Executable bind-mounted as /sbin/docker-init for --init; null: found on PATH (docker-init, tini).</summary>
+    public string? InitPath { get; init; }
+
+    /// <summary>Use --init for every container that does not say.</summary>
+    public bool DefaultInit { get; init; }
+
+    /// <summary>Cgroup below which every container's cgroup is made unless --cgroup-parent says otherwise.</summary>
+    public string CgroupParent { get; init; } = "/berth";
+
+    /// <summary>"host", "private" or empty for Docker's default (private on cgroup v2, host on v1).</summary>
+    public string DefaultCgroupnsMode { get; init; } = "";
+
+    public string BridgeName { get; init; } = "berth0";
+
+    /// <summary>The bridge's own address with its prefix length, as dockerd's --bip; null: the first free default pool.</summary>
+    public string? BridgeIp { get; init; }
+
+    /// <summary>Addresses are given from this part of the bridge's network only; null: all of it.</summary>
+    public string? FixedCidr { get; init; }
+
+    /// <summary>Default gateway of containers on the bridge; null: the bridge's own address.</summary>
+    public string? DefaultGateway { get; init; }
+
+    public int Mtu { get; init; } = 1500;
+    public bool InterContainerCommunication { get; init; } = true;
+    public bool IpMasquerade { get; init; } = true;
+    public bool IpForward { get; init; } = true;
+
+    /// <summary>Whether the engine writes firewall rules at all (--iptables).</summary>
+    public bool Firewall { get; init; } = true;
+
+    /// <summary>Host address ports are published on when -p names none (--ip).</summary>
+    public string DefaultHostBinding { get; init; } = "0.0.0.0";
+
+    public IReadOnlyList<string> Dns { get; init; } = [];
+    public IReadOnlyList<string> DnsSearch { get; init; } = [];
+    public IReadOnlyList<string> DnsOptions { get; init; } = [];
+
+    public string LogDriver { get; init; } = "json-file";
+    public IReadOnlyDictionary<string, string> LogOptions { get; init; } = new Dictionary<string, string>();
+
+    public string DefaultRuntime { get; init; } = "berth";
+    public long DefaultShmSizeBytes { get; init; } = 64 << 20;
+    public string DefaultIpcMode { get; init; } = "private";
+    public bool NoNewPrivileges { get; init; }
+
+    /// <summary>"builtin", "unconfined" or the path of a JSON profile.</summary>
+    public string SeccompProfile { get; init; } = "builtin";
+
+    /// <summary>name=soft[:hard], as --default-ulimit.</summary>
+    public IReadOnlyList<string> DefaultUlimits { get; init; } = [];
+
+    /// <summary>Labels of the engine itself, shown by info.</summary>
+    public IReadOnlyList<string> Labels { get; init; } = [];
+
+    public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
+    public IReadOnlyList<string> RegistryMirrors { get; init; } = [];
+    public int MaxConcurrentDownloads { get; init; } = 3;
+
+    public bool Debug { get; init; }
+
+    /// <summary>Shown by version and info.</summary>
+    public string Version { get; init; } = "0.1.0";
+    public string GitCommit { get; init; } = "";
+    public string BuildTime { get; init; } = "";
+
+    public string HttpProxy { get; init; } = "";
+    public string HttpsProxy { get; init; } = "";
+    public string NoProxy { get; init; } = "";
+}

@@ -1,4 +1,3 @@
-using System.Diagnostics.CodeAnalysis;
 using Berth.Linux.Abi;
 using Microsoft.Win32.SafeHandles;
 
@@ -53,7 +52,7 @@ public static unsafe class PidFd
     /// How somebody else's child ended. After it was reaped the kernel tells by PIDFD_GET_INFO (6.15 and later); while it is a zombie, /proc/pid/stat does on any kernel.
     /// </summary>
     /// <returns>False while it runs, and where a kernel older than 6.15 has forgotten it.</returns>
-    public static bool TryGetEndOfForeign(SafeFileHandle process, int pid, [NotNullWhen(true)] out ProcessEnd? end)
+    public static bool TryGetEndOfForeign(SafeFileHandle process, int pid, out ProcessEnd end)
     {
         // Before, between and after: it can be reaped at any moment, and only then does the pidfd know.
         if (TryGetInfo(process, out end)) return true;
@@ -61,9 +60,9 @@ public static unsafe class PidFd
         return TryGetInfo(process, out end);
     }
 
-    private static bool TryGetInfo(SafeFileHandle process, out ProcessEnd? end)
+    private static bool TryGetInfo(SafeFileHandle process, out ProcessEnd end)
     {
-        end = null;
+        end = default;
         using var fd = new DirectoryArgument(process);
         var info = new PidFdInfo { Mask = PidFdInfo.PIDFD_INFO_EXIT };
         if (LibC.ioctl(fd.Fd, PidFdInfo.PIDFD_GET_INFO, (nint)(&info)) < 0 || (info.Mask & PidFdInfo.PIDFD_INFO_EXIT) == 0) return false;
@@ -71,9 +70,9 @@ public static unsafe class PidFd
         return true;
     }
 
-    private static bool TryGetZombie(SafeFileHandle process, int pid, out ProcessEnd? end)
+    private static bool TryGetZombie(SafeFileHandle process, int pid, out ProcessEnd end)
     {
-        end = null;
+        end = default;
         string stat;
         try
         {

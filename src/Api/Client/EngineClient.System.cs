@@ -1,0 +1,41 @@
+namespace Berth.Api;
+
+public sealed partial class EngineClient
+{
+    public Task<SystemVersion> VersionAsync(CancellationToken cancellationToken = default) => GetAsync("/version", ApiJson.Wire.SystemVersion, cancellationToken);
+
+    public Task<SystemInfo> InfoAsync(CancellationToken cancellationToken = default) => GetAsync("/info", ApiJson.Wire.SystemInfo, cancellationToken);
+
+    /// <summary>Answers when the engine is there; gives the newest API version it speaks.</summary>
+    public async Task<string> PingAsync(CancellationToken cancellationToken = default)
+    {
+        using var response = await SendAsync("GET", "/_ping", versioned: false, cancellationToken: cancellationToken).ConfigureAwait(false);
+        await ReadAllAsync(response.Body, MaxErrorBytes, cancellationToken).ConfigureAwait(false);
+        return response.Header("Api-Version") ?? "";
+    }
+
+    /// <summary>Events from <paramref name="since"/> until <paramref name="until"/> (Unix seconds with fraction, as text; null: now, never).</summary>
+    public async IAsyncEnumerable<EventMessage> EventsAsync(string? since = null, string? until = null, Filters? filters = null, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
+        using var response = await SendAsync("GET", new EnginePath("/events").AddIf("since", since).AddIf("until", until).AddIf("filters", filters?.ToString()), cancellationToken: cancellationToken).ConfigureAwait(false);
+        await foreach (var message in ReadObjectsAsync(response.Body, ApiJson.Wire.EventMessage, cancellationToken).ConfigureAwait(false)) yield return message;
+    }
+
+    public Task<NetworkInspect[]> ListNetworksAsync(Filters? filters = null, CancellationToken cancellationToken = default) =>
+        GetAsync(new EnginePath("/networks").AddIf("filters", filters?.ToString()), ApiJson.Wire.NetworkInspectArray, cancellationToken);
+
+    public Task<NetworkInspect> InspectNetworkAsync(string id, CancellationToken cancellationToken = default) =>
+        GetAsync("/networks/" + EnginePath.Segment(id), ApiJson.Wire.NetworkInspect, cancellationToken);
+
+    public Task<VolumeListResponse> ListVolumesAsync(Filters? filters = null, CancellationToken cancellationToken = default) =>
+        GetAsync(new EnginePath("/volumes").AddIf("filters", filters?.ToString()), ApiJson.Wire.VolumeListResponse, cancellationToken);
+
+    public Task<Volume> InspectVolumeAsync(string name, CancellationToken cancellationToken = default) =>
+        GetAsync("/volumes/" + EnginePath.Segment(name), ApiJson.Wire.Volume, cancellationToken);
+
+    public Task<Volume> CreateVolumeAsync(VolumeCreateRequest request, CancellationToken cancellationToken = default) =>
+        PostAsync("/volumes/create", Json(request, ApiJson.Wire.VolumeCreateRequest), ApiJson.Wire.Volume, cancellationToken);
+
+    public Task RemoveVolumeAsync(string name, bool force = false, CancellationToken cancellationToken = default) =>
+        PostAsync(new EnginePath("/volumes/" + EnginePath.Segment(name)).AddIf("force", force), cancellationToken, method: "DELETE");
+}

@@ -1,0 +1,128 @@
+using System.Buffers;
+using System.IO.Pipelines;
+using System.Net.Sockets;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Connections.Features;
+using Microsoft.AspNetCore.Http.Features;
+
+namespace Berth.Daemon.Http;
+
+/// <summary>
+/// One client's connection, as Kestrel and the routes see it.
+/// <para>
+/// Kestrel reads and writes it through <see cref="Transport"/>. Its <see cref="ConnectionClosed"/> fires when we end the
+/// connection, never because the peer has stopped sending: half-closed connections still want their answer.
+/// A route that must know whether its client is gone asks for <see cref="WatchForHangUp"/>.
+/// A route that takes the connection over (<see cref="Hijack"/>) has the socket to itself from then on.
+/// </para>
+/// </summary>
+internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature, IConnectionTransportFeature,
+    IConnectionItemsFeature, IConnectionLifetimeFeature, IConnectionEndPointFeature
+{
+    private static readonly StreamPipeReaderOptions ReaderOptions = new(bufferSize: 4096, minimumReadSize: 512, leaveOpen: true, useZeroByteReads: true);
+
+    // Large segments: each becomes one write(2), and `docker logs` of a gigabyte passes here.
+    private static readonly StreamPipeWriterOptions WriterOptions = new(minimumBufferSize: 32 * 1024, leaveOpen: true);
+
+    private readonly Socket _socket;
+    private readonly CancellationTokenSource _closed = new();
+    private int _state; // 0 open, 1 hijacked, 2 disposed
+
+    public SocketConnection(Socket socket, string id)
+    {
+        _socket = socket;
+        ConnectionId = id;
+        var stream = new NetworkStream(socket, ownsSocket: false);
+        Transport = new Duplex(PipeReader.Create(stream, ReaderOptions), PipeWriter.Create(stream, WriterOptions));
+        ConnectionClosed = _closed.Token;
+        LocalEndPoint = socket.LocalEndPoint;
+        RemoteEndPoint = socket.RemoteEndPoint;
+        Features = new FeatureCollection();
+        Features.Set<IConnectionIdFeature>(this);
+        Features.Set<IConnectionTransportFeature>(this);
+        Features.Set<IConnectionItemsFeature>(this);
+        Features.Set<IConnectionLifetimeFeature>(this);
+        Features.Set<IConnectionEndPointFeature>(this);
+        Features.Set(this);
+    }
+
+    public override string ConnectionId { get; set; }
+    public override IFeatureCollection Features { get; }
+    public override IDictionary<object, object?> Items { get => field ??= new ConnectionItems(); set; }
+    public override IDuplexPipe Transport { get; set; }
+    public override CancellationToken ConnectionClosed { get; set; }
+
+    /// <summary>
+    /// Cancels <paramref name="gone"/> when the client has hung up or half-closed, as Docker does for logs, events and the like.
+    /// Ask only once the request's body has been read: bytes that arrive are left alone, and end the watch.
+    /// </summary>
+    public async Task WatchForHangUp(CancellationTokenSource gone)
+    {
+        try
+        {
+            // A receive of nothing completes when there is something to receive: data (a pipelined request) or the end.
+            await _socket.ReceiveAsync(Memory<byte>.Empty, SocketFlags.None, gone.Token);
+            if (_socket.Available == 0)
+                await gone.CancelAsync();
+        }
+        catch (OperationCanceledException)
+        {
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            await gone.CancelAsync();
+        }
+    }
+
+    /// <summary>
+    /// Takes the connection away from Kestrel, which must have read the whole request and written nothing of its response.
+    /// What the client sent after its request is the beginning of the stream.
+    /// </summary>
+    public HijackedStream Hijack()
+    {
+        if (Interlocked.CompareExchange(ref _state, 1, 0) != 0)
+            throw new InvalidOperationException("the connection is already taken over or closed");
+        byte[] early = [];
+        if (Transport.Input.TryRead(out var read))
+        {
+            early = read.Buffer.ToArray();
+            Transport.Input.AdvanceTo(read.Buffer.End);
+        }
+        return new HijackedStream(_socket, early);
+    }
+
+    public override void Abort(ConnectionAbortedException abortReason)
+    {
+        // After a hijack Kestrel has nothing more to say here; the stream's owner closes the socket.
+        if (Volatile.Read(ref _state) == 1)
+            return;
+        _socket.Close(timeout: 0);
+        _closed.Cancel();
+    }
+
+    public override async ValueTask DisposeAsync()
+    {
+        var before = Interlocked.Exchange(ref _state, 2);
+        if (before == 0)
+        {
+            await Transport.Input.CompleteAsync();
+            await Transport.Output.CompleteAsync();
+            try
+            {
+                _socket.Shutdown(SocketShutdown.Both);
+            }
+            catch (Exception e) when (e is SocketException or ObjectDisposedException)
+            {
+                // Gone already.
+            }
+            _socket.Dispose();
+        }
+        _closed.Dispose();
+    }
+
+    private sealed class Duplex(PipeReader input, PipeWriter output) : IDuplexPipe
+    {
+        public PipeReader Input => input;
+        public PipeWriter Output => output;
+    }
+}

@@ -1,1 +1,117 @@
-return 0;
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using Berth.Daemon;
+using Berth.Daemon.Host;
+using Berth.Daemon.Http;
+using Berth.Daemon.Routes;
+using Berth.Engine;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.Options;
+
+// The object graph of the daemon, by hand and in order: flags, log, locks, engine, routes, sockets, web server.
+
+DaemonOptions options;
+try
+{
+    (var action, options) = Flags.Parse(args);
+    switch (action)
+    {
+        case FlagsAction.Help:
+            Console.Out.Write(Flags.Usage);
+            return 0;
+        case FlagsAction.Version:
+            Console.Out.WriteLine($"Berth version {BuildInfo.Version}, build {BuildInfo.GitCommit} (Docker Engine API {ApiVersion.Max})");
+            return 0;
+    }
+}
+catch (FlagsException e)
+{
+    Console.Error.WriteLine($"{e.Message}\nSee 'berthd --help'.");
+    return 1;
+}
+if (options.Validate)
+{
+    Console.Out.WriteLine("configuration OK");
+    return 0;
+}
+
+var startedAt = Stopwatch.GetTimestamp();
+var time = TimeProvider.System;
+using var loggers = new LineLoggerFactory(options.LogLevel, options.LogAsJson, TextWriter.Synchronized(Console.Error), time);
+var log = loggers.CreateLogger("Berth.Daemon");
+try
+{
+    using var engineLock = EngineLock.Acquire(options);
+    log.Starting(BuildInfo.Version, options.Engine.DataRoot, options.Engine.ExecRoot);
+
+    using var stopping = new CancellationTokenSource();
+    var signalled = new TaskCompletionSource<PosixSignal>(TaskCreationOptions.RunContinuationsAsynchronously);
+    using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
+    using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
+    using var hangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
+    {
+        context.Cancel = true;
+        log.Hangup();
+    });
+
+    // Listening comes last, but a socket that cannot be had must not first cost a recovery.
+    var endpoints = Listeners.Open(options, log);
+
+    await using var engine = await BerthEngine.StartAsync(
+        options.Engine with { Version = BuildInfo.EngineVersion, GitCommit = BuildInfo.GitCommit, BuildTime = BuildInfo.BuildTime }, loggers, time, stopping.Token);
+
+    var router = new Router();
+    AllRoutes.Map(router, engine);
+    using var server = new KestrelServer(Options.Create(KestrelOptions(endpoints)), new SocketTransport(), loggers);
+    await server.StartAsync(new ApiServer(router, BuildInfo.EngineVersion, log, stopping.Token), CancellationToken.None);
+    foreach (var endpoint in endpoints)
+        log.Listening(endpoint.ToString());
+    log.Ready((long)Stopwatch.GetElapsedTime(startedAt).TotalMilliseconds);
+    Systemd.Notify("READY=1");
+
+    var signal = await signalled.Task;
+    log.Stopping(signal == PosixSignal.SIGINT ? "interrupt" : "terminated");
+    Systemd.Notify("STOPPING=1");
+    // Streams end first (their token), then requests get a moment, then connections are cut.
+    await stopping.CancelAsync();
+    using (var limit = new CancellationTokenSource(Limits.ShutdownTime))
+    {
+        await server.StopAsync(limit.Token);
+        if (limit.IsCancellationRequested)
+            log.RequestsCut(Limits.ShutdownTime.TotalSeconds);
+    }
+    foreach (var host in options.EffectiveHosts.Where(h => h.StartsWith("unix://", StringComparison.Ordinal)))
+        File.Delete(host["unix://".Length..]);
+    log.Stopped();
+    return 0;
+
+    void OnSignal(PosixSignalContext context)
+    {
+        context.Cancel = true;
+        signalled.TrySetResult(context.Signal);
+    }
+}
+catch (Exception e) when (e is FlagsException or EngineException)
+{
+    // For people: what is wrong and with what. Anything else is a fault of ours and keeps its stack.
+    Console.Error.WriteLine(e.Message);
+    return 1;
+}
+
+static KestrelServerOptions KestrelOptions(List<ListeningEndPoint> endpoints)
+{
+    var kestrel = new KestrelServerOptions { AddServerHeader = false, AllowResponseHeaderCompression = false };
+    var limits = kestrel.Limits;
+    limits.MaxRequestBodySize = null; // JSON bodies have Limits.JsonBodyBytes, archives none
+    limits.MaxRequestLineSize = Limits.HeadBytes;
+    limits.MaxRequestHeadersTotalSize = Limits.HeadBytes;
+    limits.MaxRequestHeaderCount = Limits.Headers;
+    limits.RequestHeadersTimeout = Limits.HeadTime;
+    limits.KeepAliveTimeout = Timeout.InfiniteTimeSpan; // clients keep connections for as long as they like, as with Docker
+    limits.MinRequestBodyDataRate = null;
+    limits.MinResponseDataRate = null; // `docker logs | less` may take all day
+    foreach (var endpoint in endpoints)
+        kestrel.Listen(endpoint, listen => listen.Protocols = HttpProtocols.Http1);
+    return kestrel;
+}

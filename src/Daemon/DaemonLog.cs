@@ -1,0 +1,45 @@
+namespace Berth.Daemon;
+
+/// <summary>Everything the daemon itself logs.</summary>
+internal static partial class DaemonLog
+{
+    [LoggerMessage(LogLevel.Information, "Starting up: Berth {Version}, data root {DataRoot}, exec root {ExecRoot}")]
+    public static partial void Starting(this ILogger log, string version, string dataRoot, string execRoot);
+
+    [LoggerMessage(LogLevel.Information, "API listen on {Address}")]
+    public static partial void Listening(this ILogger log, string address);
+
+    [LoggerMessage(LogLevel.Information, "Daemon has completed initialization in {Milliseconds} ms")]
+    public static partial void Ready(this ILogger log, long milliseconds);
+
+    [LoggerMessage(LogLevel.Warning, "[DEPRECATION NOTICE]: API is accessible on {Address} without encryption. Access to the remote API is equivalent to root access on this host. " +
+        "Anyone who can reach this port owns the machine; use a unix socket or an ssh tunnel")]
+    public static partial void ListeningWithoutTls(this ILogger log, string address);
+
+    [LoggerMessage(LogLevel.Warning, "could not change group {Path} to {Group}: group {Group} not found")]
+    public static partial void GroupNotFound(this ILogger log, string path, string group);
+
+    [LoggerMessage(LogLevel.Information, "Processing signal '{Signal}'; containers keep running")]
+    public static partial void Stopping(this ILogger log, string signal);
+
+    [LoggerMessage(LogLevel.Information, "Got signal hangup; there is no configuration file to reload yet")]
+    public static partial void Hangup(this ILogger log);
+
+    [LoggerMessage(LogLevel.Information, "Daemon shutdown complete")]
+    public static partial void Stopped(this ILogger log);
+
+    [LoggerMessage(LogLevel.Warning, "Requests were still running {Seconds} s after the signal; their connections were cut")]
+    public static partial void RequestsCut(this ILogger log, double seconds);
+
+    [LoggerMessage(LogLevel.Debug, "Calling {Method} {Path}{Query}")]
+    public static partial void Request(this ILogger log, string method, string path, string query);
+
+    [LoggerMessage(LogLevel.Debug, "{Method} {Path}: request cancelled by client")]
+    public static partial void RequestCancelled(this ILogger log, string method, string path);
+
+    [LoggerMessage(LogLevel.Error, "Handler for {Method} {Route} returned error: {Message} (status {Status})")]
+    public static partial void RequestError(this ILogger log, string method, string route, string message, int status);
+
+    [LoggerMessage(LogLevel.Error, "Handler for {Method} {Route} failed")]
+    public static partial void RequestFault(this ILogger log, Exception error, string method, string route);
+}

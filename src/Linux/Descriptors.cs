@@ -1,0 +1,14 @@
+namespace Berth.Linux;
+
+/// <summary>For descriptors that came from outside as bare numbers (systemd's).</summary>
+public static class Descriptors
+{
+    private const int F_SETFD = 2; // include/uapi/linux/fcntl.h
+    private const int FD_CLOEXEC = 1;
+
+    public static void SetCloseOnExec(int descriptor)
+    {
+        if (LibC.fcntl(descriptor, F_SETFD, FD_CLOEXEC) < 0)
+            throw new LinuxException("fcntl", $"{descriptor}, F_SETFD, FD_CLOEXEC", LibC.LastErrno);
+    }
+}

@@ -167,11 +167,14 @@ internal sealed class ApiRequest(HttpContext http, ApiServer server, ApiVersion 
         await http.Response.BodyWriter.WriteAsync(body.WrittenMemory);
     }
 
-    /// <summary>A stream of JSON objects, one a line, each sent as it is written.</summary>
-    public JsonLines<T> Lines<T>(JsonTypeInfo<T> type)
+    /// <summary>
+    /// A stream of JSON objects, one a line, each sent as it is written. What pulls and loads report ends its lines with CRLF and events
+    /// with LF; clients have got used to both.
+    /// </summary>
+    public JsonLines<T> Lines<T>(JsonTypeInfo<T> type, string lineEnd, CancellationToken gone)
     {
         http.Response.ContentType = Json;
-        return new JsonLines<T>(http.Response, type);
+        return new JsonLines<T>(http.Response, type, lineEnd, gone);
     }
 
     /// <summary>Sends status and headers now; the client may rely on having them before there is a body.</summary>

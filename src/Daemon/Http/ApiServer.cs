@@ -96,7 +96,7 @@ internal sealed class ApiServer : IHttpApplication<HttpContext>
         }
     }
 
-    private static (ApiVersion Version, string Text, string Rest) Split(string path)
+    private static (ApiVersion Version, string Text, string Tail) Split(string path)
     {
         if (path.Length > 2 && path[1] == 'v')
         {

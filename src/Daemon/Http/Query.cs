@@ -12,7 +12,7 @@ internal readonly struct Query(IQueryCollection values)
 
     public bool Has(string name) => values.ContainsKey(name);
 
-    public IReadOnlyList<string> All(string name) => values.TryGetValue(name, out var found) ? found.ToArray()! : [];
+    public IReadOnlyList<string> All(string name) => values.TryGetValue(name, out var found) ? [.. found.Select(v => v ?? "")] : [];
 
     /// <summary>"", "0", "no", "false" and "none" are false, all else is true.</summary>
     public bool Bool(string name) => this[name].Trim().ToLowerInvariant() is not ("" or "0" or "no" or "false" or "none");

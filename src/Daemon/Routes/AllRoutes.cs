@@ -1,0 +1,20 @@
+using Berth.Daemon.Http;
+using Berth.Engine;
+
+namespace Berth.Daemon.Routes;
+
+/// <summary>Every route of the daemon, in the order they are tried.</summary>
+internal static class AllRoutes
+{
+    public static void Map(Router router, BerthEngine engine)
+    {
+        SystemRoutes.Map(router, engine);
+        EventRoutes.Map(router, engine);
+        ContainerRoutes.Map(router, engine);
+        ExecRoutes.Map(router, engine);
+        ImageRoutes.Map(router, engine);
+        VolumeRoutes.Map(router, engine);
+        NetworkRoutes.Map(router, engine);
+        LaterRoutes.Map(router);
+    }
+}

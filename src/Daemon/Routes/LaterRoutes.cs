@@ -1,0 +1,79 @@
+using System.Text;
+using Berth.Daemon.Http;
+using Berth.Engine;
+
+namespace Berth.Daemon.Routes;
+
+/// <summary>
+/// What Docker has and Berth has not yet: each answers 501 naming itself, so that a user learns what is missing instead of meeting
+/// "page not found". Swarm answers as a Docker outside a swarm does.
+/// </summary>
+internal static class LaterRoutes
+{
+    public static void Map(Router router)
+    {
+        foreach (var (method, template, what) in (ReadOnlySpan<(string, string, string)>)
+        [
+            ("GET", "/containers/{name}/stats", "docker stats"),
+            ("GET", "/containers/{name}/changes", "docker diff"),
+            ("GET", "/containers/{name}/export", "docker export"),
+            ("GET", "/containers/{name}/archive", "docker cp"),
+            ("HEAD", "/containers/{name}/archive", "docker cp"),
+            ("PUT", "/containers/{name}/archive", "docker cp"),
+            ("GET", "/containers/{name}/attach/ws", "attaching over a websocket"),
+            ("POST", "/containers/{name}/update", "docker update"),
+            ("POST", "/commit", "docker commit"),
+            ("POST", "/build", "docker build"),
+            ("POST", "/build/prune", "docker builder prune"),
+            ("POST", "/build/cancel", "docker build"),
+            ("POST", "/session", "building with BuildKit"),
+            ("POST", "/grpc", "building with BuildKit"),
+            ("GET", "/images/get", "docker save"),
+            ("GET", "/images/{name}/get", "docker save"),
+            ("POST", "/images/{name}/push", "docker push"),
+            ("GET", "/images/search", "docker search"),
+            ("POST", "/images/prune", "docker image prune"),
+            ("POST", "/networks/create", "docker network create"),
+            ("POST", "/networks/prune", "docker network prune"),
+            ("POST", "/networks/{name}/connect", "docker network connect"),
+            ("POST", "/networks/{name}/disconnect", "docker network disconnect"),
+            ("DELETE", "/networks/{name}", "docker network rm"),
+            ("PUT", "/volumes/{name}", "docker volume update"),
+            ("POST", "/auth", "docker login"),
+            ("GET", "/system/df", "docker system df"),
+            ("GET", "/distribution/{name}/json", "docker manifest inspect"),
+            ("POST", "/plugins/pull", "docker plugin install"),
+        ])
+        {
+            Add(router, method, template, _ => throw Errors.NotImplemented(what));
+        }
+
+        router.Get("/plugins", async r =>
+        {
+            r.Http.Response.ContentType = "application/json";
+            await r.Http.Response.Body.WriteAsync(Encoding.ASCII.GetBytes("[]\n"));
+        });
+
+        foreach (var noun in (ReadOnlySpan<string>)["nodes", "services", "tasks", "secrets", "configs", "swarm"])
+        {
+            Handler notInSwarm = _ => throw new EngineException(ErrorKind.Unavailable,
+                "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.");
+            router.Get($"/{noun}", notInSwarm);
+            router.Get($"/{noun}/{{name}}", notInSwarm);
+        }
+        foreach (var verb in (ReadOnlySpan<string>)["init", "join", "leave", "update"])
+            router.Post($"/swarm/{verb}", _ => throw Errors.NotImplemented("docker swarm " + verb));
+    }
+
+    private static void Add(Router router, string method, string template, Handler handler)
+    {
+        switch (method)
+        {
+            case "GET": router.Get(template, handler); break;
+            case "HEAD": router.Head(template, handler); break;
+            case "PUT": router.Put(template, handler); break;
+            case "DELETE": router.Delete(template, handler); break;
+            default: router.Post(template, handler); break;
+        }
+    }
+}

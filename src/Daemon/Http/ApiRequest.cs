@@ -173,7 +173,8 @@ internal sealed class ApiRequest(HttpContext http, ApiServer server, ApiVersion 
     /// </summary>
     public JsonLines<T> Lines<T>(JsonTypeInfo<T> type, string lineEnd, CancellationToken gone)
     {
-        http.Response.ContentType = Json;
+        if (!http.Response.HasStarted)
+            http.Response.ContentType = Json;
         return new JsonLines<T>(http.Response, type, lineEnd, gone);
     }
 

@@ -44,13 +44,13 @@ internal sealed class JsonLines<T> : IAsyncDisposable
         {
             await foreach (var line in _lines.Reader.ReadAllAsync(gone))
             {
-                Interlocked.Decrement(ref _waiting);
+                var more = Interlocked.Decrement(ref _waiting) > 0;
                 var body = _response.BodyWriter;
                 using (var writer = new Utf8JsonWriter(body, new JsonWriterOptions { Encoder = _type.Options.Encoder, SkipValidation = true }))
                     JsonSerializer.Serialize(writer, line, _type);
                 _lineEnd.CopyTo(body.GetSpan(_lineEnd.Length));
                 body.Advance(_lineEnd.Length);
-                if (_lines.Reader.Count == 0)
+                if (!more)
                     await body.FlushAsync(gone);
             }
         }

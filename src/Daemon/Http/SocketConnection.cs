@@ -33,7 +33,7 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
         _socket = socket;
         ConnectionId = id;
         var stream = new NetworkStream(socket, ownsSocket: false);
-        Transport = new Duplex(PipeReader.Create(stream, ReaderOptions), PipeWriter.Create(stream, WriterOptions));
+        Transport = new Duplex(PipeReader.Create(stream, ReaderOptions), new Writer(PipeWriter.Create(stream, WriterOptions), this));
         ConnectionClosed = _closed.Token;
         LocalEndPoint = socket.LocalEndPoint;
         RemoteEndPoint = socket.RemoteEndPoint;
@@ -118,6 +118,55 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
             _socket.Dispose();
         }
         _closed.Dispose();
+    }
+
+    /// <summary>Writing has failed: nobody is there to read. Fires RequestAborted for whoever still works on an answer.</summary>
+    private void PeerIsGone()
+    {
+        try
+        {
+            _closed.Cancel();
+        }
+        catch (ObjectDisposedException)
+        {
+            // It was us who ended it.
+        }
+    }
+
+    /// <summary>A writer that tells a vanished peer by a completed flush, as Kestrel expects of a transport, instead of an exception.</summary>
+    private sealed class Writer(PipeWriter inner, SocketConnection connection) : PipeWriter
+    {
+        private bool _broken;
+
+        public override void Advance(int bytes) => inner.Advance(bytes);
+        public override Memory<byte> GetMemory(int sizeHint = 0) => inner.GetMemory(sizeHint);
+        public override Span<byte> GetSpan(int sizeHint = 0) => inner.GetSpan(sizeHint);
+        public override void CancelPendingFlush() => inner.CancelPendingFlush();
+        public override bool CanGetUnflushedBytes => inner.CanGetUnflushedBytes;
+        public override long UnflushedBytes => inner.UnflushedBytes;
+
+        public override void Complete(Exception? exception = null)
+        {
+            // Completing a stream writer writes what it still holds; on a broken one that would only throw again.
+            if (!_broken)
+                inner.Complete(exception);
+        }
+
+        public override async ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default)
+        {
+            if (_broken)
+                return new FlushResult(isCanceled: false, isCompleted: true);
+            try
+            {
+                return await inner.FlushAsync(cancellationToken);
+            }
+            catch (Exception e) when (e is IOException or SocketException or ObjectDisposedException)
+            {
+                _broken = true;
+                connection.PeerIsGone();
+                return new FlushResult(isCanceled: false, isCompleted: true);
+            }
+        }
     }
 
     private sealed class Duplex(PipeReader input, PipeWriter output) : IDuplexPipe

@@ -84,6 +84,13 @@ public static unsafe class Descriptor
         return (new SafeFileHandle(fds[0], true), new SafeFileHandle(fds[1], true));
     }
 
+    /// <summary>ftruncate(2).</summary>
+    public static bool TrySetLength(SafeFileHandle file, long length)
+    {
+        using var fd = new DirectoryArgument(file);
+        return LibC.ftruncate(fd.Fd, length) >= 0;
+    }
+
     /// <summary>How much a pipe holds, in bytes.</summary>
     /// <returns>False where the user's share of pipe buffers is used up (EPERM); the pipe stays as it was.</returns>
     public static bool TrySetPipeSize(SafeFileHandle pipe, int bytes)

@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using System.Text;
 using Berth.Linux.Abi;
@@ -75,6 +76,14 @@ public static unsafe class UnixSocket
         var fds = stackalloc int[2];
         LibC.Check(LibC.socketpair(SocketAbi.AF_UNIX, (int)kind | SocketAbi.SOCK_CLOEXEC, 0, fds), "socketpair", $"AF_UNIX, {kind}");
         return (new SafeFileHandle(fds[0], true), new SafeFileHandle(fds[1], true));
+    }
+
+    /// <summary>Hands the descriptor over to System.Net.Sockets; <paramref name="socket"/> no longer owns it.</summary>
+    public static SafeSocketHandle AsSocketHandle(SafeFileHandle socket)
+    {
+        var handle = new SafeSocketHandle(socket.DangerousGetHandle(), ownsHandle: true);
+        socket.SetHandleAsInvalid();
+        return handle;
     }
 
     public static PeerCredentials GetPeer(SafeFileHandle socket)

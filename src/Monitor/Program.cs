@@ -1,1 +1,1 @@
-return 0;
+return Berth.Runtime.Monitor.MonitorProgram.Run(args);

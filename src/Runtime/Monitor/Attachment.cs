@@ -1,4 +1,6 @@
+using System.Net.Sockets;
 using System.Runtime.InteropServices;
+using Berth.Linux;
 
 namespace Berth.Runtime.Monitor;
 
@@ -17,7 +19,12 @@ public sealed record Attachment(SafeHandle Socket, bool Stdout, bool Stderr, Str
     /// Makes a socket pair and the attachment around one of its ends. <paramref name="reader"/> is the other one, for the caller to read from
     /// (non-blocking is up to the caller: `new Socket(reader)`); closing it detaches.
     /// </summary>
-    public static Attachment Create(bool stdout, bool stderr, StreamFraming framing, out System.Net.Sockets.SafeSocketHandle reader) => throw new NotImplementedException();
+    public static Attachment Create(bool stdout, bool stderr, StreamFraming framing, out SafeSocketHandle reader)
+    {
+        var (ours, theirs) = UnixSocket.Pair(UnixSocketKind.Stream);
+        reader = UnixSocket.AsSocketHandle(ours);
+        return new Attachment(theirs, stdout, stderr, framing);
+    }
 }
 
 public enum StreamFraming

@@ -38,16 +38,16 @@ internal sealed class ProcessOutput
     private bool _blocked, _processEnded, _delivered, _reported;
     private string? _error;
 
-    /// <param name="stderr">Null with a terminal.</param>
+    /// <param name="stdout">Null, as <paramref name="stderr"/>, where it has ended already or (stderr) a terminal has none.</param>
     /// <param name="log">Null: not logged.</param>
     /// <param name="finished">Called once, with what went wrong if anything: the process has ended, its output is in the log and with the attachments.</param>
-    public ProcessOutput(PumpContext context, string name, SafeFileHandle stdout, SafeFileHandle? stderr, JsonLogFile? log, Action<string?> finished)
+    public ProcessOutput(PumpContext context, string name, SafeFileHandle? stdout, SafeFileHandle? stderr, JsonLogFile? log, Action<string?> finished)
     {
         _context = context;
         _name = name;
         _log = log;
         _finished = finished;
-        _streams = [new OutputStream(stdout, false), stderr is null ? null : new OutputStream(stderr, true)];
+        _streams = [stdout is null ? null : new OutputStream(stdout, false), stderr is null ? null : new OutputStream(stderr, true)];
     }
 
     public void Start()
@@ -58,6 +58,7 @@ internal sealed class ProcessOutput
             _open++;
             Resume(stream);
         }
+        if (_open == 0) Delivered();
     }
 
     /// <summary>Copies to <paramref name="socket"/> from now on; end of file at once if there is no more to come.</summary>

@@ -1,0 +1,155 @@
+using Berth.Linux;
+using Berth.Linux.Cgroups;
+using Berth.Runtime.Spec;
+using Microsoft.Win32.SafeHandles;
+
+namespace Berth.Runtime.Monitor;
+
+/// <summary>A started process with the monitor's ends of its descriptors.</summary>
+internal sealed record StartResult(StartedProcess Process, ICgroup Cgroup, SafeFileHandle? Stdin, SafeFileHandle? Stdout, SafeFileHandle? Stderr, JsonLogFile? Log);
+
+/// <summary>From a Launch or Exec message to a running process; on a worker's thread. Whatever fails, nothing is left.</summary>
+internal sealed class ContainerStarter(CgroupHost cgroups, byte[] logBuffer, TimeProvider clock)
+{
+    private const string SpecFile = "config.json";
+
+    public StartResult Launch(LaunchMessage message, SafeFileHandle? network)
+    {
+        var spec = ReadSpec(message.BundleDirectory);
+        spec = spec with { Process = WithTerminal(spec.Process ?? throw Invalid("config.json has no process"), message.Terminal) };
+        var path = spec.Linux?.CgroupsPath ?? throw Invalid("config.json has no linux.cgroupsPath");
+
+        var log = OpenLog(message.Log);
+        ICgroup? cgroup = null;
+        try
+        {
+            cgroup = cgroups.Create(path, spec.Linux.Resources?.ToLimits() ?? CgroupLimits.None);
+            var stdio = message.Terminal is null ? Stdio.Open(message.OpenStdin, spec.Process.User.Uid) : null;
+            try
+            {
+                var process = Launcher.Start(spec, message.RootFilesystem, stdio?.Child, network, cgroup);
+                return Result(process, cgroup, stdio, log);
+            }
+            catch
+            {
+                stdio?.DisposeOurs();
+                throw;
+            }
+            finally
+            {
+                stdio?.DisposeChild();
+            }
+        }
+        catch
+        {
+            log?.Dispose();
+            Remove(cgroup);
+            throw;
+        }
+    }
+
+    public StartResult Exec(ExecMessage message, SupervisedProcess container)
+    {
+        var process = WithTerminal(OciJson.ParseProcess(ReadBounded(message.ProcessFile)), message.Terminal);
+        var spec = ReadSpec(container.BundleDirectory);
+        var stdio = message.Terminal is null ? Stdio.Open(message.OpenStdin, process.User.Uid) : null;
+        try
+        {
+            var started = Launcher.Exec(process, spec, container.PidFd, container.Pid, stdio?.Child, container.Cgroup);
+            return Result(started, container.Cgroup, stdio, null);
+        }
+        catch
+        {
+            stdio?.DisposeOurs();
+            throw;
+        }
+        finally
+        {
+            stdio?.DisposeChild();
+        }
+    }
+
+    private static void Remove(ICgroup? cgroup)
+    {
+        try
+        {
+            cgroup?.Remove();
+        }
+        catch (IOException failure)
+        {
+            // The failure on the way here is the one worth telling; the daemon's sweep finds the rest.
+            Journal.Write($"removing {cgroup!.Path} after a failed launch: {failure.Message}");
+        }
+    }
+
+    public JsonLogFile? OpenLog(LogSettings settings) =>
+        settings.Driver == LogDriver.JsonFile ? new JsonLogFile(settings, logBuffer, clock) : null;
+
+    private static StartResult Result(StartedProcess process, ICgroup cgroup, Stdio? stdio, JsonLogFile? log)
+    {
+        // Shared with the daemon's duplicate: both read or write only when ready, and neither may hang on it.
+        if (process.Terminal is not null) Descriptor.SetNonBlocking(process.Terminal);
+        return new StartResult(process, cgroup, stdio?.Stdin, stdio?.Stdout ?? process.Terminal, stdio?.Stderr, log);
+    }
+
+    private static OciProcess WithTerminal(OciProcess process, TerminalSize? size)
+    {
+        if (size is not { } s) return process with { Terminal = false };
+        return process with { Terminal = true, ConsoleSize = s is { Columns: 0, Rows: 0 } ? process.ConsoleSize : new OciConsoleSize(s.Rows, s.Columns) };
+    }
+
+    private static OciSpec ReadSpec(string bundle) => OciJson.ParseSpec(ReadBounded(Path.Combine(bundle, SpecFile)));
+
+    private static byte[] ReadBounded(string path)
+    {
+        using var file = File.OpenHandle(path);
+        var length = RandomAccess.GetLength(file);
+        if (length > OciJson.MaxBytes) throw Invalid($"{path}: longer than {OciJson.MaxBytes} bytes");
+        var bytes = new byte[length];
+        var read = RandomAccess.Read(file, bytes, 0);
+        return read == length ? bytes : throw new IOException($"{path} was cut short while it was read");
+    }
+
+    private static LaunchException Invalid(string message) => new(LaunchErrorKind.InvalidSpec, message);
+
+    /// <summary>Three pipes, or /dev/null for a stdin that nobody asked for.</summary>
+    private sealed record Stdio(ProcessStdio Child, SafeFileHandle? Stdin, SafeFileHandle Stdout, SafeFileHandle Stderr)
+    {
+        public static Stdio Open(bool openStdin, uint uid)
+        {
+            var (stdoutRead, stdoutWrite) = Descriptor.Pipe();
+            var (stderrRead, stderrWrite) = Descriptor.Pipe();
+            SafeFileHandle stdinRead;
+            SafeFileHandle? stdinWrite = null;
+            if (openStdin) (stdinRead, stdinWrite) = Descriptor.Pipe();
+            else stdinRead = FileAt.Open(null, "/dev/null", Linux.Abi.OpenFlags.ReadOnly);
+
+            // As runc does: a process that is not root may open /dev/stdout again.
+            if (uid != 0)
+            {
+                FileAt.ChangeOwner(stdoutWrite, "", uid, uint.MaxValue);
+                FileAt.ChangeOwner(stderrWrite, "", uid, uint.MaxValue);
+                if (openStdin) FileAt.ChangeOwner(stdinRead, "", uid, uint.MaxValue);
+            }
+            // The other ends are files of their own: the container's reads and writes stay blocking.
+            Descriptor.SetNonBlocking(stdoutRead);
+            Descriptor.SetNonBlocking(stderrRead);
+            if (stdinWrite is not null) Descriptor.SetNonBlocking(stdinWrite);
+            return new Stdio(new ProcessStdio(stdinRead, stdoutWrite, stderrWrite), stdinWrite, stdoutRead, stderrRead);
+        }
+
+        public void DisposeChild()
+        {
+            Child.Stdin.Dispose();
+            Child.Stdout.Dispose();
+            Child.Stderr.Dispose();
+        }
+
+        public void DisposeOurs()
+        {
+            Stdin?.Dispose();
+            Stdout.Dispose();
+            Stderr.Dispose();
+        }
+    }
+}

@@ -74,5 +74,8 @@ internal static unsafe partial class LibC
     internal static partial int ioctl(int fd, nuint request, nint argument);
 
     [LibraryImport(Library, SetLastError = true)]
+    internal static partial int fstatfs(int fd, long* status);
+
+    [LibraryImport(Library, SetLastError = true)]
     internal static partial int pipe2(int* fds, int flags);
 }

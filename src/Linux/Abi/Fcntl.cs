@@ -41,14 +41,14 @@ internal static class OpenFlagsExtensions
 }
 
 /// <summary>From include/uapi/linux/fcntl.h.</summary>
-internal static class At
+public static class At
 {
-    internal const int FDCWD = -100;
-    internal const int SYMLINK_NOFOLLOW = 0x100;
-    internal const int REMOVEDIR = 0x200;
-    internal const int SYMLINK_FOLLOW = 0x400;
-    internal const int EMPTY_PATH = 0x1000;
-    internal const int RECURSIVE = 0x8000;
+    public const int FDCWD = -100;
+    public const int SYMLINK_NOFOLLOW = 0x100;
+    public const int REMOVEDIR = 0x200;
+    public const int SYMLINK_FOLLOW = 0x400;
+    public const int EMPTY_PATH = 0x1000;
+    public const int RECURSIVE = 0x8000;
 }
 
 /// <summary>From include/uapi/linux/openat2.h.</summary>

@@ -182,8 +182,14 @@ internal sealed class ProcessOutput
     private void OnGraceOver()
     {
         if (_reported) return;
-        Delivered();
-        TryReport(force: true);
+        try
+        {
+            Delivered();
+        }
+        finally
+        {
+            TryReport(force: true); // whatever is wrong with the output, the end has to be told
+        }
     }
 
     private bool TryReport(bool force = false)
@@ -198,7 +204,7 @@ internal sealed class ProcessOutput
 
     private void NoteLogError()
     {
-        if (_log!.TakeError() is not { } error) return;
+        if (_log?.TakeError() is not { } error) return;
         if (_error is null) Journal.Write($"{_name}: {error}");
         _error ??= error;
     }

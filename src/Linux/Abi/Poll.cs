@@ -22,6 +22,10 @@ public enum PollEvents : uint
 {
     None = 0,
     Readable = 0x1,
+
+    /// <summary>POLLPRI: a cgroup or other kernfs file has changed since it was read.</summary>
+    Priority = 0x2,
+
     Writable = 0x4,
 
     /// <summary>Always reported.</summary>

@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
 
 namespace Berth.Linux.Cgroups;
 
@@ -14,14 +15,30 @@ public sealed class CpuList
     public IReadOnlySet<int> Numbers { get; }
 
     /// <summary>False when the text is no list. Empty text is the empty list.</summary>
-    public static bool TryParse(ReadOnlySpan<char> text, [NotNullWhen(true)] out CpuList? list) => throw new NotImplementedException();
+    public static bool TryParse(ReadOnlySpan<char> text, [NotNullWhen(true)] out CpuList? list)
+    {
+        list = null;
+        var numbers = new SortedSet<int>();
+        text = text.Trim();
+        if (!text.IsEmpty)
+        {
+            foreach (var range in text.Split(','))
+            {
+                var part = text[range];
+                var dash = part.IndexOf('-');
+                if (!TryNumber(dash < 0 ? part : part[..dash], out var first)) return false;
+                var last = first;
+                if (dash >= 0 && (!TryNumber(part[(dash + 1)..], out last) || last < first)) return false;
+                for (var n = first; n <= last; n++) numbers.Add(n);
+            }
+        }
+        list = new CpuList(numbers);
+        return true;
+    }
+
+    private static bool TryNumber(ReadOnlySpan<char> text, out int number) =>
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out number) && number <= MaxNumber;
 
     /// <summary>Whether every member is also in <paramref name="available"/>.</summary>
     public bool IsSubsetOf(CpuList available) => Numbers.IsSubsetOf(available.Numbers);
-
-    /// <summary>Processors this machine lets cgroups use (the root cpuset), in list form as read.</summary>
-    public static string AvailableCpus() => throw new NotImplementedException();
-
-    /// <summary>Memory nodes this machine lets cgroups use.</summary>
-    public static string AvailableMems() => throw new NotImplementedException();
 }

@@ -21,19 +21,74 @@ public static class Capability
         "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
     ];
 
+    private static readonly Dictionary<string, int> Numbers = Names.Select((name, number) => (name, number)).ToDictionary(c => c.name, c => c.number, StringComparer.Ordinal);
+
+    // What this process may pass on: its effective set, which within another container is less than the kernel knows.
+    private static readonly Lazy<(ulong Kernel, ulong Current)> Available = new(() => ReadAvailable(
+        File.ReadAllText("/proc/sys/kernel/cap_last_cap"), File.ReadAllText("/proc/self/status")));
+
     /// <summary>Number of a <c>CAP_...</c> name; false when unknown.</summary>
-    public static bool TryGetNumber(string name, out int number) => throw new NotImplementedException();
+    public static bool TryGetNumber(string name, out int number) => Numbers.TryGetValue(name, out number);
 
     /// <summary>Bit mask of names, for capset and PR_CAPBSET_DROP; unknown names and those this kernel lacks are ignored, as runc warns and goes on.</summary>
-    public static ulong Mask(IEnumerable<string> names) => throw new NotImplementedException();
+    public static ulong Mask(IEnumerable<string> names)
+    {
+        ulong mask = 0;
+        foreach (var name in names)
+            if (Numbers.TryGetValue(name, out var number))
+                mask |= 1UL << number;
+        return mask & Available.Value.Kernel;
+    }
 
-    /// <summary>Names of the capabilities this kernel knows (/proc/sys/kernel/cap_last_cap), by number: what a privileged container gets.</summary>
-    public static IReadOnlyList<string> Known() => throw new NotImplementedException();
+    /// <summary>Names of a bit mask, by number.</summary>
+    public static IReadOnlyList<string> NamesOf(ulong mask) => [.. Names.Where((_, number) => (mask >> number & 1) != 0)];
+
+    /// <summary>Names of the capabilities that this kernel knows and we have, by number: what a privileged container gets.</summary>
+    public static IReadOnlyList<string> Known() => NamesOf(Available.Value.Kernel & Available.Value.Current);
 
     /// <summary>
     /// <c>--cap-add</c> and <c>--cap-drop</c> over a base set as dockerd computes them: names in any case, with or without CAP_, ALL in either list.
+    /// ALL added beats ALL dropped.
     /// </summary>
     /// <exception cref="FormatException">Docker's text: <c>invalid CapAdd: unknown capability: "CAP_FOO"</c>.</exception>
-    public static IReadOnlyList<string> Tweak(IReadOnlyList<string> basics, IReadOnlyList<string> adds, IReadOnlyList<string> drops, bool privileged) =>
-        throw new NotImplementedException();
+    public static IReadOnlyList<string> Tweak(IReadOnlyList<string> basics, IReadOnlyList<string> adds, IReadOnlyList<string> drops, bool privileged)
+    {
+        if (privileged) return Known();
+        if (adds.Count == 0 && drops.Count == 0) return basics;
+        var add = Normalise(adds, "CapAdd");
+        var drop = Normalise(drops, "CapDrop");
+        if (add.Contains(All)) return [.. Known().Except(drop)];
+        if (drop.Contains(All)) return add;
+        return [.. basics.Except(drop).Concat(add).Distinct()];
+    }
+
+    private const string All = "ALL";
+
+    private static List<string> Normalise(IReadOnlyList<string> names, string list)
+    {
+        var result = new List<string>();
+        foreach (var given in names)
+        {
+            var name = given.ToUpperInvariant();
+            if (name != All)
+            {
+                if (!name.StartsWith("CAP_", StringComparison.Ordinal)) name = "CAP_" + name;
+                if (!Numbers.TryGetValue(name, out var number)) throw new FormatException($"invalid {list}: unknown capability: \"{name}\"");
+                if (((Available.Value.Kernel & Available.Value.Current) >> number & 1) == 0)
+                    throw new FormatException($"invalid {list}: capability not supported by your kernel or not available in the current environment: \"{name}\"");
+            }
+            if (!result.Contains(name)) result.Add(name);
+        }
+        return result;
+    }
+
+    internal static (ulong Kernel, ulong Current) ReadAvailable(string lastCapability, string status)
+    {
+        var last = int.Parse(lastCapability, System.Globalization.CultureInfo.InvariantCulture);
+        var kernel = last >= 63 ? ulong.MaxValue : (1UL << (last + 1)) - 1;
+        foreach (var line in status.AsSpan().EnumerateLines())
+            if (line.StartsWith("CapEff:"))
+                return (kernel, ulong.Parse(line["CapEff:".Length..].Trim(), System.Globalization.NumberStyles.HexNumber, System.Globalization.CultureInfo.InvariantCulture));
+        return (kernel, kernel);
+    }
 }

@@ -3,10 +3,8 @@ namespace Berth.Runtime.Seccomp;
 /// <summary>Turns a profile into classic BPF: a binary tree over syscall numbers, so that a lookup takes some 9 steps and not 400.</summary>
 public static class SeccompCompiler
 {
-    /// <summary>
-    /// The program as <c>struct sock_filter[]</c> bytes (8 each), for seccomp(SECCOMP_SET_MODE_FILTER). Cached by content; do not change the array.
-    /// </summary>
-    /// <exception cref="FormatException">Too long for the kernel (BPF_MAXINSNS), or contradictory.</exception>
+    /// <summary>The program for seccomp(SECCOMP_SET_MODE_FILTER). The last few are kept, by content.</summary>
+    /// <exception cref="FormatException">Names the member at fault; or too long for the kernel (BPF_MAXINSNS).</exception>
     public static SeccompProgram Compile(SeccompProfile profile) => throw new NotImplementedException();
 }
 

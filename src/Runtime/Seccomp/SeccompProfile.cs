@@ -1,7 +1,7 @@
 namespace Berth.Runtime.Seccomp;
 
 /// <summary>
-/// What a seccomp filter does per syscall: the common form of Docker's profile JSON and the OCI <c>linux.seccomp</c> object.
+/// What a seccomp filter does per syscall: the OCI <c>linux.seccomp</c> object with its names checked.
 /// </summary>
 public sealed record SeccompProfile
 {
@@ -11,7 +11,10 @@ public sealed record SeccompProfile
     /// <summary>errno of the default action, EPERM (1) when null.</summary>
     public uint? DefaultErrno { get; init; }
 
-    /// <summary>Rules, in order; with different actions for one syscall the more specific (with conditions) win, as in libseccomp.</summary>
+    /// <summary>
+    /// Rules. Of those for one syscall, as in libseccomp: the first without conditions rules out all others; among those with conditions
+    /// the first that holds counts; a rule whose action is the default one is as if it were not there.
+    /// </summary>
     public required IReadOnlyList<SeccompRule> Rules { get; init; }
 
     /// <summary>Architectures besides the native one (SCMP_ARCH_X86, ...).</summary>
@@ -19,21 +22,6 @@ public sealed record SeccompProfile
 
     /// <summary>SECCOMP_FILTER_FLAG_* names of the OCI object.</summary>
     public IReadOnlyList<string> Flags { get; init; } = [];
-
-    /// <summary>
-    /// Docker's default for a container with these capabilities (28.5's allow-list; groups are switched on by capabilities).
-    /// </summary>
-    /// <param name="capabilities">Bounding set, as <c>CAP_...</c> names.</param>
-    public static SeccompProfile Default(IReadOnlyCollection<string> capabilities) => throw new NotImplementedException();
-
-    /// <summary>
-    /// A profile file as <c>--security-opt seccomp=...</c> passes its text: names, args, includes/excludes (caps, arches, minKernel), archMap.
-    /// </summary>
-    /// <exception cref="FormatException">Message as dockerd words it, without its prefix.</exception>
-    public static SeccompProfile Parse(ReadOnlySpan<byte> json, IReadOnlyCollection<string> capabilities) => throw new NotImplementedException();
-
-    /// <summary>The profile as text for logs and tests.</summary>
-    public override string ToString() => throw new NotImplementedException();
 }
 
 /// <summary>Names, conditions, action.</summary>

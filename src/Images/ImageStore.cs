@@ -1,3 +1,11 @@
+using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using Berth.Images.Layers;
+using Berth.Images.Storage;
+using Berth.Linux;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -10,7 +18,7 @@ public sealed record ImageStoreOptions
     public TimeProvider Time { get; init; } = TimeProvider.System;
     /// <summary>Told of every change, after it is on disk; called one at a time, must not block.</summary>
     public Action<ImageEvent>? OnEvent { get; init; }
-    /// <summary>Hosts (or CIDRs) besides loopback that are spoken to in plain HTTP when HTTPS fails.</summary>
+    /// <summary>Hosts (host, host:port or CIDR) besides loopback that are spoken to in plain HTTP when HTTPS fails.</summary>
     public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
     /// <summary>Layers downloaded at once in one pull; dockerd's --max-concurrent-downloads.</summary>
     public int MaxConcurrentDownloads { get; init; } = 3;
@@ -22,89 +30,417 @@ public sealed record ImageStoreOptions
 /// The images of one data root (<c>&lt;data-root&gt;/images/</c>) and the writable layers of its containers
 /// (<c>&lt;data-root&gt;/containers/&lt;id&gt;/overlay/</c>). Safe to use from any thread; every method leaves the disk
 /// either as it was or fully changed, also when the process is killed in the middle.
+/// <code>
+///   images/images.json            which images there are, and their names: what is not in it does not exist
+///   images/blobs/sha256/…         configurations, byte for byte
+///   images/layers/…/diff          unpacked layers by diff id
+///   images/tmp/                   everything unfinished; emptied at start
+/// </code>
 /// </summary>
-public sealed class ImageStore : IDisposable
+public sealed partial class ImageStore : IDisposable
 {
+    /// <summary>Largest images.json: some hundred thousand images.</summary>
+    private const int MaxStateBytes = 256 * 1024 * 1024;
+
+    private readonly string statePath, containersDirectory, temporaryDirectory;
+    private readonly ImageStoreOptions options;
+    private readonly BlobStore blobs;
+    private readonly LayerStore layers;
+
+    // Guards everything below, and the writing of images.json. Never held while a layer is unpacked or a client waited for.
+    private readonly Lock gate = new();
+    private readonly Dictionary<Digest, StoredImage> images = [];
+    private readonly SortedDictionary<string, Name> names = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, StandsOn> containers = [];
+    private readonly Dictionary<Digest, int> held = [];
+
+    private readonly ConcurrentDictionary<Digest, ParsedConfig> configs = new();
+    private readonly Lock eventGate = new();
+
+    private sealed record StoredImage(IReadOnlyList<Digest> Layers, Digest Parent, DateTimeOffset? LastTagTime);
+
+    private readonly record struct Name(ImageReference Reference, Digest Image);
+
+    private sealed record StandsOn(Digest Image, IReadOnlyList<Digest> Layers);
+
+    private sealed record ParsedConfig(byte[] Bytes, ImageConfig Config, Platform Platform, DateTimeOffset? Created);
+
+    private ImageStore(string dataRoot, ImageStoreOptions options)
+    {
+        this.options = options;
+        dataRoot = Path.GetFullPath(dataRoot);
+        var root = Path.Combine(dataRoot, "images");
+        statePath = Path.Combine(root, "images.json");
+        containersDirectory = Path.Combine(dataRoot, "containers");
+        temporaryDirectory = Path.Combine(root, "tmp");
+        // 0700: below are set-uid programs of images and secrets that images may hold.
+        Directory.CreateDirectory(root, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        Directory.CreateDirectory(containersDirectory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        Directory.CreateDirectory(temporaryDirectory);
+        blobs = new BlobStore(Path.Combine(root, "blobs"), temporaryDirectory);
+        layers = new LayerStore(Path.Combine(root, "layers"), temporaryDirectory, options.Logger);
+    }
+
     /// <summary>Opens or makes the store and sweeps away what a killed process left half-made.</summary>
-    public static ImageStore Open(string dataRoot, ImageStoreOptions? options = null) => throw new NotImplementedException();
+    /// <exception cref="ImageException">images.json is damaged.</exception>
+    public static ImageStore Open(string dataRoot, ImageStoreOptions? options = null)
+    {
+        var store = new ImageStore(dataRoot, options ?? new ImageStoreOptions());
+        store.ReadState();
+        store.ReadContainers();
+        store.Sweep();
+        return store;
+    }
 
     /// <summary>Finds an image by name, id, or unambiguous id prefix, as Docker does.</summary>
     /// <exception cref="ImageException">NotFound "No such image: x:latest", also for an ambiguous prefix; InvalidParameter for a malformed name.</exception>
-    public Image Get(string nameOrId, Platform? platform = null) => throw new NotImplementedException();
+    public Image Get(string nameOrId, Platform? platform = null)
+    {
+        lock (gate)
+        {
+            var image = MakeImage(Find(nameOrId));
+            if (platform is not { } wanted || wanted.Accepts(image.Platform)) return image;
+            throw ImageException.NotFound($"image with reference {nameOrId} was found but its platform ({image.Platform}) does not match the specified platform ({wanted})");
+        }
+    }
 
     /// <summary>The image with this id.</summary>
-    public bool TryGet(Digest id, out Image image) => throw new NotImplementedException();
-
-    /// <summary>The image list, newest first.</summary>
-    /// <exception cref="ImageException">NotFound, when before/since name no image.</exception>
-    public IReadOnlyList<ImageSummary> List(ImageFilters filters) => throw new NotImplementedException();
+    public bool TryGet(Digest id, [NotNullWhen(true)] out Image? image)
+    {
+        lock (gate) image = images.ContainsKey(id) ? MakeImage(id) : null;
+        return image is not null;
+    }
 
     /// <summary>All images, in no order.</summary>
-    public IReadOnlyList<Image> All => throw new NotImplementedException();
+    public IReadOnlyList<Image> All
+    {
+        get
+        {
+            lock (gate) return [.. images.Keys.Select(MakeImage)];
+        }
+    }
 
     /// <summary>Gives an image a name, taking it from whichever image had it.</summary>
-    public void Tag(Digest id, ImageReference name) => throw new NotImplementedException();
+    /// <exception cref="ImageException">NotFound, when the image has gone; InvalidParameter for a name that can't be given.</exception>
+    public void Tag(Digest id, ImageReference name)
+    {
+        if (name.HasDigest) throw ImageException.Invalid("refusing to create a tag with a digest reference");
+        if (name.FamiliarName == "sha256") throw ImageException.Invalid("refusing to create an ambiguous tag using digest algorithm as name");
+        name = name.WithDefaultTag();
+        lock (gate)
+        {
+            if (!images.TryGetValue(id, out var image)) throw NoSuchImage(id.ToString());
+            names[name.ToString()] = new Name(name, id);
+            images[id] = image with { LastTagTime = options.Time.GetUtcNow() };
+            WriteState();
+        }
+        Tell("tag", id, name.FamiliarString);
+    }
 
-    /// <summary>Takes a name off an image and, when it was the last and nothing uses the image, removes the image.</summary>
-    /// <param name="users">Containers at this moment; called while the store is locked.</param>
-    /// <exception cref="ImageException">NotFound; Conflict with Docker's reasons.</exception>
-    public IReadOnlyList<RemovedItem> Remove(string nameOrId, bool force, bool prune, Func<IReadOnlyCollection<ImageUser>> users, Platform? platform = null) =>
-        throw new NotImplementedException();
+    /// <summary>What was done, step by step, newest first.</summary>
+    public IReadOnlyList<HistoryEntry> History(string nameOrId, Platform? platform = null)
+    {
+        var image = Get(nameOrId, platform);
+        var entries = new List<HistoryEntry>();
+        var layer = 0;
+        foreach (var step in image.Config.History ?? [])
+        {
+            long size = 0;
+            if (step.EmptyLayer != true)
+            {
+                if (layer >= image.DiffIds.Count) throw ImageException.Failed("too many non-empty layers in History section");
+                size = layers.TryGet(image.DiffIds[layer++])?.SizeBytes ?? 0;
+            }
+            entries.Add(new HistoryEntry("<missing>", ParseTime(step.Created), step.CreatedBy ?? "", step.Comment ?? "", size, []));
+        }
+        entries.Reverse();
+        // The newest steps belong to this image and, where they are known, to the images it was built on.
+        for (var i = 0; i < entries.Count; i++)
+        {
+            entries[i] = entries[i] with { Id = image!.Id.ToString(), Tags = image.RepoTags };
+            if (image.Parent.IsEmpty || !TryGet(image.Parent, out image)) break;
+        }
+        return entries;
+    }
 
-    public IReadOnlyList<HistoryEntry> History(string nameOrId, Platform? platform = null) => throw new NotImplementedException();
+    public void Dispose() => registryClient?.Dispose();
 
-    /// <summary>Loads a docker-archive or OCI layout, plain or compressed, in one pass over the stream.</summary>
-    /// <param name="progress">Called one at a time, from pool threads; must not block for long.</param>
-    public Task LoadAsync(Stream archive, Platform? platform, bool quiet, Action<ImageProgress> progress, CancellationToken cancellation) =>
-        throw new NotImplementedException();
+    // ---- looking up
 
-    /// <summary>Makes an image of one layer out of a tar (plain, gzip or zstd).</summary>
-    public Task<Digest> ImportAsync(Stream tar, ImportOptions options, CancellationToken cancellation) => throw new NotImplementedException();
+    private Digest Find(string nameOrId)
+    {
+        if (ImageReference.IsIdentifier(nameOrId) && Digest.TryParseSha256Hex(nameOrId, out var id) || Digest.TryParse(nameOrId, out id))
+            return images.ContainsKey(id) ? id : throw NoSuchImage(id.ToString());
+        var reference = ImageReference.Parse(nameOrId);
+        if (TryFindName(reference, out id)) return id;
+        return TryFindPrefix(nameOrId, out id) ? id : throw NoSuchImage(reference.WithDefaultTag().FamiliarString);
+    }
 
-    /// <summary>Pulls one image, or all tags when the name has neither tag nor digest.</summary>
-    /// <param name="progress">Called one at a time, from pool threads; must not block for long.</param>
-    public Task PullAsync(ImageReference name, Platform? platform, RegistryCredentials? credentials, Action<ImageProgress> progress, CancellationToken cancellation) =>
-        throw new NotImplementedException();
+    private static ImageException NoSuchImage(string what) => ImageException.NotFound($"No such image: {what}");
 
-    /// <summary>
-    /// Makes a container's own layer on an image. From here on the image's layers stay on disk until
-    /// <see cref="RemoveWritableLayer"/>, even when the image itself is removed by force.
-    /// </summary>
-    /// <exception cref="ImageException">NotFound, when the image has gone meanwhile.</exception>
-    public WritableLayer CreateWritableLayer(string containerId, Digest imageId) => throw new NotImplementedException();
+    // A name with both a tag and a digest means the digest.
+    private static ImageReference Key(ImageReference reference) =>
+        reference.HasDigest ? reference.NameOnly().WithDigest(reference.Digest) : reference.WithDefaultTag();
 
-    /// <summary>The layer made before, for starting the container again.</summary>
-    public bool TryGetWritableLayer(string containerId, out WritableLayer layer) => throw new NotImplementedException();
+    private bool TryFindName(ImageReference reference, out Digest id)
+    {
+        var found = names.TryGetValue(Key(reference).ToString(), out var name);
+        id = name.Image;
+        return found;
+    }
 
-    /// <summary>Removes a container's layer and whatever lies beneath it that nothing needs any more. Absence is fine.</summary>
-    public void RemoveWritableLayer(string containerId) => throw new NotImplementedException();
+    private bool TryFindPrefix(string text, out Digest id)
+    {
+        id = default;
+        var hex = text.StartsWith("sha256:", StringComparison.Ordinal) ? text.AsSpan(7) : text;
+        if (hex.IsEmpty || hex.ContainsAnyExcept("0123456789abcdef")) return false;
+        var matches = 0;
+        foreach (var candidate in images.Keys)
+        {
+            if (!candidate.ToString().AsSpan("sha256:".Length).StartsWith(hex)) continue;
+            id = candidate;
+            if (++matches > 1) return false; // ambiguous: Docker says "No such image"
+        }
+        return matches == 1;
+    }
 
-    /// <summary>A view of a container's files (its own layer over the image's) without mounting or running anything.</summary>
-    public LayerFileReader OpenFiles(string containerId) => throw new NotImplementedException();
+    private Image MakeImage(Digest id)
+    {
+        var stored = images[id];
+        var parsed = Config(id);
+        List<string> tags = [], digests = [];
+        foreach (var (reference, image) in names.Values)
+            if (image == id) (reference.HasDigest ? digests : tags).Add(reference.FamiliarString);
 
-    public void Dispose() { }
-}
+        long size = 0;
+        foreach (var layer in stored.Layers) size += layers.TryGet(layer)?.SizeBytes ?? 0;
+        return new Image
+        {
+            Id = id,
+            Config = parsed.Config,
+            ConfigBytes = parsed.Bytes,
+            Platform = parsed.Platform,
+            Created = parsed.Created,
+            DiffIds = stored.Layers,
+            SizeBytes = size,
+            LayerDirectories = Directories(stored.Layers),
+            RepoTags = tags,
+            RepoDigests = digests,
+            Parent = stored.Parent,
+            LastTagTime = stored.LastTagTime,
+        };
+    }
 
-/// <summary>
-/// Reads single files through a stack of layers as overlay would show them: topmost wins, whiteouts and opaque
-/// directories hide, symbolic links are followed inside the root only.
-/// </summary>
-public sealed class LayerFileReader : IDisposable
-{
-    /// <summary>The file's bytes.</summary>
-    /// <returns>False when there is no such file, or it is not a regular one.</returns>
-    /// <exception cref="ImageException">When it is larger than <paramref name="maxBytes"/>.</exception>
-    public bool TryReadFile(string path, int maxBytes, out byte[] content) => throw new NotImplementedException();
+    private ParsedConfig Config(Digest id) => configs.GetOrAdd(id, static (id, blobs) =>
+    {
+        var bytes = blobs.TryRead(id) ?? throw ImageException.Failed($"the configuration of image {id} is missing");
+        return ParseConfig(bytes);
+    }, blobs);
 
-    /// <summary>Whether the path leads to a directory.</summary>
-    public bool IsDirectory(string path) => throw new NotImplementedException();
+    private static ParsedConfig ParseConfig(byte[] bytes)
+    {
+        ImageConfig config;
+        try
+        {
+            config = JsonSerializer.Deserialize(bytes, ImagesJson.Default.ImageConfig) ?? throw ImageException.Failed("invalid image JSON, no RootFS key");
+        }
+        catch (JsonException e)
+        {
+            throw ImageException.Failed($"invalid image JSON: {e.Message}", e);
+        }
+        if (config.RootFs is null) throw ImageException.Failed("invalid image JSON, no RootFS key");
+        var platform = new Platform(NonEmpty(config.Os, "linux"), NonEmpty(config.Architecture, Platform.Host.Architecture), config.Variant ?? "", config.OsVersion ?? "");
+        return new ParsedConfig(bytes, config, platform, ParseTime(config.Created));
+    }
 
-    /// <summary>
-    /// Copies the directory's content (not itself) with owners, modes, times, xattrs and links into an empty
-    /// directory: what a new volume gets from the image. The target takes over the source's owner and mode.
-    /// </summary>
-    /// <returns>False when there is no such directory.</returns>
-    public bool TryCopyDirectory(string path, string targetDirectory) => throw new NotImplementedException();
+    private static string NonEmpty(string? text, string otherwise) => string.IsNullOrEmpty(text) ? otherwise : text;
 
-    public void Dispose() { }
+    private static DateTimeOffset? ParseTime(string? text) =>
+        DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal, out var time) ? time : null;
+
+    // ---- adding
+
+    /// <summary>Layers that an operation in progress counts on; they are not removed meanwhile.</summary>
+    private sealed class Hold(ImageStore store) : IDisposable
+    {
+        private readonly List<Digest> layers = [];
+
+        /// <summary>Holds the layer if it is there.</summary>
+        public bool TryAdd(Digest diffId)
+        {
+            lock (store.gate)
+            {
+                if (!store.layers.Contains(diffId)) return false;
+                Add(diffId);
+                return true;
+            }
+        }
+
+        /// <summary>Gives an unpacked layer its name and holds it.</summary>
+        public void Publish(UnpackedLayer layer)
+        {
+            lock (store.gate)
+            {
+                Add(layer.DiffId);
+                layer.Publish();
+            }
+        }
+
+        private void Add(Digest diffId)
+        {
+            store.held[diffId] = store.held.GetValueOrDefault(diffId) + 1;
+            lock (layers) layers.Add(diffId);
+        }
+
+        public void Dispose()
+        {
+            List<string> doomed;
+            lock (store.gate)
+            {
+                foreach (var layer in layers)
+                    if (--store.held[layer] == 0)
+                        store.held.Remove(layer);
+                doomed = store.DetachUnused(layers);
+            }
+            store.Discard(doomed);
+        }
+    }
+
+    // Makes the image exist, with all its names, in one step. Its layers are held by the caller.
+    private Digest Commit(byte[] config, IEnumerable<ImageReference> references)
+    {
+        var parsed = ParseConfig(config);
+        var diffIds = DiffIds(parsed.Config);
+        var id = Digest.Sha256(config);
+        lock (gate)
+        {
+            foreach (var layer in diffIds)
+                if (!layers.Contains(layer)) throw ImageException.Failed($"layer {layer} of image {id} is missing");
+            blobs.Put(config);
+            configs[id] = parsed;
+            var changed = images.TryAdd(id, new StoredImage(diffIds, default, null));
+            foreach (var reference in references)
+            {
+                changed |= !names.TryGetValue(reference.ToString(), out var old) || old.Image != id;
+                names[reference.ToString()] = new Name(reference, id);
+            }
+            if (changed) WriteState();
+        }
+        return id;
+    }
+
+    private static IReadOnlyList<Digest> DiffIds(ImageConfig config) => [.. (config.RootFs?.DiffIds ?? []).Select(Digest.Parse)];
+
+    // The words of Docker's image.CheckOS.
+    private static void RequireLinux(Platform platform)
+    {
+        if (!platform.Os.Equals("linux", StringComparison.OrdinalIgnoreCase))
+            throw ImageException.Failed($"cannot load {platform.Os} image on linux");
+    }
+
+    // ---- state on disk
+
+    private void ReadState()
+    {
+        if (DiskFile.TryRead(statePath, MaxStateBytes) is not { } bytes) return;
+        StoreState state;
+        try
+        {
+            state = JsonSerializer.Deserialize(bytes, ImagesJson.Default.StoreState) ?? throw new JsonException("empty");
+        }
+        catch (JsonException e)
+        {
+            throw ImageException.Failed($"{statePath} is damaged: {e.Message}", e);
+        }
+        foreach (var (idText, record) in state.Images)
+        {
+            var id = Digest.Parse(idText);
+            Digest.TryParse(record.Parent, out var parent);
+            Digest[] diffIds = [.. record.Layers.Select(Digest.Parse)];
+            var missing = diffIds.FirstOrDefault(layer => !layers.Contains(layer));
+            if (!missing.IsEmpty || !blobs.Contains(id))
+            {
+                ImagesLog.Incomplete(options.Logger, id, missing.IsEmpty ? "its configuration is missing" : $"layer {missing} is missing");
+                continue;
+            }
+            images[id] = new StoredImage(diffIds, parent, record.LastTagTime);
+        }
+        foreach (var (text, idText) in state.Names)
+            if (ImageReference.TryParse(text, out var reference) && Digest.TryParse(idText, out var id) && images.ContainsKey(id))
+                names[text] = new Name(reference, id);
+    }
+
+    private void WriteState()
+    {
+        var state = new StoreState
+        {
+            Images = images.ToDictionary(i => i.Key.ToString(), i => new ImageRecord
+            {
+                Layers = [.. i.Value.Layers.Select(l => l.ToString())],
+                Parent = i.Value.Parent.IsEmpty ? null : i.Value.Parent.ToString(),
+                LastTagTime = i.Value.LastTagTime,
+            }),
+        };
+        foreach (var (text, name) in names) state.Names[text] = name.Image.ToString();
+        DiskFile.Replace(statePath, JsonSerializer.SerializeToUtf8Bytes(state, ImagesJson.Default.StoreState), sync: true);
+    }
+
+    // Nothing else runs yet. What is unfinished or unreferenced now was left by a process that was killed.
+    private void Sweep()
+    {
+        var count = 0;
+        foreach (var path in Directory.EnumerateFileSystemEntries(temporaryDirectory))
+        {
+            layers.Discard(path);
+            count++;
+        }
+        var needed = images.Values.SelectMany(i => i.Layers).Concat(containers.Values.SelectMany(c => c.Layers)).ToHashSet();
+        foreach (var layer in layers.All().Where(l => !needed.Contains(l)).ToList())
+        {
+            layers.Discard(layers.Detach(layer) ?? "");
+            count++;
+        }
+        foreach (var blob in blobs.All().Where(b => !images.ContainsKey(b)).ToList())
+        {
+            blobs.Remove(blob);
+            count++;
+        }
+        if (count > 0) ImagesLog.Swept(options.Logger, count, temporaryDirectory);
+    }
+
+    // Takes away the names of those layers that nothing needs; to be called with the gate held, the results discarded without it.
+    private List<string> DetachUnused(IEnumerable<Digest> candidates)
+    {
+        var doomed = new List<string>();
+        HashSet<Digest>? needed = null;
+        foreach (var layer in candidates.Distinct())
+        {
+            if (held.ContainsKey(layer)) continue;
+            needed ??= [.. images.Values.SelectMany(i => i.Layers), .. containers.Values.SelectMany(c => c.Layers)];
+            if (!needed.Contains(layer) && layers.Detach(layer) is { } path) doomed.Add(path);
+        }
+        return doomed;
+    }
+
+    private void Discard(List<string> doomed)
+    {
+        foreach (var path in doomed) layers.Discard(path);
+    }
+
+    private void Tell(string action, Digest image, string? name = null, string? actor = null)
+    {
+        if (options.OnEvent is not { } listener) return;
+        configs.TryGetValue(image, out var config);
+        lock (eventGate)
+        {
+            try
+            {
+                listener(new ImageEvent(action, actor ?? image.ToString(), name ?? image.ToString(), config?.Config.Config?.Labels));
+            }
+            catch (Exception e)
+            {
+                ImagesLog.ListenerFailed(options.Logger, e);
+            }
+        }
+    }
 }

@@ -1,0 +1,22 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Berth.Images.Archives;
+using Berth.Images.Registry;
+using Berth.Images.Storage;
+
+namespace Berth.Images;
+
+// Names are matched as Go matches them, without regard to case: other writers of these files rely on it.
+[JsonSourceGenerationOptions(DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, PropertyNameCaseInsensitive = true)]
+[JsonSerializable(typeof(ImageConfig))]
+[JsonSerializable(typeof(StoreState))]
+[JsonSerializable(typeof(LayerRecord))]
+[JsonSerializable(typeof(LowerRecord))]
+[JsonSerializable(typeof(Manifest))]
+[JsonSerializable(typeof(List<ArchiveManifestItem>))]
+[JsonSerializable(typeof(LegacyImage))]
+[JsonSerializable(typeof(Dictionary<string, Dictionary<string, string>>))]
+[JsonSerializable(typeof(RegistryErrors))]
+[JsonSerializable(typeof(RegistryToken))]
+[JsonSerializable(typeof(RegistryTags))]
+internal sealed partial class ImagesJson : JsonSerializerContext;

@@ -1,0 +1,28 @@
+using Microsoft.Extensions.Logging;
+
+namespace Berth.Images;
+
+/// <summary>All that Images logs: the operator's index.</summary>
+internal static partial class ImagesLog
+{
+    [LoggerMessage(1, LogLevel.Information, "Swept {Count} leftovers of an interrupted load or pull from {Directory}")]
+    public static partial void Swept(ILogger logger, int count, string directory);
+
+    [LoggerMessage(2, LogLevel.Warning, "Image {Id} is incomplete and is not shown: {Reason}")]
+    public static partial void Incomplete(ILogger logger, Digest id, string reason);
+
+    [LoggerMessage(3, LogLevel.Warning, "Could not remove {Path}; it is tried again at the next start: {Reason}")]
+    public static partial void NotRemoved(ILogger logger, string path, string reason);
+
+    [LoggerMessage(4, LogLevel.Debug, "Unpacked layer {DiffId}: {Bytes} bytes in {Milliseconds} ms")]
+    public static partial void Unpacked(ILogger logger, Digest diffId, long bytes, long milliseconds);
+
+    [LoggerMessage(5, LogLevel.Debug, "{Method} {Url}: {Status}")]
+    public static partial void RegistryAnswered(ILogger logger, string method, Uri url, int status);
+
+    [LoggerMessage(6, LogLevel.Information, "Download of {Digest} broke off after {Bytes} bytes, trying again ({Attempt} of {Attempts}): {Reason}")]
+    public static partial void DownloadRetried(ILogger logger, Digest digest, long bytes, int attempt, int attempts, string reason);
+
+    [LoggerMessage(7, LogLevel.Warning, "A listener to image events failed")]
+    public static partial void ListenerFailed(ILogger logger, Exception exception);
+}

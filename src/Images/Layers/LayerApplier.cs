@@ -1,0 +1,382 @@
+using System.Text;
+using Berth.Linux;
+using Berth.Linux.Abi;
+using Microsoft.Win32.SafeHandles;
+
+namespace Berth.Images.Layers;
+
+/// <summary>
+/// Writes the members of a layer's tar beneath a directory that becomes a lowerdir of overlay:
+/// <code>
+///   dir/.wh.name        →  dir/name as a 0:0 character device (overlay's whiteout)
+///   dir/.wh..wh..opq    →  trusted.overlay.opaque=y on dir
+///   everything else     →  itself, with owner, mode, times and xattrs
+/// </code>
+/// The tar is hostile until proven otherwise. Three things keep it inside, each enough alone for its case: a name with
+/// ".." or a leading "/" is refused; parents are opened by openat2(RESOLVE_BENEATH), so that a link which leads out is an
+/// error (EXDEV) and not a way; and the last part of a name is only ever used by calls that don't follow links.
+/// Docs: docs/layers.md.
+/// </summary>
+internal sealed class LayerApplier : IDisposable
+{
+    /// <summary>Members of one layer: far above any image (a full Debian desktop has 300,000), below what would fill a disk's inodes by accident.</summary>
+    public const int MaxEntries = 10_000_000;
+
+    /// <summary>Longest name in a tar: PATH_MAX, which no path within the container can exceed either.</summary>
+    public const int MaxNameBytes = FileAt.MaxPathBytes - 1;
+
+    /// <summary>Extended attributes of one file; the kernel's own limit is 64 KiB of names.</summary>
+    public const int MaxXattrs = 256;
+
+    private readonly SafeFileHandle root;
+    private readonly List<(byte[] Path, (long, uint) Modified)> directoryTimes = [];
+    private SafeFileHandle? parent;
+    private byte[] parentPath = [];
+    private int entries;
+
+    /// <param name="root">The layer's directory, open for reading. Nobody else may write beneath it meanwhile.</param>
+    public LayerApplier(SafeFileHandle root) => this.root = root;
+
+    /// <summary>Bytes of file content and link targets, each inode once: what Docker calls the layer's size.</summary>
+    public long SizeBytes { get; private set; }
+
+    /// <summary>The layer hides everything beneath it, from the root on (an opaque mark in the root directory, which overlay itself does not honour).</summary>
+    public bool HidesAllBelow { get; private set; }
+
+    /// <summary>Applies all members of the archive.</summary>
+    /// <exception cref="InvalidDataException">A member that is refused; the message names it.</exception>
+    /// <exception cref="LinuxException">The kernel refused (disk full, …).</exception>
+    public void Apply(TarReader tar, CancellationToken cancellation)
+    {
+        while (tar.Next() is { } entry)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            if (++entries > MaxEntries) throw new InvalidDataException($"the layer has more than {MaxEntries} files");
+            try
+            {
+                Apply(entry, tar);
+            }
+            catch (LinuxException e)
+            {
+                throw new LayerEntryException($"{Show(entry.Name)}: {e.Message}", e);
+            }
+        }
+        SetDirectoryTimes();
+    }
+
+    private void Apply(TarEntry entry, TarReader tar)
+    {
+        var path = Clean(entry.Name, entry.Name);
+        if (path.Length == 0)
+        {
+            if (entry.Kind != TarKind.Directory) throw Refused(entry.Name, "it would replace the root directory");
+            SetMetadata(root, default, entry);
+            directoryTimes.Add(([], entry.Modified));
+            return;
+        }
+        var slash = path.AsSpan().LastIndexOf((byte)'/');
+        var name = path.AsSpan(slash + 1);
+        var directory = Parent(path.AsSpan(0, Math.Max(slash, 0)), entry.Name);
+
+        if (name.StartsWith(".wh."u8))
+        {
+            Whiteout(entry, directory, name, isRoot: slash < 0);
+            return;
+        }
+        switch (entry.Kind)
+        {
+            case TarKind.File: WriteFile(entry, tar, directory, name); break;
+            case TarKind.Directory: MakeDirectory(entry, directory, name, path); break;
+            case TarKind.HardLink: Link(entry, directory, name); break;
+            case TarKind.SymbolicLink:
+                var target = entry.LinkName;
+                Make(directory, name, n => RawAt.SymbolicLink(target, directory, n), "symlinkat");
+                SizeBytes += target.Length;
+                SetMetadata(directory, name, entry);
+                break;
+            default:
+                var kind = entry.Kind switch
+                {
+                    TarKind.CharacterDevice => FileKind.CharacterDevice,
+                    TarKind.BlockDevice => FileKind.BlockDevice,
+                    _ => FileKind.Fifo,
+                };
+                var (major, minor) = (entry.Major, entry.Minor);
+                Make(directory, name, n => RawAt.MakeNode(directory, n, kind, 0, major, minor), "mknodat");
+                SetMetadata(directory, name, entry);
+                break;
+        }
+    }
+
+    private void WriteFile(TarEntry entry, TarReader tar, SafeFileHandle directory, ReadOnlySpan<byte> name)
+    {
+        SafeFileHandle? file = null;
+        Make(directory, name, n => RawAt.Open(directory, n, OpenFlags.WriteOnly | OpenFlags.Create | OpenFlags.Exclusive | OpenFlags.NoFollow, ResolveFlags.Beneath, 0x180, out file), "openat2");
+        using (file)
+        {
+            if (entry.Segments is { } segments)
+            {
+                foreach (var segment in segments) WriteContent(file!, tar, segment.Offset, segment.Length);
+                Check(RawAt.SetLength(file!, entry.LengthBytes), "ftruncate", name);
+            }
+            else WriteContent(file!, tar, 0, entry.StoredBytes);
+            SetMetadata(file!, default, entry);
+            Check(RawAt.SetTimes(file!, default, entry.Modified, entry.Modified), "utimensat", name);
+        }
+        SizeBytes += entry.LengthBytes;
+    }
+
+    private static void WriteContent(SafeFileHandle file, TarReader tar, long offset, long length)
+    {
+        while (length > 0)
+        {
+            var some = tar.ReadContent((int)Math.Min(length, int.MaxValue));
+            if (some.IsEmpty) throw new InvalidDataException("unexpected EOF");
+            Check(RawAt.WriteAt(file, some, offset), "pwrite", default);
+            offset += some.Length;
+            length -= some.Length;
+        }
+    }
+
+    private void MakeDirectory(TarEntry entry, SafeFileHandle directory, ReadOnlySpan<byte> name, byte[] path)
+    {
+        var errno = RawAt.MakeDirectory(directory, name, 0x1C0);
+        if (errno == Errno.EEXIST)
+        {
+            Check(RawAt.Status(directory, name, out var existing), "statx", name);
+            if (!existing.IsDirectory)
+            {
+                RemoveExisting(directory, name, existing);
+                Check(RawAt.MakeDirectory(directory, name, 0x1C0), "mkdirat", name);
+                // A directory in the place of a whiteout of this same layer: what lies below stays hidden.
+                if (IsWhiteout(existing)) MarkOpaque(directory, name);
+            }
+        }
+        else Check(errno, "mkdirat", name);
+        SetMetadata(directory, name, entry);
+        directoryTimes.Add((path, entry.Modified));
+    }
+
+    private void Link(TarEntry entry, SafeFileHandle directory, ReadOnlySpan<byte> name)
+    {
+        var target = Clean(entry.LinkName, entry.Name);
+        if (target.Length == 0) throw Refused(entry.Name, "it is a hard link to the root directory");
+        var slash = target.AsSpan().LastIndexOf((byte)'/');
+        var targetName = target[(slash + 1)..];
+        var errno = RawAt.Open(root, slash < 0 ? "."u8 : target.AsSpan(0, slash), OpenFlags.Path | OpenFlags.Directory, Resolve, 0, out var opened);
+        if (errno is Errno.EXDEV or Errno.ELOOP) throw Refused(entry.Name, $"its hard link to {Show(entry.LinkName)} leaves the layer");
+        if (errno is Errno.ENOENT or Errno.ENOTDIR) throw Refused(entry.Name, $"its hard link leads to {Show(entry.LinkName)}, which is not in the layer");
+        Check(errno, "openat2", entry.LinkName);
+        using (opened)
+        {
+            // A link to itself would be removed first and then missing.
+            if (RawAt.Status(opened!, targetName, out var there) != Errno.Success) throw Refused(entry.Name, $"its hard link leads to {Show(entry.LinkName)}, which is not in the layer");
+            if (there.IsDirectory) throw Refused(entry.Name, $"it is a hard link to the directory {Show(entry.LinkName)}");
+            if (RawAt.Status(directory, name, out var here) == Errno.Success && here.Inode == there.Inode) return;
+            Make(directory, name, n => RawAt.HardLink(opened!, targetName, directory, n), "linkat");
+        }
+        // Owner, mode and times are the inode's, and came with its first name.
+    }
+
+    private void Whiteout(TarEntry entry, SafeFileHandle directory, ReadOnlySpan<byte> name, bool isRoot)
+    {
+        if (name.SequenceEqual(".wh..wh..opq"u8))
+        {
+            if (isRoot) HidesAllBelow = true;
+            else Check(RawAt.SetXattr(directory, ""u8, OpaqueName, "y"u8), "setxattr", name);
+            return;
+        }
+        if (name.StartsWith(".wh..wh."u8)) return; // aufs's own bookkeeping, in images from before 2016
+        var hidden = name[".wh.".Length..];
+        if (hidden.IsEmpty || hidden.SequenceEqual("."u8) || hidden.SequenceEqual(".."u8)) throw Refused(entry.Name, "the whiteout names no file");
+        var errno = RawAt.MakeNode(directory, hidden, FileKind.CharacterDevice, 0);
+        if (errno == Errno.EEXIST)
+        {
+            // A whiteout speaks of the layers below, never of its own (image-spec layer.md): what is here stays and hides them.
+            Check(RawAt.Status(directory, hidden, out var existing), "statx", name);
+            if (existing.IsDirectory) MarkOpaque(directory, hidden);
+            return;
+        }
+        Check(errno, "mknodat", name);
+    }
+
+    private const ResolveFlags Resolve = ResolveFlags.Beneath | ResolveFlags.NoMagicLinks | ResolveFlags.NoMounts;
+
+    // The directory an entry goes into; the last one is kept, because neighbours in a tar are neighbours on disk.
+    private SafeFileHandle Parent(ReadOnlySpan<byte> path, byte[] entryName)
+    {
+        if (path.IsEmpty) return root;
+        if (parent is not null && path.SequenceEqual(parentPath)) return parent;
+        ForgetParent();
+        var errno = RawAt.Open(root, path, OpenFlags.Path | OpenFlags.Directory, Resolve, 0, out var found);
+        if (errno == Errno.ENOENT)
+        {
+            MakeParents(path, entryName);
+            errno = RawAt.Open(root, path, OpenFlags.Path | OpenFlags.Directory, Resolve, 0, out found);
+        }
+        switch (errno)
+        {
+            case Errno.Success: break;
+            case Errno.EXDEV: throw Refused(entryName, "a symbolic link on its way leaves the layer");
+            case Errno.ELOOP: throw Refused(entryName, "its way goes through too many symbolic links");
+            case Errno.ENOTDIR: throw Refused(entryName, "its parent is not a directory");
+            case Errno.ENOENT: throw Refused(entryName, "a symbolic link on its way leads nowhere");
+            default: throw new LinuxException("openat2", $"\"{Show(path)}\"", errno);
+        }
+        (parent, parentPath) = (found!, path.ToArray());
+        return parent;
+    }
+
+    // Tars may leave out the directories above a file; Docker makes them 0755 root:root, and so do we.
+    private void MakeParents(ReadOnlySpan<byte> path, byte[] entryName)
+    {
+        for (var end = 0; end < path.Length; end++)
+        {
+            var slash = path[end..].IndexOf((byte)'/');
+            end = slash < 0 ? path.Length : end + slash;
+            var above = path[..end].LastIndexOf((byte)'/');
+            var errno = RawAt.Open(root, above < 0 ? "."u8 : path[..above], OpenFlags.Path | OpenFlags.Directory, Resolve, 0, out var directory);
+            if (errno == Errno.EXDEV) throw Refused(entryName, "a symbolic link on its way leaves the layer");
+            Check(errno, "openat2", path);
+            using (directory)
+            {
+                var name = path[(above + 1)..end];
+                errno = RawAt.MakeDirectory(directory!, name, 0x1ED);
+                if (errno == Errno.EEXIST && RawAt.Status(directory!, name, out var existing) == Errno.Success && IsWhiteout(existing))
+                {
+                    Check(RawAt.Unlink(directory!, name), "unlinkat", name);
+                    Check(RawAt.MakeDirectory(directory!, name, 0x1ED), "mkdirat", name);
+                    MarkOpaque(directory!, name);
+                    continue;
+                }
+                if (errno == Errno.EEXIST) continue;
+                Check(errno, "mkdirat", name);
+                // Neither the umask nor a set-group-id parent has a say in it.
+                Check(RawAt.ChangeOwner(directory!, name, 0, 0), "fchownat", name);
+                Check(RawAt.ChangeMode(directory!, name, 0x1ED), "fchmodat", name);
+            }
+        }
+    }
+
+    private delegate Errno MakeCall(ReadOnlySpan<byte> name);
+
+    // Makes something new; whatever had the name in this layer before goes (tars with a file twice do exist).
+    private void Make(SafeFileHandle directory, ReadOnlySpan<byte> name, MakeCall call, string callName)
+    {
+        var errno = call(name);
+        if (errno == Errno.EEXIST)
+        {
+            Check(RawAt.Status(directory, name, out var existing), "statx", name);
+            RemoveExisting(directory, name, existing);
+            errno = call(name);
+        }
+        Check(errno, callName, name);
+    }
+
+    private void RemoveExisting(SafeFileHandle directory, ReadOnlySpan<byte> name, FileStatus existing)
+    {
+        if (existing.Kind is FileKind.Regular or FileKind.SymbolicLink && existing.LinkCount == 1) SizeBytes -= (long)existing.SizeBytes;
+        FileTree.Remove(directory, name);
+        // The directory kept from before may just have been removed.
+        if (existing.IsDirectory && directory != parent) ForgetParent();
+    }
+
+    private static bool IsWhiteout(FileStatus status) => status is { Kind: FileKind.CharacterDevice, NodeDevice: (0, 0) };
+
+    private static ReadOnlySpan<byte> OpaqueName => "trusted.overlay.opaque"u8;
+
+    private static void MarkOpaque(SafeFileHandle directory, ReadOnlySpan<byte> name) =>
+        Check(RawAt.SetXattr(directory, name, OpaqueName, "y"u8), "lsetxattr", name);
+
+    // name is empty when file is the open file itself. Owner first: a change of owner clears set-id bits and security.capability.
+    private static void SetMetadata(SafeFileHandle file, ReadOnlySpan<byte> name, TarEntry entry)
+    {
+        if (entry.Uid is < 0 or >= uint.MaxValue || entry.Gid is < 0 or >= uint.MaxValue)
+            throw Refused(entry.Name, $"its owner {entry.Uid}:{entry.Gid} is out of range");
+        Check(RawAt.ChangeOwner(file, name, (uint)entry.Uid, (uint)entry.Gid), "fchownat", name);
+        if (entry.Xattrs.Count > MaxXattrs) throw Refused(entry.Name, $"it has more than {MaxXattrs} extended attributes");
+        foreach (var (key, value) in entry.Xattrs)
+        {
+            // Overlay would take these as its own: a redirect could show any file of a lower layer under another name.
+            if (key.AsSpan().StartsWith("trusted.overlay."u8) || key.AsSpan().StartsWith("user.overlay."u8))
+                throw Refused(entry.Name, $"its extended attribute {Show(key)} belongs to the overlay file system");
+            if (value.Length > Xattr.MaxValueBytes) throw Refused(entry.Name, $"its extended attribute {Show(key)} is larger than {Xattr.MaxValueBytes} bytes");
+            var errno = name.IsEmpty ? RawAt.SetXattr(file, key, value) : RawAt.SetXattr(file, name, key, value);
+            // As Docker: a file system that knows no such attributes (or not on links) does not make the image unusable.
+            if (errno is Errno.Success or Errno.EOPNOTSUPP || (errno == Errno.EPERM && entry.Kind is not (TarKind.File or TarKind.Directory))) continue;
+            throw new LinuxException("setxattr", $"\"{Show(key)}\", {value.Length} bytes", errno);
+        }
+        if (entry.Kind == TarKind.SymbolicLink)
+        {
+            Check(RawAt.SetTimes(file, name, entry.Modified, entry.Modified), "utimensat", name);
+            return;
+        }
+        Check(RawAt.ChangeMode(file, name, entry.Mode), "fchmodat", name);
+        if (entry.Kind is not (TarKind.File or TarKind.Directory))
+            Check(RawAt.SetTimes(file, name, entry.Modified, entry.Modified), "utimensat", name);
+    }
+
+    // Last, because every file made in a directory changes the directory's own time.
+    private void SetDirectoryTimes()
+    {
+        ForgetParent();
+        foreach (var (path, modified) in directoryTimes)
+        {
+            var errno = RawAt.Open(root, path.Length == 0 ? "."u8 : path, OpenFlags.ReadOnly | OpenFlags.Directory, Resolve, 0, out var directory);
+            if (errno is Errno.ENOENT or Errno.ENOTDIR or Errno.EXDEV or Errno.ELOOP) continue; // replaced by a later member
+            Check(errno, "openat2", path);
+            using (directory) Check(RawAt.SetTimes(directory!, default, modified, modified), "utimensat", path);
+        }
+        directoryTimes.Clear();
+    }
+
+    // "./a//b/" → "a/b"; refuses what could mean somewhere else.
+    private static byte[] Clean(byte[] name, byte[] entryName)
+    {
+        if (name.Length > MaxNameBytes) throw Refused(entryName, $"its name is longer than {MaxNameBytes} bytes");
+        if (name is [(byte)'/', ..]) throw Refused(entryName, name == entryName ? "its name is absolute" : $"its hard link to {Show(name)} is absolute");
+        var clean = new byte[name.Length];
+        var length = 0;
+        foreach (var range in name.AsSpan().Split((byte)'/'))
+        {
+            var part = name.AsSpan(range);
+            if (part.IsEmpty || part.SequenceEqual("."u8)) continue;
+            if (part.SequenceEqual(".."u8)) throw Refused(entryName, name == entryName ? "its name contains \"..\"" : $"its hard link to {Show(name)} contains \"..\"");
+            if (length > 0) clean[length++] = (byte)'/';
+            part.CopyTo(clean.AsSpan(length));
+            length += part.Length;
+        }
+        return clean.AsSpan(0, length).ToArray();
+    }
+
+    private static void Check(Errno errno, string call, ReadOnlySpan<byte> name)
+    {
+        if (errno != Errno.Success) throw new LinuxException(call, name.IsEmpty ? "" : $"\"{Show(name)}\"", errno);
+    }
+
+    private static LayerEntryException Refused(ReadOnlySpan<byte> entryName, string why) => new($"refused {Show(entryName)}: {why}");
+
+    // Names end up in logs and terminals: at most this much, and nothing but printable text.
+    private const int MaxShownBytes = 200;
+
+    internal static string Show(ReadOnlySpan<byte> name)
+    {
+        var text = Encoding.UTF8.GetString(name.Length > MaxShownBytes ? name[..MaxShownBytes] : name);
+        var shown = new StringBuilder("\"");
+        foreach (var c in text)
+            if (char.IsControl(c)) shown.Append($"\\x{(int)c:x2}");
+            else shown.Append(c);
+        return shown.Append(name.Length > MaxShownBytes ? "…\"" : "\"").ToString();
+    }
+
+    private void ForgetParent()
+    {
+        parent?.Dispose();
+        (parent, parentPath) = (null, []);
+    }
+
+    public void Dispose() => ForgetParent();
+}
+
+/// <summary>A member of a layer cannot be unpacked; the message begins with its name.</summary>
+internal sealed class LayerEntryException(string message, Exception? inner = null) : InvalidOperationException(message, inner);

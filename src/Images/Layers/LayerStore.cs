@@ -1,0 +1,226 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Security.Cryptography;
+using System.Text.Json;
+using Berth.Images.Storage;
+using Berth.Linux;
+using Berth.Linux.Abi;
+using Microsoft.Extensions.Logging;
+
+namespace Berth.Images.Layers;
+
+/// <summary>
+/// Unpacked layers, <c>layers/&lt;diff id&gt;/{diff/,layer.json}</c>. A layer is unpacked in a temporary directory and renamed
+/// to its digest once the whole stream was read and hashed, so what has a digest for a name is complete and is what it says.
+/// </summary>
+/// <remarks>
+/// Layers are kept by diff id and not by chain id as in Docker: what a layer holds does not depend on what lies beneath it,
+/// so images that share a layer on different bases share it on disk, and layers of one image can be unpacked in any order.
+/// </remarks>
+internal sealed class LayerStore
+{
+    /// <summary>Largest layer, unpacked: what one ext4 file could hold. A named end for a tar whose sparse files promise more.</summary>
+    public const long MaxLayerBytes = 16L << 40;
+
+    private readonly string directory, temporaryDirectory;
+    private readonly ILogger logger;
+    private readonly ConcurrentDictionary<Digest, LayerRecord> known = new();
+
+    public LayerStore(string directory, string temporaryDirectory, ILogger logger)
+    {
+        (this.directory, this.temporaryDirectory, this.logger) = (directory, temporaryDirectory, logger);
+        Directory.CreateDirectory(directory);
+    }
+
+    private string PathOf(Digest diffId) => Path.Combine(directory, diffId.Hex);
+
+    /// <summary>The directory for overlay's lowerdir.</summary>
+    public string DiffDirectory(Digest diffId) => Path.Combine(PathOf(diffId), "diff");
+
+    public bool Contains(Digest diffId) => known.ContainsKey(diffId) || TryGet(diffId) is not null;
+
+    public LayerRecord? TryGet(Digest diffId)
+    {
+        if (known.TryGetValue(diffId, out var record)) return record;
+        if (DiskFile.TryRead(Path.Combine(PathOf(diffId), "layer.json"), 4096) is not { } bytes) return null;
+        record = JsonSerializer.Deserialize(bytes, ImagesJson.Default.LayerRecord)!;
+        known[diffId] = record;
+        return record;
+    }
+
+    public IEnumerable<Digest> All()
+    {
+        foreach (var path in Directory.EnumerateDirectories(directory))
+            if (Digest.TryParseSha256Hex(Path.GetFileName(path), out var digest))
+                yield return digest;
+    }
+
+    /// <summary>
+    /// Takes the layer's name away, which is done at once, and returns where it lies now, for <see cref="Discard"/>; null when
+    /// it wasn't there. A crash in between leaves no half a layer under a digest's name.
+    /// </summary>
+    public string? Detach(Digest diffId)
+    {
+        known.TryRemove(diffId, out _);
+        var doomed = Path.Combine(temporaryDirectory, Path.GetRandomFileName());
+        try
+        {
+            Directory.Move(PathOf(diffId), doomed);
+            return doomed;
+        }
+        catch (DirectoryNotFoundException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>
+    /// Unpacks a layer's tar, compressed or not, into a temporary directory. Blocks; call it on a thread of its own. Reading and
+    /// decompressing happen on another thread meanwhile. Returns when the source has been read to its end.
+    /// </summary>
+    /// <exception cref="ImageException">The tar is damaged or one of its entries is refused; nothing is left on disk.</exception>
+    /// <param name="abort">Called on failure, to make a blocked read of the source end; without it the source is left where it was.</param>
+    public UnpackedLayer Unpack(Stream source, CancellationToken cancellation, Action? abort = null)
+    {
+        var clock = Stopwatch.StartNew();
+        var temporary = Path.Combine(temporaryDirectory, Path.GetRandomFileName());
+        var diff = Path.Combine(temporary, "diff");
+        Directory.CreateDirectory(temporary);
+        Directory.CreateDirectory(diff, (UnixFileMode)0x1ED);
+        bool unpacked = false, finished = false;
+        try
+        {
+            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            using var pipe = new BlockPipe();
+            using var applier = new RootedApplier(diff);
+            var feeder = Task.Factory.StartNew(() => Feed(source, pipe, hash), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+            try
+            {
+                var tar = new TarReader(pipe.Reader);
+                applier.Apply(tar, cancellation);
+                tar.Drain();
+                finished = true;
+            }
+            finally
+            {
+                pipe.Dispose();
+                if (!finished) abort?.Invoke();
+                // The feeder reads from the caller's stream and has to be out of it, whatever happened here.
+                feeder.GetAwaiter().GetResult();
+            }
+            var diffId = Digest.FromSha256Hash(hash.GetHashAndReset());
+            var record = new LayerRecord { SizeBytes = applier.SizeBytes, HidesAllBelow = applier.HidesAllBelow };
+            File.WriteAllBytes(Path.Combine(temporary, "layer.json"), JsonSerializer.SerializeToUtf8Bytes(record, ImagesJson.Default.LayerRecord));
+            ImagesLog.Unpacked(logger, diffId, record.SizeBytes, clock.ElapsedMilliseconds);
+            unpacked = true;
+            return new UnpackedLayer(this, temporary, diffId, record);
+        }
+        catch (Exception e) when (e is InvalidDataException or LayerEntryException or LinuxException or DllNotFoundException)
+        {
+            throw ImageException.Failed(e.Message, e);
+        }
+        finally
+        {
+            if (!unpacked) Discard(temporary);
+        }
+    }
+
+    // Reads, decompresses and hashes into the pipe. Never throws: the reader of the pipe does.
+    private static void Feed(Stream source, BlockPipe pipe, IncrementalHash hash)
+    {
+        try
+        {
+            using var plain = Compression.Open(source);
+            long total = 0;
+            while (true)
+            {
+                var block = pipe.Rent();
+                var count = plain.ReadAtLeast(block.AsSpan(0, BlockPipe.BlockBytes), BlockPipe.BlockBytes, throwOnEndOfStream: false);
+                if (count == 0) break;
+                if ((total += count) > MaxLayerBytes) throw new InvalidDataException($"the layer is larger than {MaxLayerBytes} bytes");
+                hash.AppendData(block, 0, count);
+                pipe.Push(block, count);
+            }
+            pipe.Complete();
+        }
+        catch (Exception e)
+        {
+            pipe.Complete(e);
+        }
+    }
+
+    /// <summary>Gives an unpacked layer its name. When another had the same idea first, theirs stays and this one goes.</summary>
+    internal void Publish(UnpackedLayer layer)
+    {
+        if (!Contains(layer.DiffId))
+        {
+            try
+            {
+                Directory.Move(layer.Directory, PathOf(layer.DiffId));
+                known[layer.DiffId] = layer.Record;
+                return;
+            }
+            catch (IOException) when (Contains(layer.DiffId))
+            {
+            }
+        }
+        Discard(layer.Directory);
+    }
+
+    internal void Discard(string path)
+    {
+        if (path.Length == 0) return;
+        try
+        {
+            FileTree.Remove(path);
+        }
+        catch (IOException e)
+        {
+            ImagesLog.NotRemoved(logger, path, e.Message);
+        }
+    }
+
+    private sealed class RootedApplier : IDisposable
+    {
+        private readonly Microsoft.Win32.SafeHandles.SafeFileHandle root;
+        private readonly LayerApplier applier;
+
+        public RootedApplier(string path)
+        {
+            root = FileAt.Open(null, path, OpenFlags.ReadOnly | OpenFlags.Directory | OpenFlags.NoFollow);
+            applier = new LayerApplier(root);
+        }
+
+        public long SizeBytes => applier.SizeBytes;
+        public bool HidesAllBelow => applier.HidesAllBelow;
+        public void Apply(TarReader tar, CancellationToken cancellation) => applier.Apply(tar, cancellation);
+
+        public void Dispose()
+        {
+            applier.Dispose();
+            root.Dispose();
+        }
+    }
+}
+
+/// <summary>A layer that is complete but has no name yet; disposing it removes it unless it was published.</summary>
+internal sealed class UnpackedLayer(LayerStore store, string directory, Digest diffId, LayerRecord record) : IDisposable
+{
+    private bool settled;
+
+    public Digest DiffId => diffId;
+    public LayerRecord Record => record;
+    internal string Directory => directory;
+
+    public void Publish()
+    {
+        settled = true;
+        store.Publish(this);
+    }
+
+    public void Dispose()
+    {
+        if (!settled) store.Discard(directory);
+        settled = true;
+    }
+}

@@ -1,0 +1,38 @@
+using System.Text.Json.Serialization;
+
+namespace Berth.Images.Storage;
+
+/// <summary>images.json: which images exist and what they are called. An image is there when it is in this file, and not before.</summary>
+internal sealed record StoreState
+{
+    [JsonPropertyName("version")] public int Version { get; init; } = 1;
+
+    /// <summary>By image id.</summary>
+    [JsonPropertyName("images")] public Dictionary<string, ImageRecord> Images { get; init; } = [];
+
+    /// <summary>Full names (docker.io/library/busybox:latest, …@sha256:…) to image ids.</summary>
+    [JsonPropertyName("names")] public SortedDictionary<string, string> Names { get; init; } = new(StringComparer.Ordinal);
+}
+
+internal sealed record ImageRecord
+{
+    /// <summary>Diff ids, lowest first.</summary>
+    [JsonPropertyName("layers")] public IReadOnlyList<string> Layers { get; init; } = [];
+    [JsonPropertyName("parent")] public string? Parent { get; init; }
+    [JsonPropertyName("lastTagTime")] public DateTimeOffset? LastTagTime { get; init; }
+}
+
+/// <summary>layer.json beside a layer's diff directory.</summary>
+internal sealed record LayerRecord
+{
+    [JsonPropertyName("sizeBytes")] public long SizeBytes { get; init; }
+    /// <summary>Nothing beneath this layer shows through.</summary>
+    [JsonPropertyName("hidesAllBelow")] public bool HidesAllBelow { get; init; }
+}
+
+/// <summary>lower.json beside a container's upper directory: what it stands on.</summary>
+internal sealed record LowerRecord
+{
+    [JsonPropertyName("image")] public required string Image { get; init; }
+    [JsonPropertyName("layers")] public required IReadOnlyList<string> Layers { get; init; }
+}

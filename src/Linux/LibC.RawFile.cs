@@ -36,6 +36,10 @@ internal static unsafe partial class LibC
     [LibraryImport(Library, SetLastError = true)]
     internal static partial int utimensat(int dirfd, byte* path, long* times, int flags);
 
+    // glibc's utimensat refuses the null path that the kernel takes for "the descriptor itself".
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int futimens(int fd, long* times);
+
     [LibraryImport(Library, SetLastError = true)]
     internal static partial nint readlinkat(int dirfd, byte* path, byte* buffer, nuint size);
 
@@ -59,9 +63,6 @@ internal static unsafe partial class LibC
 
     [LibraryImport(Library, SetLastError = true)]
     internal static partial nint pwrite(int fd, byte* buffer, nuint count, long offset);
-
-    [LibraryImport(Library, SetLastError = true)]
-    internal static partial int ftruncate(int fd, long length);
 
     [LibraryImport(Library, SetLastError = true)]
     internal static partial nint copy_file_range(int from, long* fromOffset, int to, long* toOffset, nuint length, uint flags);

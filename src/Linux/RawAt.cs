@@ -119,7 +119,7 @@ public static unsafe class RawAt
         if (!Fits(path)) return Errno.ENAMETOOLONG;
         var times = stackalloc long[4] { access.Seconds, access.Nanoseconds, modification.Seconds, modification.Nanoseconds };
         using var at = new DirectoryArgument(directory);
-        if (path.Length == 0) return Result(LibC.utimensat(at.Fd, (byte*)null, times, 0));
+        if (path.Length == 0) return Result(LibC.futimens(at.Fd, times));
         fixed (byte* p = Terminate(path, path.Length < StackBytes ? stackalloc byte[StackBytes] : default))
             return Result(LibC.utimensat(at.Fd, p, times, At.SYMLINK_NOFOLLOW));
     }

@@ -1,4 +1,5 @@
 using System.Net;
+using Microsoft.Win32.SafeHandles;
 
 namespace Berth.Networks;
 
@@ -44,4 +45,7 @@ public sealed record NetworkManagerOptions
 
     /// <summary>Prepared network namespaces kept ready for the next starts; 0 prepares each when it is asked for.</summary>
     public int PoolSize { get; init; } = 8;
+
+    /// <summary>Stands for the host's network namespace in tests. Null: the process's own.</summary>
+    internal SafeFileHandle? HostNamespace { get; init; }
 }

@@ -1,0 +1,110 @@
+using Berth.Linux;
+using Microsoft.Extensions.Logging;
+
+namespace Berth.Networks;
+
+/// <summary>The bridge interface on the host: made, adopted or removed. Runs inside the host's namespace.</summary>
+/// <param name="IsOurs">Made by us, now or by a former daemon: it has our alias. Others' are used but never changed or removed.</param>
+internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs)
+{
+    /// <summary>Docker's default address pools, in its order.</summary>
+    private static readonly IReadOnlyList<Ipv4Prefix> DefaultPools =
+    [
+        .. Enumerable.Range(17, 15).Select(b => new Ipv4Prefix(new Ipv4Address(0xac10_0000u | ((uint)(b - 16) << 16)), 16)),
+        .. Enumerable.Range(0, 16).Select(b => new Ipv4Prefix(new Ipv4Address(0xc0a8_0000u | ((uint)b << 12)), 20)),
+    ];
+
+    internal static HostBridge Prepare(string name, Ipv4Interface? wanted, Ipv4Interface? remembered, int mtuBytes, ILogger logger)
+    {
+        if (wanted is { } w && (w.PrefixLength is < 8 or > 30 || w.Address == w.Prefix.Network || w.Address == w.Prefix.Last))
+            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid bridge address {w}: a host address with a prefix of 8 to 30 bits is needed");
+
+        using var netlink = NetlinkSocket.OpenRoute();
+        var link = netlink.Link(name);
+        if (link is { Kind: not "bridge" })
+            throw new NetworkException(NetworkErrorKind.Conflict, $"interface {name} exists and is not a bridge");
+        var isOurs = link is null || link.Alias == BridgeNetwork.Alias;
+        var existing = link is null ? [] : AddressesOf(netlink, link.Index);
+
+        if (link is not null && wanted is { } needed && !existing.Contains(needed))
+        {
+            var hasPorts = netlink.Links().Any(l => l.MasterIndex == link.Index);
+            if (!isOurs || hasPorts)
+                throw new NetworkException(NetworkErrorKind.Conflict,
+                    $"bridge {name} has {(existing.Count == 0 ? "no address" : $"address {existing[0]}")}, not {needed}, and is in use{(isOurs ? "" : " by others")}");
+            Remove(name);
+            (link, existing) = (null, []);
+        }
+
+        // Up to the number of pools: another engine may choose the same at the same time, see below.
+        var given = wanted ?? (existing.Count > 0 ? existing[0] : null);
+        for (var attempt = 0; ; attempt++)
+        {
+            var address = given ?? Choose(netlink.Routes(), link?.Index ?? 0, attempt == 0 ? remembered : null);
+            if (wanted is { } asked && Overlap(netlink, asked.Prefix, link?.Index ?? 0) is { } overlap)
+                throw new NetworkException(NetworkErrorKind.Conflict, $"subnet {asked.Prefix} of bridge {name} overlaps {overlap}; choose another with --bip");
+            var batch = new NetlinkBatch();
+            if (link is null)
+            {
+                // A MAC of its own: without, a bridge takes the lowest of its ports' and changes it as they come and go.
+                batch.AddBridge(name, mtuBytes, MacAddress.For(address.Address).ToBytes());
+                batch.SetLink(name, alias: BridgeNetwork.Alias);
+            }
+            if (link is null || !link.IsUp) batch.SetLink(name, up: true);
+            netlink.Execute(batch);
+            link = netlink.Link(name) ?? throw new LinuxException("RTM_GETLINK", name, Errno.ENODEV);
+            if (existing.Contains(address)) return new HostBridge(link.Index, address, isOurs);
+
+            batch.Clear();
+            batch.AddAddress(link.Index, address.Address.ToBytes(), address.PrefixLength, broadcast: true);
+            netlink.Execute(batch);
+            // Two engines that start together may have seen the same subnet free. The one whose bridge is the younger gives way.
+            if (given is null && attempt < DefaultPools.Count && netlink.Routes().Any(r => r.LinkIndex < link.Index && PrefixOf(r) is { Length: > 0 } p && p.Overlaps(address.Prefix)))
+            {
+                Remove(name);
+                link = null;
+                continue;
+            }
+            return new HostBridge(link.Index, address, isOurs);
+        }
+    }
+
+    internal static void Remove(string name)
+    {
+        using var netlink = NetlinkSocket.OpenRoute();
+        var batch = new NetlinkBatch();
+        batch.DeleteLink(name);
+        netlink.Execute(batch);
+    }
+
+    private static List<Ipv4Interface> AddressesOf(NetlinkSocket netlink, int index) =>
+    [
+        .. netlink.Addresses()
+            .Where(a => a.LinkIndex == index)
+            .Select(a => Ipv4Address.TryFrom(a.Address, out var v4) ? new Ipv4Interface(v4, a.PrefixLength) : (Ipv4Interface?)null)
+            .OfType<Ipv4Interface>(),
+    ];
+
+    private static Ipv4Interface Choose(IReadOnlyList<RouteInfo> routes, int ownIndex, Ipv4Interface? remembered)
+    {
+        if (remembered is { } r && Free(r.Prefix)) return r;
+        foreach (var pool in DefaultPools)
+            if (Free(pool)) return new Ipv4Interface(new Ipv4Address(pool.Network.Value + 1), pool.Length);
+        throw new NetworkException(NetworkErrorKind.Exhausted, "all predefined address pools have been fully subnetted: every default subnet overlaps a route of this host; choose one with --bip");
+
+        bool Free(Ipv4Prefix pool) => !routes.Any(route => route.LinkIndex != ownIndex && PrefixOf(route) is { Length: > 0 } p && p.Overlaps(pool));
+    }
+
+    private static string? Overlap(NetlinkSocket netlink, Ipv4Prefix subnet, int ownIndex)
+    {
+        foreach (var route in netlink.Routes())
+        {
+            if (route.LinkIndex == ownIndex || PrefixOf(route) is not { Length: > 0 } prefix || !prefix.Overlaps(subnet)) continue;
+            return $"the host's route {prefix} on {netlink.Links().FirstOrDefault(l => l.Index == route.LinkIndex)?.Name ?? "an unknown interface"}";
+        }
+        return null;
+    }
+
+    private static Ipv4Prefix PrefixOf(RouteInfo route) =>
+        Ipv4Address.TryFrom(route.Destination, out var address) ? new Ipv4Prefix(address, route.PrefixLength) : default;
+}

@@ -1,0 +1,164 @@
+using Berth.Linux;
+using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
+
+namespace Berth.Networks;
+
+/// <summary>
+/// Fresh network namespaces kept ready: making one takes 1-2 ms, taking one a few microseconds. A namespace in the pool has no name and no
+/// process, only our descriptors, so it is gone with this process however that ends. Interfaces are not made ahead: an idle veth
+/// would be seen on the host (docs/decisions/0501-namespace-pool.md).
+/// </summary>
+internal sealed class NamespacePool : IDisposable
+{
+    private readonly Lock gate = new();
+    private readonly Queue<PreparedNamespace> ready = [];
+    private readonly int size;
+    private readonly ILogger logger;
+    private bool filling, disposed;
+
+    internal NamespacePool(int size, ILogger logger)
+    {
+        this.size = size;
+        this.logger = logger;
+        Refill();
+    }
+
+    internal int Count
+    {
+        get
+        {
+            lock (gate) return ready.Count;
+        }
+    }
+
+    internal PreparedNamespace Take()
+    {
+        PreparedNamespace? taken;
+        lock (gate)
+        {
+            ObjectDisposedException.ThrowIf(disposed, this);
+            ready.TryDequeue(out taken);
+        }
+        Refill();
+        return taken ?? PreparedNamespace.Create();
+    }
+
+    private void Refill()
+    {
+        lock (gate)
+        {
+            if (filling || disposed || ready.Count >= size) return;
+            filling = true;
+        }
+        // One at a time: starts that find the pool empty make their own, and should not wait for the processor behind us.
+        _ = Task.Factory.StartNew(Fill, TaskCreationOptions.LongRunning);
+    }
+
+    private void Fill()
+    {
+        while (true)
+        {
+            PreparedNamespace fresh;
+            try
+            {
+                fresh = PreparedNamespace.Create();
+            }
+            catch (IOException e)
+            {
+                logger.PoolNotFilled(e.Message);
+                lock (gate) filling = false;
+                return; // the next Take tries again
+            }
+            lock (gate)
+            {
+                if (!disposed) ready.Enqueue(fresh);
+                else fresh.Dispose();
+                if (disposed || ready.Count >= size)
+                {
+                    filling = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        lock (gate)
+        {
+            disposed = true;
+            while (ready.TryDequeue(out var unused)) unused.Dispose();
+        }
+    }
+}
+
+/// <summary>A network namespace with loopback up and Docker's sysctls, and what is needed to go on configuring it from outside.</summary>
+internal sealed class PreparedNamespace : IDisposable
+{
+    private SafeFileHandle? handle;
+    private readonly SafeFileHandle? ipv6Default;
+
+    private PreparedNamespace(SafeFileHandle handle, NetlinkSocket netlink, SafeFileHandle? ipv6Default)
+    {
+        this.handle = handle;
+        Netlink = netlink;
+        this.ipv6Default = ipv6Default;
+    }
+
+    internal SafeFileHandle Handle => handle ?? throw new ObjectDisposedException(nameof(PreparedNamespace));
+
+    internal NetlinkSocket Netlink { get; }
+
+    internal static PreparedNamespace Create()
+    {
+        NetlinkSocket? netlink = null;
+        SafeFileHandle? ipv6 = null;
+        try
+        {
+            var handle = NetworkNamespace.Create(() =>
+            {
+                netlink = NetlinkSocket.OpenRoute();
+                var batch = new NetlinkBatch();
+                batch.SetLink("lo", up: true);
+                netlink.Execute(batch);
+                // As Docker: any port number and ping without capabilities; there is no one else in the namespace to protect from it.
+                Sysctl.TryWrite("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+                Sysctl.TryWrite("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
+                // eth0 takes this over when it is made, so that it never begins with IPv6; a write to its own file later would cost
+                // the start a trip through this namespace. The descriptor undoes it from outside: see IPv6ForNewInterfaces.
+                ipv6 = Sysctl.TryOpen("/proc/sys/net/ipv6/conf/default/disable_ipv6");
+                if (ipv6 is not null) RandomAccess.Write(ipv6, "1"u8, 0);
+            });
+            return new PreparedNamespace(handle, netlink!, ipv6);
+        }
+        catch
+        {
+            netlink?.Dispose();
+            ipv6?.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Interfaces made from here on start with IPv6, as in any namespace.</summary>
+    internal void IPv6ForNewInterfaces()
+    {
+        if (ipv6Default is not null) RandomAccess.Write(ipv6Default, "0"u8, 0);
+    }
+
+    /// <summary>The descriptor changes hands; everything else is closed.</summary>
+    internal SafeFileHandle Detach()
+    {
+        var detached = Handle;
+        handle = null;
+        Dispose();
+        return detached;
+    }
+
+    public void Dispose()
+    {
+        Netlink.Dispose();
+        ipv6Default?.Dispose();
+        handle?.Dispose();
+    }
+}

@@ -1,0 +1,51 @@
+using Microsoft.Extensions.Logging;
+
+namespace Berth.Networks;
+
+internal static partial class NetworksLog
+{
+    [LoggerMessage(1, LogLevel.Information, "Network bridge: {Bridge} has {Address}, firewall table ip {Table}")]
+    internal static partial void BridgeReady(this ILogger logger, string bridge, Ipv4Interface address, string table);
+
+    [LoggerMessage(2, LogLevel.Debug, "nft transaction:\n{Script}")]
+    internal static partial void FirewallTransaction(this ILogger logger, string script);
+
+    [LoggerMessage(3, LogLevel.Warning, "Firewall table ip {Table} was not as expected and is written anew: {Reason}")]
+    internal static partial void FirewallRebuilt(this ILogger logger, string table, string reason);
+
+    [LoggerMessage(4, LogLevel.Warning, "The firewall table {Table} drops forwarded packets by default; containers reach the outside only if it lets them (a dockerd on this machine: iptables -I DOCKER-USER -j ACCEPT for our bridge). It is left as it is")]
+    internal static partial void ForeignForwardDrop(this ILogger logger, string table);
+
+    [LoggerMessage(5, LogLevel.Debug, "Foreign firewall chains could not be listed: {Reason}")]
+    internal static partial void FirewallNotListed(this ILogger logger, string reason);
+
+    [LoggerMessage(6, LogLevel.Debug, "Container {Container} joined {Network}: {Address} on {Interface} in {Milliseconds:F2} ms")]
+    internal static partial void Joined(this ILogger logger, string container, string network, string address, string @interface, double milliseconds);
+
+    [LoggerMessage(7, LogLevel.Warning, "Interface {Interface} could not be removed: {Reason}")]
+    internal static partial void InterfaceNotRemoved(this ILogger logger, string @interface, string reason);
+
+    [LoggerMessage(8, LogLevel.Warning, "Container {Container}: host port {Address}:{Port}/{Protocol} could not be reserved again, the container's rule stays: {Reason}")]
+    internal static partial void PortNotReserved(this ILogger logger, string container, string address, int port, string protocol, string reason);
+
+    [LoggerMessage(9, LogLevel.Warning, "Container {Container}: network {Network} could not be restored: {Reason}")]
+    internal static partial void EndpointNotRestored(this ILogger logger, string container, string network, string reason);
+
+    [LoggerMessage(10, LogLevel.Information, "Interface {Interface} on {Bridge} belongs to no container and is removed")]
+    internal static partial void StaleInterface(this ILogger logger, string @interface, string bridge);
+
+    [LoggerMessage(11, LogLevel.Warning, "No network namespace could be made ready: {Reason}")]
+    internal static partial void PoolNotFilled(this ILogger logger, string reason);
+
+    [LoggerMessage(12, LogLevel.Debug, "Proxy for {HostAddress}: {Reason}")]
+    internal static partial void ProxyConnection(this ILogger logger, string hostAddress, string reason);
+
+    [LoggerMessage(13, LogLevel.Warning, "{What} while leaving network {Network}: {Reason}")]
+    internal static partial void LeaveIncomplete(this ILogger logger, string what, string network, string reason);
+
+    [LoggerMessage(14, LogLevel.Debug, "Conntrack entries of udp port {Port} were not dropped: {Reason}")]
+    internal static partial void ConntrackNotFlushed(this ILogger logger, int port, string reason);
+
+    [LoggerMessage(15, LogLevel.Warning, "{Path} could not be set: {Reason}")]
+    internal static partial void SysctlNotSet(this ILogger logger, string path, string reason);
+}

@@ -54,6 +54,9 @@ public sealed class DetachKeys
 
     public Scanner NewScanner() => new(_keys);
 
+    /// <summary>As exec inspect shows them.</summary>
+    public string ToBase64() => Convert.ToBase64String(_keys);
+
     /// <summary>Looks for the sequence across reads. Keys that turn out not to be the sequence are passed on in order; those of a sequence are not.</summary>
     public sealed class Scanner(byte[] keys)
     {

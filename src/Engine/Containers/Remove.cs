@@ -1,0 +1,196 @@
+using Berth.Api;
+using Berth.Runtime.Monitor;
+
+namespace Berth.Engine;
+
+// Remove: end the process, give back volumes and image, then one rename into the trash, which is the point of no return. The tree is deleted in the background.
+public sealed partial class ContainerService
+{
+    /// <exception cref="EngineException">Conflict "removal of container x is already in progress", or when it runs and <paramref name="force"/> is false.</exception>
+    public async Task RemoveAsync(string idOrName, bool force, bool removeVolumes, bool link, CancellationToken cancellationToken)
+    {
+        var container = _core.Containers.Get(idOrName);
+        if (link) throw EngineException.System("Conflict, cannot remove the default link name of the container");
+        await RemoveCoreAsync(container, idOrName, force, removeVolumes, gateHeld: false).ConfigureAwait(false);
+    }
+
+    private async Task RemoveCoreAsync(Container container, string shownAs, bool force, bool removeVolumes, bool gateHeld)
+    {
+        if (Interlocked.Exchange(ref container.RemovalInProgress, 1) != 0)
+            throw EngineException.Conflict($"removal of container {shownAs} is already in progress");
+        try
+        {
+            if (container.Removed) return;
+            var state = container.State;
+            if (state.Running)
+            {
+                string Refusal(string reason) => $"cannot remove container {GoText.Quote(shownAs)}: {reason}";
+                if (!force)
+                {
+                    throw EngineException.Conflict(Refusal(state.Paused
+                        ? "container is paused and must be unpaused first"
+                        : $"container is {state.Status()}: stop the container before removing or force remove"));
+                }
+                try
+                {
+                    await KillAndWaitAsync(container).ConfigureAwait(false);
+                }
+                catch (EngineException e) when (e.Kind == ErrorKind.Conflict)
+                {
+                    // It ended by itself.
+                }
+                catch (Exception e) when (e is EngineException or MonitorException)
+                {
+                    throw EngineException.System(Refusal($"could not kill container: {e.Message}"), e);
+                }
+            }
+            if (!gateHeld) await container.Gate.WaitAsync().ConfigureAwait(false);
+            try
+            {
+                await RemoveLockedAsync(container, shownAs, removeVolumes).ConfigureAwait(false);
+            }
+            finally
+            {
+                if (!gateHeld) container.Gate.Release();
+            }
+        }
+        finally
+        {
+            Volatile.Write(ref container.RemovalInProgress, 0);
+        }
+    }
+
+    private async Task RemoveLockedAsync(Container container, string shownAs, bool removeVolumes)
+    {
+        var record = container.Record;
+        string trash;
+        try
+        {
+            trash = _core.Containers.MoveToTrash(container, removeVolumes);
+        }
+        catch (IOException e)
+        {
+            var next = record with { State = record.State with { Dead = true, Error = e.Message } };
+            container.Publish(next);
+            container.PublishRemoved(e.Message);
+            throw EngineException.System($"cannot remove container {GoText.Quote(shownAs)}: unable to remove filesystem: {e.Message}", e);
+        }
+        _core.Containers.Forget(container);
+        foreach (var mount in record.Mounts)
+        {
+            if (mount.Type == "volume") _core.Volumes.Release(mount.Name, record.Id, removeVolumes && mount.Anonymous);
+        }
+        foreach (var exec in container.Execs.Values) _execs.TryRemove(exec.Id, out _);
+        foreach (var attachment in container.TakePending()) attachment.Failed();
+        if (container.UnacknowledgedExit is { } exit)
+        {
+            container.UnacknowledgedExit = null;
+            await AcknowledgeAsync(exit).ConfigureAwait(false);
+        }
+        _core.Emit(record, "destroy");
+        container.PublishRemoved(null);
+        // The answer does not wait for it: upper directories can be large.
+        ThreadPool.UnsafeQueueUserWorkItem(static work => work.Service.Discard(work.Id, work.Trash), (Service: this, record.Id, Trash: trash), preferLocal: false);
+    }
+
+    private void Discard(string id, string trash)
+    {
+        try
+        {
+            _core.Images.RemoveWritableLayer(id);
+        }
+        catch (Exception e) when (e is IOException or Images.ImageException)
+        {
+            _core.Logger.CleanupFailed(id, "giving back the image's layers", e);
+        }
+        if (!TrashCan.Delete(trash)) _core.Logger.TrashKept(trash);
+    }
+
+    /// <summary>Removes every stopped container the filters (until, label, label!) leave.</summary>
+    public async Task<ContainerPruneResponse> PruneAsync(Filters filters, CancellationToken cancellationToken)
+    {
+        filters.Require("until", "label", "label!");
+        DateTimeOffset? until = filters["until"].Count switch
+        {
+            0 => null,
+            1 => Timestamps.Parse(filters["until"].First(), "until"),
+            _ => throw EngineException.Invalid("more than one until filter specified"),
+        };
+        var deleted = new List<string>();
+        ulong bytes = 0;
+        foreach (var container in _core.Containers.All)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            var record = container.Record;
+            if (record.State.Running || record.Created > until) continue;
+            if (!filters.MatchLabels("label", record.Config.Labels)) continue;
+            if (filters["label!"].Count > 0 && filters.MatchLabels("label!", record.Config.Labels)) continue;
+            var size = DiskUsage.Of(Path.Combine(container.Directory, "overlay", "upper"));
+            try
+            {
+                await RemoveCoreAsync(container, record.Id, force: false, removeVolumes: false, gateHeld: false).ConfigureAwait(false);
+            }
+            catch (EngineException)
+            {
+                // Started or removed meanwhile.
+                continue;
+            }
+            bytes += size;
+            deleted.Add(record.Id);
+        }
+        _core.Events.Emit("container", "prune", "", new() { ["reclaimed"] = bytes.ToString(global::System.Globalization.CultureInfo.InvariantCulture) });
+        return new ContainerPruneResponse { ContainersDeleted = deleted.Count == 0 ? null : [.. deleted], SpaceReclaimed = bytes };
+    }
+
+    public async Task RenameAsync(string idOrName, string newName, CancellationToken cancellationToken)
+    {
+        if (idOrName.Length == 0 || newName.Length == 0) throw EngineException.Invalid("Neither old nor new names may be empty");
+        var container = _core.Containers.Get(idOrName);
+        await container.Gate.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            var record = container.Record;
+            var bare = newName[0] == '/' ? newName[1..] : newName;
+            if (bare == record.Name) throw EngineException.Invalid("Renaming a container with the same name as its current name");
+            string reserved;
+            try
+            {
+                if (bare.Length == 0) throw EngineException.Invalid($"Invalid container name ({newName}), only {Names.AllowedCharacters} are allowed");
+                reserved = _core.Containers.ReserveName(record.Id, newName);
+            }
+            catch (EngineException e)
+            {
+                throw new EngineException(e.Kind, $"Error when allocating new name: {e.Message}", e);
+            }
+            using var undo = new UndoStack();
+            undo.Push(() => _core.Containers.ReleaseName(reserved, record.Id));
+            _core.Containers.Save(container, record with { Name = reserved });
+            undo.Commit();
+            _core.Containers.ReleaseName(record.Name, record.Id);
+            if (record.State.Running) _core.Networks.Rename(record.Id, reserved);
+            _core.Emit(container, "rename", ("oldName", "/" + record.Name));
+        }
+        finally
+        {
+            container.Gate.Release();
+        }
+    }
+
+    /// <summary>
+    /// Registers the wait before it returns (the route sends its headers then); the task completes when the condition holds. Error is set when the
+    /// container's removal failed.
+    /// </summary>
+    /// <exception cref="EngineException">NotFound, thrown here and not by the task.</exception>
+    public Task<ContainerWaitResponse> Wait(string idOrName, WaitCondition condition, CancellationToken cancellationToken)
+    {
+        var container = _core.Containers.Get(idOrName);
+        var wait = container.Wait(condition, cancellationToken);
+        return Answer(wait);
+
+        static async Task<ContainerWaitResponse> Answer(Task<WaitOutcome> wait)
+        {
+            var outcome = await wait.ConfigureAwait(false);
+            return new ContainerWaitResponse { StatusCode = outcome.ExitCode, Error = outcome.Error.Length == 0 ? null : new ContainerWaitExitError { Message = outcome.Error } };
+        }
+    }
+}

@@ -1,0 +1,417 @@
+using System.Net;
+using Berth.Images;
+using Berth.Linux;
+using Berth.Networks;
+using Berth.Runtime;
+using Berth.Runtime.Monitor;
+using Berth.Runtime.Spec;
+using Microsoft.Win32.SafeHandles;
+
+namespace Berth.Engine;
+
+// Start: join the network while everything else is prepared, write the bundle, let the monitor launch, record it. With the gate held from the first to the
+// last. Until the monitor has launched, a crash leaves a stopped container; after that the monitor knows more than container.json, and the next daemon asks it.
+public sealed partial class ContainerService
+{
+    private const int ExitUnknown = 128, ExitNotFound = 127, ExitNotRunnable = 126;
+
+    /// <exception cref="EngineException">NotModified when it runs; Conflict when it is paused or being removed; InvalidParameter when the executable is missing or not runnable.</exception>
+    public async Task StartAsync(string idOrName, CancellationToken cancellationToken)
+    {
+        var container = _core.Containers.Get(idOrName);
+        CheckStartable(container);
+        await container.Gate.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            CheckStartable(container);
+            container.Restart.Cancel();
+            await StartOrExplainAsync(container, byUser: true).ConfigureAwait(false);
+        }
+        finally
+        {
+            container.Gate.Release();
+        }
+    }
+
+    /// <summary>With the gate held. Begun is finished: a client that goes away does not leave a container half started, hence no token.</summary>
+    private async Task StartOrExplainAsync(Container container, bool byUser)
+    {
+        try
+        {
+            await StartLockedAsync(container, byUser).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            throw await FailedStartAsync(container, e).ConfigureAwait(false);
+        }
+    }
+
+    private static void CheckStartable(Container container)
+    {
+        var state = container.State;
+        // A paused container runs, too: this first.
+        if (state.Paused) throw EngineException.Conflict("cannot start a paused container, try unpause instead");
+        if (state.Running && !state.Restarting) throw EngineException.NotModified("container is already running");
+        if (container.Removing || container.Removed || state.Dead) throw EngineException.Conflict("container is marked for removal and cannot be started");
+    }
+
+    /// <summary>With the gate held. Throws after undoing what was made; the state is the caller's to set (<see cref="FailedStartAsync"/>).</summary>
+    private async Task StartLockedAsync(Container container, bool byUser)
+    {
+        var record = container.Record;
+        var host = record.HostConfig;
+        var attachments = container.TakePending();
+        Task<NetworkSandbox>? join = null;
+        var bundle = _core.BundleOf(record.Id);
+        var joined = false;
+        ShmMount? shm = null;
+        try
+        {
+            if (!Modes.IsContainer(host.NetworkMode))
+            {
+                var request = EndpointFor(record);
+                // On the pool: what it does before its first wait would otherwise not run beside the preparation below.
+                join = Task.Run(() => _core.Networks.JoinAsync(record.Id, request, CancellationToken.None));
+            }
+            var root = RootOf(record);
+            var input = Prepare(record, out shm);
+            Directory.CreateDirectory(bundle, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            var log = LogConfiguration.SettingsFor(host.LogConfig, record.LogPath);
+
+            using var sandbox = join is null ? null : await NetworkErrors(join).ConfigureAwait(false);
+            joined = join is not null;
+            using var other = Modes.IsContainer(host.NetworkMode) ? OpenNetworkOf(record) : null;
+            var endpoint = sandbox?.Endpoint;
+            input = input with { Mounts = [.. input.Mounts, .. WriteFiles(container, record, endpoint)] };
+            var spec = SpecCompiler.Compile(input);
+            File.WriteAllBytes(Path.Combine(bundle, "config.json"), OciJson.Serialize(spec));
+
+            var launch = new LaunchRequest
+            {
+                ContainerId = record.Id, BundleDirectory = bundle, RootFilesystem = root, Log = log, OpenStdin = record.Config.OpenStdin,
+                Terminal = record.Config.Tty ? new TerminalSize((ushort)host.ConsoleSize[1], (ushort)host.ConsoleSize[0]) : null,
+                Attachments = [.. attachments.Where(a => a.Attachment is not null).Select(a => a.Attachment!)],
+                NetworkNamespace = sandbox?.Namespace ?? other,
+            };
+            if (launch.Attachments.Count > MonitorLimits.AttachmentsPerMessage)
+                launch = launch with { Attachments = [.. launch.Attachments.Take(MonitorLimits.AttachmentsPerMessage)] };
+            if (endpoint is not null) _core.EmitNetwork(record.Id, endpoint, "connect");
+            foreach (var mount in record.Mounts.Where(m => m.Type == "volume")) EmitMount(record, mount);
+
+            var process = await LaunchAsync(launch).ConfigureAwait(false);
+
+            var started = _core.Time.GetUtcNow();
+            var next = record with
+            {
+                Endpoint = endpoint, StartedBefore = true, ManuallyStopped = !byUser && record.ManuallyStopped,
+                State = new RunState { Running = true, Pid = process.Pid, StartedAt = started, FinishedAt = record.State.FinishedAt },
+            };
+            container.Process = process;
+            try
+            {
+                _core.Containers.Save(container, next);
+            }
+            catch (IOException e)
+            {
+                // It runs: told and tried again at its end, rather than killed for a full disk.
+                container.Publish(next);
+                _core.Logger.CleanupFailed(record.Id, "writing container.json", e);
+            }
+            foreach (var attachment in attachments) attachment.Started(process);
+            _core.Emit(next, "start");
+        }
+        catch
+        {
+            foreach (var attachment in attachments) attachment.Failed();
+            if (join is not null) await LeaveFailedJoinAsync(record.Id, join, joined).ConfigureAwait(false);
+            shm?.Unmount();
+            TrashCan.Delete(bundle);
+            throw;
+        }
+    }
+
+    private async Task<MonitoredProcess> LaunchAsync(LaunchRequest request)
+    {
+        for (var attempt = 0; ; attempt++)
+        {
+            try
+            {
+                return await _core.Monitor.LaunchAsync(request, CancellationToken.None).ConfigureAwait(false);
+            }
+            catch (MonitorException e) when (e.Error == MonitorError.MonitorLost && attempt == 0)
+            {
+                // It may have launched before it died; then the process is known to its successor.
+                var key = new ProcessKey(request.ContainerId);
+                if (_core.Monitor.Processes.FirstOrDefault(p => p.Key == key) is { } found) return found;
+            }
+        }
+    }
+
+    private async Task LeaveFailedJoinAsync(string id, Task<NetworkSandbox> join, bool joined)
+    {
+        try
+        {
+            if (!joined) (await join.ConfigureAwait(false)).Dispose();
+            await _core.Networks.LeaveAsync(id, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is NetworkException or IOException)
+        {
+            // Either the join itself failed, which is what the caller is being told, or nothing is left of it.
+        }
+    }
+
+    private static async Task<NetworkSandbox> NetworkErrors(Task<NetworkSandbox> join)
+    {
+        try
+        {
+            return await join.ConfigureAwait(false);
+        }
+        catch (NetworkException e)
+        {
+            var known = LayerErrors.From(e);
+            const string Prefix = "failed to set up container networking";
+            throw e.Message.StartsWith(Prefix, StringComparison.Ordinal) ? known : new EngineException(known.Kind, $"{Prefix}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Records why a start failed, as dockerd does: the state stays what it was (created or exited), with the error and 126, 127 or 128.</summary>
+    private async Task<EngineException> FailedStartAsync(Container container, Exception failure)
+    {
+        var (error, exitCode) = Explain(failure);
+        var record = container.Record;
+        var next = record with { Endpoint = null, State = record.State with { Running = false, Restarting = false, Paused = false, Pid = 0, ExitCode = exitCode, Error = error.Message } };
+        try
+        {
+            _core.Containers.Write(container, next);
+        }
+        catch (IOException e)
+        {
+            _core.Logger.CleanupFailed(record.Id, "writing container.json", e);
+        }
+        container.PublishStopped(next);
+        if (record.HostConfig.AutoRemove) await AutoRemoveAsync(container, gateHeld: true).ConfigureAwait(false);
+        return error;
+    }
+
+    /// <summary>dockerd's classes of failure; the words decide, since they come from several layers.</summary>
+    internal static (EngineException Error, int ExitCode) Explain(Exception failure)
+    {
+        if (failure is EngineException known) return (known, ExitUnknown);
+        if (failure is ImageException image) return (LayerErrors.From(image), ExitUnknown);
+        if (failure is not MonitorException and not LaunchException)
+            return (EngineException.System(failure.Message, failure), ExitUnknown);
+        var text = failure.Message;
+        bool Has(string part) => text.Contains(part, StringComparison.OrdinalIgnoreCase);
+        if (Has("permission denied")) return (new EngineException(ErrorKind.InvalidParameter, text, failure), ExitNotRunnable);
+        if (Has("is a directory")) return (new EngineException(ErrorKind.InvalidParameter, text + ": permission denied", failure), ExitNotRunnable);
+        if (Has("not a directory"))
+        {
+            const string Hint = ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type";
+            return (new EngineException(ErrorKind.InvalidParameter, Has("vice-versa") ? text : text + Hint, failure), ExitNotFound);
+        }
+        if (Has("executable file not found") || Has("no such file or directory")) return (new EngineException(ErrorKind.InvalidParameter, text, failure), ExitNotFound);
+        return failure is MonitorException { Error: MonitorError.ExecutableNotRunnable }
+            ? (new EngineException(ErrorKind.System, text, failure), ExitNotRunnable)
+            : (EngineException.System(text, failure), ExitUnknown);
+    }
+
+    private RootFilesystem RootOf(ContainerRecord record)
+    {
+        if (record.ImageId.Length > 0)
+        {
+            return _core.Images.TryGetWritableLayer(record.Id, out var layer)
+                ? new RootFilesystem(layer.LowerDirectories, layer.UpperDirectory, layer.WorkDirectory)
+                : throw EngineException.System($"the writable layer of container {record.Id} is gone");
+        }
+        // Made from no image: overlay wants something beneath all the same.
+        var overlay = Path.Combine(_core.Containers.DirectoryOf(record.Id), "overlay");
+        foreach (var name in (ReadOnlySpan<string>)["empty", "upper", "work"]) Directory.CreateDirectory(Path.Combine(overlay, name));
+        return new RootFilesystem([Path.Combine(overlay, "empty")], Path.Combine(overlay, "upper"), Path.Combine(overlay, "work"));
+    }
+
+    /// <summary>Looks up what the compiler has to be told.</summary>
+    private SpecInput Prepare(ContainerRecord record, out ShmMount? shm)
+    {
+        shm = null;
+        var host = record.HostConfig;
+        var (devices, rules) = host.Privileged || host.Devices is { Length: > 0 } || host.DeviceCgroupRules is { Length: > 0 } ? Devices.Resolve(host) : ([], []);
+        string? shmPath = null, ipcPath = null, pidPath = null;
+        if (Modes.IsContainer(host.PidMode)) pidPath = $"/proc/{RunningPid(Modes.ContainerOf(host.PidMode), "failed to join PID namespace")}/ns/pid";
+        if (Modes.IsContainer(host.IpcMode))
+        {
+            var donor = Modes.ContainerOf(host.IpcMode);
+            ipcPath = $"/proc/{RunningPid(donor, "failed to join IPC namespace")}/ns/ipc";
+            shmPath = _core.Containers.Get(donor).Record.HostConfig.IpcMode switch
+            {
+                "host" => "/dev/shm",
+                "shareable" => ShmMount.PathIn(_core.BundleOf(donor)),
+                _ => throw EngineException.Invalid($"failed to join IPC namespace: container {donor}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"),
+            };
+        }
+        else if (Modes.IsHost(host.IpcMode)) shmPath = "/dev/shm";
+        var user = ResolveUser(record, record.Config.User);
+        var input = new SpecInput
+        {
+            Container = record, Facts = _core.Facts, Options = _core.Options, User = user, Mounts = MountsOf(record), PidNamespacePath = pidPath, IpcNamespacePath = ipcPath,
+            InitPath = (host.Init ?? _core.Options.DefaultInit) && host.PidMode.Length == 0 ? InitPath() : null,
+            Devices = devices, DeviceRules = rules, BlockDevices = Devices.BlockDevices(host), Seccomp = Seccomp.For(record, _core.Options),
+        };
+        if (host.IpcMode == "shareable" && !record.Mounts.Any(m => m.Destination == "/dev/shm"))
+        {
+            shm = ShmMount.Mount(_core.BundleOf(record.Id), host.ShmSize);
+            shmPath = shm.Path;
+        }
+        return input with { ShmPath = shmPath };
+    }
+
+    private string InitPath() => _core.Options.InitPath ?? (_initPath ??= Runtime.Init.InitProgram.WriteTo(_core.Options.ExecRoot));
+    private string? _initPath;
+
+    private int RunningPid(string id, string purpose)
+    {
+        if (!_core.Containers.TryGet(id, out var other)) throw EngineException.System($"{purpose}: No such container: {id}");
+        var state = other.State;
+        if (!state.Running) throw EngineException.System($"{purpose}: container {id} is not running");
+        if (state.Restarting) throw EngineException.System($"{purpose}: Container {id} is restarting, wait until the container is running");
+        return state.Pid;
+    }
+
+    internal ResolvedUser ResolveUser(ContainerRecord record, string spec)
+    {
+        if (record.ImageId.Length == 0) return Resolve(null, null);
+        using var files = _core.Images.OpenFiles(record.Id);
+        return Resolve(Read(files, "/etc/passwd"), Read(files, "/etc/group"));
+
+        ResolvedUser Resolve(string? passwd, string? group)
+        {
+            try
+            {
+                return Users.Resolve(spec, record.HostConfig.GroupAdd ?? [], passwd, group);
+            }
+            catch (EngineException e)
+            {
+                // At start it is no longer the client's request that is wrong: dockerd answers 500.
+                throw EngineException.System(e.Message);
+            }
+        }
+
+        static string? Read(LayerFileReader files, string path) =>
+            files.TryReadFile(path, Users.MaxFileBytes, out var content) ? global::System.Text.Encoding.UTF8.GetString(content) : null;
+    }
+
+    private List<SpecMount> MountsOf(ContainerRecord record)
+    {
+        var mounts = new List<SpecMount>();
+        foreach (var mount in record.Mounts)
+        {
+            if (record.HostConfig.Tmpfs?.ContainsKey(mount.Destination) == true) continue;
+            if (mount.Type == "tmpfs")
+            {
+                mounts.Add(new SpecMount { Destination = mount.Destination, TmpfsOptions = mount.TmpfsOptions });
+                continue;
+            }
+            var source = mount.Source;
+            if (mount.Subpath.Length > 0) source = SubpathOf(mount);
+            if (mount.CreateSource && !Path.Exists(source)) Directory.CreateDirectory(source);
+            mounts.Add(new SpecMount
+            {
+                Destination = mount.Destination, Source = source, ReadWrite = mount.ReadWrite, Propagation = mount.Propagation, NonRecursive = mount.NonRecursive,
+                ReadOnlyNonRecursive = mount.ReadOnlyNonRecursive,
+            });
+        }
+        foreach (var (destination, options) in record.HostConfig.Tmpfs ?? []) mounts.Add(new SpecMount { Destination = Validation.CleanPath(destination), TmpfsOptions = options });
+        return mounts;
+    }
+
+    // Whoever writes to the volume may have put a link where the directory was: it must not lead out.
+    private static string SubpathOf(MountRecord mount)
+    {
+        using var root = FileAt.Open(null, mount.Source, Linux.Abi.OpenFlags.Directory | Linux.Abi.OpenFlags.Path);
+        using var found = FileAt.TryOpen(root, mount.Subpath, Linux.Abi.OpenFlags.Path, Linux.Abi.ResolveFlags.Beneath, out var errno)
+            ?? throw EngineException.System($"cannot access path {mount.Source}/{mount.Subpath}: {errno.Describe()}");
+        return FileAt.ReadLink(null, $"/proc/self/fd/{found.DangerousGetHandle()}");
+    }
+
+    private EndpointRequest EndpointFor(ContainerRecord record)
+    {
+        var host = record.HostConfig;
+        var network = record.Config.NetworkDisabled ? "none" : Modes.NetworkName(host.NetworkMode);
+        var asked = record.RequestedEndpoints?.GetValueOrDefault(network);
+        MacAddress? mac = asked?.MacAddress is { Length: > 0 } text
+            ? MacAddress.TryParse(text, out var parsed) ? parsed : throw EngineException.Invalid($"invalid MAC address: {text}")
+            : null;
+        Ipv4Address? address = asked?.IPAMConfig?.IPv4Address is { Length: > 0 } ip
+            ? Ipv4Address.TryParse(ip, out var a) ? a : throw EngineException.Invalid($"invalid IPv4 address: {ip}")
+            : null;
+        return new EndpointRequest
+        {
+            Network = network, ContainerName = record.Name, MacAddress = mac, Address = address, Ports = Modes.IsHost(network) || network == "none" ? [] : Ports(record),
+            PreferredAddress = Ipv4Address.TryParse(record.Endpoint?.IPAddress ?? "", out var before) ? before : null,
+        };
+    }
+
+    internal static List<PortRequest> Ports(ContainerRecord record)
+    {
+        var host = record.HostConfig;
+        var list = new List<PortRequest>();
+        foreach (var (port, bindings) in host.PortBindings ?? [])
+        {
+            foreach (var binding in bindings is { Length: > 0 } ? bindings : [new Api.PortBinding()]) list.Add(PortRequest.Parse(port, binding.HostIp, binding.HostPort));
+        }
+        if (host.PublishAllPorts)
+        {
+            foreach (var port in record.Config.ExposedPorts ?? [])
+            {
+                if (host.PortBindings?.ContainsKey(port) != true) list.Add(PortRequest.Parse(port, null, null));
+            }
+        }
+        list.Sort((a, b) => a.Port.CompareTo(b.Port));
+        return list;
+    }
+
+    private SafeFileHandle OpenNetworkOf(ContainerRecord record)
+    {
+        var id = Modes.ContainerOf(record.HostConfig.NetworkMode);
+        if (!_core.Containers.TryGet(id, out var other)) throw EngineException.System($"joining network namespace of container: No such container: {id}");
+        if (other.Id == record.Id) throw EngineException.System("cannot join own network namespace");
+        var state = other.State;
+        if (!state.Running) throw EngineException.Conflict($"cannot join network namespace of a non running container: container {other.Name} is {state.Status()}");
+        if (state.Restarting) throw EngineException.Conflict($"Container {id} is restarting, wait until the container is running");
+        return FileAt.Open(null, $"/proc/{state.Pid}/ns/net", Linux.Abi.OpenFlags.ReadOnly);
+    }
+
+    /// <summary>Writes hostname, hosts and resolv.conf and returns their mounts; with container:x they are the other container's.</summary>
+    private List<SpecMount> WriteFiles(Container container, ContainerRecord record, EndpointState? endpoint)
+    {
+        var host = record.HostConfig;
+        var directory = container.Directory;
+        var taken = record.Mounts.Select(m => m.Destination).ToHashSet(StringComparer.Ordinal);
+        if (Modes.IsContainer(host.NetworkMode)) directory = _core.Containers.Get(Modes.ContainerOf(host.NetworkMode)).Directory;
+        else
+        {
+            var ownNetwork = !Modes.IsHost(host.NetworkMode);
+            File.WriteAllText(Path.Combine(directory, "hostname"), record.Config.Hostname + "\n");
+            var extra = host.ExtraHosts ?? [];
+            var gateway = _core.Networks.HostGateway?.ToString();
+            File.WriteAllText(Path.Combine(directory, "hosts"), ownNetwork
+                ? HostsFile.For(endpoint is { IPAddress.Length: > 0 } ? [endpoint.IPAddress] : [], record.Config.Hostname, record.Config.Domainname, extra, gateway)
+                : HostsFile.ForHostNetwork(HostFacts.TryRead("/etc/hosts") is { } text ? text + "\n" : "", extra, gateway));
+            var path = ResolvConf.HostPath(HostFacts.TryRead);
+            File.WriteAllText(Path.Combine(directory, "resolv.conf"), ResolvConf.For(HostFacts.TryRead(path) is { } r ? r + "\n" : "", path,
+                host.Dns is { Length: > 0 } ? host.Dns : _core.Options.Dns, host.DnsSearch is { Length: > 0 } ? host.DnsSearch : _core.Options.DnsSearch,
+                host.DnsOptions is { Length: > 0 } ? host.DnsOptions : _core.Options.DnsOptions, ownNetwork));
+        }
+        var mounts = new List<SpecMount>();
+        foreach (var name in (ReadOnlySpan<string>)["resolv.conf", "hostname", "hosts"])
+        {
+            if (!taken.Contains("/etc/" + name))
+                mounts.Add(new SpecMount { Destination = "/etc/" + name, Source = Path.Combine(directory, name), ReadWrite = !host.ReadonlyRootfs, Propagation = "rprivate", ReadOnlyNonRecursive = true });
+        }
+        return mounts;
+    }
+
+    private void EmitMount(ContainerRecord record, MountRecord mount) => _core.Events.Emit("volume", "mount", mount.Name, new()
+    {
+        ["driver"] = mount.Driver, ["container"] = record.Id, ["destination"] = mount.Destination, ["read/write"] = mount.ReadWrite ? "true" : "false", ["propagation"] = mount.Propagation,
+    });
+}

@@ -1,0 +1,51 @@
+using Berth.Images;
+using Berth.Networks;
+
+namespace Berth.Engine;
+
+/// <summary>The errors of the layers below, as the engine's.</summary>
+internal static class LayerErrors
+{
+    public static EngineException From(ImageException e) => new(e.Kind switch
+    {
+        ImageErrorKind.InvalidParameter => ErrorKind.InvalidParameter,
+        ImageErrorKind.Unauthorized => ErrorKind.Unauthorized,
+        ImageErrorKind.Forbidden => ErrorKind.Forbidden,
+        ImageErrorKind.NotFound => ErrorKind.NotFound,
+        ImageErrorKind.Conflict => ErrorKind.Conflict,
+        _ => ErrorKind.System,
+    }, e.Message, e);
+
+    public static EngineException From(NetworkException e) => new(e.Kind switch
+    {
+        NetworkErrorKind.InvalidArgument => ErrorKind.InvalidParameter,
+        NetworkErrorKind.NotFound => ErrorKind.NotFound,
+        NetworkErrorKind.Conflict => ErrorKind.Conflict,
+        NetworkErrorKind.Forbidden => ErrorKind.Forbidden,
+        _ => ErrorKind.System,
+    }, e.Message, e);
+
+    public static T Translate<T>(Func<T> call)
+    {
+        try
+        {
+            return call();
+        }
+        catch (ImageException e)
+        {
+            throw From(e);
+        }
+    }
+
+    public static async Task TranslateAsync(Func<Task> call)
+    {
+        try
+        {
+            await call().ConfigureAwait(false);
+        }
+        catch (ImageException e)
+        {
+            throw From(e);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+namespace Berth.Engine;
+
+/// <summary>Deletes trees that are already gone for every reader.</summary>
+internal static class TrashCan
+{
+    /// <summary>Never throws: what can't be deleted now is tried again by the next start.</summary>
+    public static bool Delete(string path)
+    {
+        try
+        {
+            if (Directory.Exists(path)) Directory.Delete(path, recursive: true);
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+}
+
+internal static class DiskUsage
+{
+    /// <summary>Bytes of the regular files below a directory, links not followed; what vanishes meanwhile is not counted.</summary>
+    public static ulong Of(string directory)
+    {
+        ulong total = 0;
+        try
+        {
+            var options = new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.ReparsePoint, IgnoreInaccessible = true };
+            foreach (var file in new DirectoryInfo(directory).EnumerateFiles("*", options)) total += (ulong)file.Length;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+        }
+        return total;
+    }
+}

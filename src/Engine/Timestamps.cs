@@ -1,0 +1,43 @@
+using System.Globalization;
+using Berth.Api.Json;
+
+namespace Berth.Engine;
+
+/// <summary>Times in queries: Unix seconds with an optional fraction (what clients send), or RFC 3339.</summary>
+internal static class Timestamps
+{
+    /// <summary>Null for an empty text.</summary>
+    /// <exception cref="EngineException">InvalidParameter.</exception>
+    public static DateTimeOffset? Parse(string? text, string name)
+    {
+        if (string.IsNullOrEmpty(text)) return null;
+        if (TryUnix(text, out var time) || GoTime.TryParse(text, out time)) return time;
+        throw EngineException.Invalid($"invalid value for {GoText.Quote(name)}: failed to parse value as time or duration: {GoText.Quote(text)}");
+    }
+
+    private static bool TryUnix(string text, out DateTimeOffset time)
+    {
+        time = default;
+        var dot = text.IndexOf('.');
+        if (!long.TryParse(dot < 0 ? text : text.AsSpan(0, dot), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var seconds)) return false;
+        long ticks = 0;
+        if (dot >= 0)
+        {
+            var fraction = text.AsSpan(dot + 1);
+            if (fraction.Length == 0 || fraction.ContainsAnyExceptInRange('0', '9')) return false;
+            long unit = TimeSpan.TicksPerSecond / 10;
+            foreach (var digit in fraction)
+            {
+                ticks += (digit - '0') * unit;
+                unit /= 10;
+            }
+        }
+        // What DateTimeOffset can hold: years 1 to 9999.
+        if (seconds is < -62_135_596_800 or > 253_402_300_799) return false;
+        time = DateTimeOffset.FromUnixTimeSeconds(seconds).AddTicks(ticks);
+        return true;
+    }
+
+    /// <summary>Nanoseconds since 1970, as far as the clock's 100 ns go.</summary>
+    public static long UnixNanoseconds(DateTimeOffset time) => (time.UtcTicks - DateTimeOffset.UnixEpoch.UtcTicks) * 100;
+}

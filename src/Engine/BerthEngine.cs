@@ -1,3 +1,7 @@
+using Berth.Images;
+using Berth.Linux.Cgroups;
+using Berth.Networks;
+using Berth.Runtime.Monitor;
 using Microsoft.Extensions.Logging;
 
 namespace Berth.Engine;
@@ -8,24 +12,126 @@ namespace Berth.Engine;
 /// </summary>
 public sealed class BerthEngine : IAsyncDisposable
 {
-    private BerthEngine() { }
+    private readonly EngineCore _core;
+    private readonly CancellationTokenSource _stopping;
+    private readonly Task _exits;
+
+    private BerthEngine(EngineCore core, CancellationTokenSource stopping, ContainerService containers, Task exits)
+    {
+        (_core, _stopping, Containers, _exits) = (core, stopping, containers, exits);
+        Images = new ImageService(core);
+        Networks = new NetworkService(core);
+        System = new SystemService(core);
+    }
 
     /// <summary>
     /// Starting up is crash recovery: reads the store, asks the monitor (starting one if there is none), adopts what runs, records what ended meanwhile,
     /// finishes what was half-made, cleans up what nobody owns, and applies restart policies. When this returns `ps` tells the truth; containers to be
     /// restarted by policy start in the background.
     /// </summary>
-    public static Task<BerthEngine> StartAsync(EngineOptions options, ILoggerFactory loggers, TimeProvider? time, CancellationToken cancellationToken) =>
-        throw new NotImplementedException();
+    public static async Task<BerthEngine> StartAsync(EngineOptions options, ILoggerFactory loggers, TimeProvider? time, CancellationToken cancellationToken)
+    {
+        time ??= TimeProvider.System;
+        var began = time.GetTimestamp();
+        var logger = loggers.CreateLogger("Berth.Engine");
+        const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+        Directory.CreateDirectory(options.DataRoot, Private | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute);
+        Directory.CreateDirectory(options.ExecRoot, Private | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute);
 
-    public EngineOptions Options => throw new NotImplementedException();
-    public ContainerService Containers => throw new NotImplementedException();
-    public ImageService Images => throw new NotImplementedException();
-    public VolumeService Volumes => throw new NotImplementedException();
-    public NetworkService Networks => throw new NotImplementedException();
-    public SystemService System => throw new NotImplementedException();
-    public EventService Events => throw new NotImplementedException();
+        var stopping = new CancellationTokenSource();
+        MonitorClient? monitor = null;
+        ImageStore? images = null;
+        NetworkManager? networks = null;
+        try
+        {
+            var events = new EventService(time);
+            // Three slow beginnings, side by side.
+            var connecting = MonitorClient.ConnectOrStartAsync(
+                new MonitorOptions { ExecRoot = options.ExecRoot, MonitorPath = options.MonitorPath ?? Path.Combine(AppContext.BaseDirectory, "berth-monitor") },
+                loggers.CreateLogger<MonitorClient>(), cancellationToken);
+            var manager = networks = new NetworkManager(NetworkOptions(options), loggers.CreateLogger<NetworkManager>(), time);
+            var initialising = Task.Run(() => manager.InitialiseAsync(cancellationToken), cancellationToken);
+            var opening = Task.Run(() => ImageStore.Open(options.DataRoot, new ImageStoreOptions
+            {
+                Logger = loggers.CreateLogger<ImageStore>(), Time = time, InsecureRegistries = options.InsecureRegistries, MaxConcurrentDownloads = options.MaxConcurrentDownloads,
+                OnEvent = e => events.Emit("image", e.Action, e.ActorId, Attributes(e)),
+            }), cancellationToken);
+            try
+            {
+                await Task.WhenAll(connecting, initialising, opening).ConfigureAwait(false);
+            }
+            finally
+            {
+                if (connecting.IsCompletedSuccessfully) monitor = await connecting.ConfigureAwait(false);
+                if (opening.IsCompletedSuccessfully) images = await opening.ConfigureAwait(false);
+            }
+            var cgroups = CgroupHost.Detect();
+            var core = new EngineCore
+            {
+                Options = options, Facts = HostFacts.Detect(cgroups), Containers = new ContainerStore(options.DataRoot), Images = images!,
+                Volumes = new VolumeService(options.DataRoot, events, time), Networks = networks, Monitor = monitor!, Cgroups = cgroups, Events = events, Time = time, Logger = logger,
+                Stopping = stopping.Token,
+            };
+            var containers = new ContainerService(core);
+            await new Recovery(core, containers).RunAsync(cancellationToken).ConfigureAwait(false);
+            var exits = Task.Run(() => containers.RunExitLoopAsync(stopping.Token), CancellationToken.None);
+            var all = core.Containers.All;
+            logger.Recovered(all.Count, all.Count(c => c.State.Running), time.GetElapsedTime(began).TotalMilliseconds);
+            return new BerthEngine(core, stopping, containers, exits);
+        }
+        catch
+        {
+            await stopping.CancelAsync().ConfigureAwait(false);
+            if (networks is not null) await networks.DisposeAsync().ConfigureAwait(false);
+            images?.Dispose();
+            if (monitor is not null) await monitor.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    private static Dictionary<string, string> Attributes(ImageEvent e)
+    {
+        var attributes = e.Labels is null ? [] : new Dictionary<string, string>(e.Labels);
+        if (e.Name.Length > 0) attributes["name"] = e.Name;
+        return attributes;
+    }
+
+    private static NetworkManagerOptions NetworkOptions(EngineOptions options)
+    {
+        EngineException Bad(string flag, string value) => EngineException.Invalid($"invalid value {GoText.Quote(value)} for {flag}");
+        return new NetworkManagerOptions
+        {
+            BridgeName = options.BridgeName,
+            BridgeAddress = options.BridgeIp is not { Length: > 0 } bip ? null : Ipv4Interface.TryParse(bip, out var address) ? address : throw Bad("--bip", bip),
+            FixedCidr = options.FixedCidr is not { Length: > 0 } cidr ? null : Ipv4Prefix.TryParse(cidr, out var prefix) ? prefix : throw Bad("--fixed-cidr", cidr),
+            DefaultGateway = options.DefaultGateway is not { Length: > 0 } gw ? null : Ipv4Address.TryParse(gw, out var gateway) ? gateway : throw Bad("--default-gateway", gw),
+            Mtu = options.Mtu, InterContainerCommunication = options.InterContainerCommunication, IpMasquerade = options.IpMasquerade, IpForward = options.IpForward,
+            DefaultBindAddress = options.DefaultHostBinding is "" or "0.0.0.0" ? null
+                : global::System.Net.IPAddress.TryParse(options.DefaultHostBinding, out var bind) ? bind : throw Bad("--ip", options.DefaultHostBinding),
+            Firewall = options.Firewall, DataDirectory = Path.Combine(options.DataRoot, "network"),
+        };
+    }
+
+    public EngineOptions Options => _core.Options;
+    public ContainerService Containers { get; }
+    public ImageService Images { get; }
+    public VolumeService Volumes => _core.Volumes;
+    public NetworkService Networks { get; }
+    public SystemService System { get; }
+    public EventService Events => _core.Events;
 
     /// <summary>Disconnects from the monitor. Containers go on; attachments, log followers and waits end.</summary>
-    public ValueTask DisposeAsync() => throw new NotImplementedException();
+    public async ValueTask DisposeAsync()
+    {
+        await _stopping.CancelAsync().ConfigureAwait(false);
+        await _exits.ConfigureAwait(false);
+        await Containers.CloseAsync().ConfigureAwait(false);
+        await _core.Networks.ShutdownAsync(CancellationToken.None).ConfigureAwait(false);
+        await _core.Networks.DisposeAsync().ConfigureAwait(false);
+        // With nothing running the monitor has nothing to keep and ends too.
+        await _core.Monitor.ShutdownAsync(CancellationToken.None).ConfigureAwait(false);
+        await _core.Monitor.DisposeAsync().ConfigureAwait(false);
+        _core.Images.Dispose();
+        _stopping.Dispose();
+    }
 }

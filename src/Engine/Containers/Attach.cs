@@ -112,17 +112,24 @@ internal static class StreamPump
         }
     }
 
-    // The descriptor blocks (the process shares its description), so a full pipe holds a pool thread until the process reads or ends.
+    // The descriptor blocks, since the process shares its description. poll says writable when a page is free, so a write of PIPE_BUF at most never waits;
+    // the wait itself is in poll, short enough that a detached client's pump soon gives its thread back.
     private static Task WriteAsync(Microsoft.Win32.SafeHandles.SafeFileHandle target, ReadOnlyMemory<byte> data, CancellationToken cancellationToken) =>
         Task.Run(() =>
         {
-            var span = data.Span;
-            while (span.Length > 0)
+            while (data.Length > 0)
             {
-                var written = Linux.Descriptor.Write(target, span);
-                span = span[written..];
+                cancellationToken.ThrowIfCancellationRequested();
+                if (Linux.Descriptor.Poll(target, Linux.Abi.PollEvents.Writable, PollMilliseconds) == Linux.Abi.PollEvents.None) continue;
+                var written = Linux.Descriptor.TryWrite(target, data.Span[..Math.Min(data.Length, PipeBufBytes)], out var errno);
+                if (written < 0) throw new Linux.LinuxException("write", $"stdin, {data.Length} bytes", errno);
+                data = data[written..];
             }
         }, cancellationToken);
+
+    // linux/limits.h
+    private const int PipeBufBytes = 4096;
+    private const int PollMilliseconds = 500;
 }
 
 public sealed partial class ContainerService
@@ -296,7 +303,7 @@ public sealed partial class ContainerService
     {
         try
         {
-            Linux.Pty.Resize(pty, columns, rows);
+            Linux.Terminal.Resize(pty, columns, rows);
         }
         catch (Exception e) when (e is Linux.LinuxException or ObjectDisposedException)
         {

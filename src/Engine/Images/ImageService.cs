@@ -1,27 +1,167 @@
+using System.Globalization;
+using System.Text.Json;
 using Berth.Api;
+using Berth.Images;
+using ApiConfig = Berth.Api.ImageConfig;
 
 namespace Berth.Engine;
 
-/// <summary>Images as the API shows them; the work is done by <see cref="Berth.Images.ImageStore"/>.</summary>
+/// <summary>Images as the API shows them; the work is done by <see cref="ImageStore"/>.</summary>
 public sealed class ImageService
 {
-    internal ImageService() { }
+    private readonly EngineCore _core;
 
-    public List<ImageSummary> List(bool all, bool sharedSize, bool manifests, Filters filters) => throw new NotImplementedException();
-    public ImageInspect Inspect(string nameOrId, string? platform) => throw new NotImplementedException();
-    public List<HistoryResponseItem> History(string nameOrId, string? platform) => throw new NotImplementedException();
-    public void Tag(string nameOrId, string repository, string? tag) => throw new NotImplementedException();
-    public List<ImageDeleteResponseItem> Remove(string nameOrId, bool force, bool noPrune) => throw new NotImplementedException();
+    internal ImageService(EngineCore core) => _core = core;
+
+    public List<Api.ImageSummary> List(bool all, bool sharedSize, bool manifests, Filters filters)
+    {
+        filters.Require("dangling", "label", "label!", "before", "since", "reference", "until");
+        var wanted = new ImageFilters
+        {
+            All = all, Dangling = filters.Contains("dangling") ? filters.Flag("dangling", false) : null, Reference = [.. filters["reference"]], Before = [.. filters["before"]],
+            Since = [.. filters["since"]], Label = [.. filters["label"]], Until = filters["until"].Count == 0 ? null : Timestamps.Parse(filters["until"].First(), "until"), SharedSize = sharedSize,
+        };
+        var list = new List<Api.ImageSummary>();
+        foreach (var found in LayerErrors.Translate(() => _core.Images.List(wanted)))
+        {
+            var image = found.Image;
+            if (filters["label!"].Count > 0 && filters.MatchLabels("label!", image.Config.Config?.Labels)) continue;
+            list.Add(new Api.ImageSummary
+            {
+                Id = image.Id.ToString(), ParentId = image.Parent.ToString(), Created = image.Created?.ToUnixTimeSeconds() ?? 0, Size = image.SizeBytes,
+                Labels = image.Config.Config?.Labels is { } labels ? new(labels) : null, RepoTags = [.. found.RepoTags], RepoDigests = [.. found.RepoDigests],
+                SharedSize = sharedSize ? found.SharedSizeBytes : -1, Containers = -1,
+            });
+        }
+        return list;
+    }
+
+    public ImageInspect Inspect(string nameOrId, string? platform)
+    {
+        var image = LayerErrors.Translate(() => _core.Images.Get(nameOrId, PlatformOf(platform)));
+        var config = image.Config;
+        var layers = image.LayerDirectories;
+        var data = new Dictionary<string, string>();
+        if (layers.Count > 0) data["UpperDir"] = layers[0];
+        if (layers.Count > 1) data["LowerDir"] = string.Join(':', layers.Skip(1));
+        return new ImageInspect
+        {
+            Id = image.Id.ToString(), RepoTags = [.. image.RepoTags], RepoDigests = [.. image.RepoDigests], Parent = image.Parent.ToString(), Comment = config.Comment ?? "",
+            Created = config.Created, DockerVersion = config.DockerVersion ?? "", Author = config.Author ?? "", Architecture = image.Platform.Architecture, Variant = image.Platform.Variant,
+            Os = image.Platform.Os, OsVersion = image.Platform.OsVersion, Size = image.SizeBytes,
+            GraphDriver = new DriverData { Name = ContainerService.StorageDriver, Data = data },
+            RootFS = new RootFS { Type = config.RootFs?.Type ?? "layers", Layers = [.. image.DiffIds.Select(d => d.ToString())] },
+            Metadata = new ImageMetadata { LastTagTime = image.LastTagTime ?? default }, Config = Show(config.Config),
+        };
+    }
+
+    private static ApiConfig Show(Images.ContainerConfig? config) => config is null ? new ApiConfig() : new ApiConfig
+    {
+        ArgsEscaped = config.ArgsEscaped ?? false, Cmd = config.Cmd is null ? null : [.. config.Cmd], Entrypoint = config.Entrypoint is null ? null : [.. config.Entrypoint],
+        Env = config.Env is null ? null : [.. config.Env], ExposedPorts = config.ExposedPorts is null ? null : new SortedSet<string>(config.ExposedPorts.Keys, StringComparer.Ordinal),
+        Healthcheck = config.Healthcheck is not { } h ? null : new HealthConfig
+        {
+            Test = h.Test is null ? null : [.. h.Test], Interval = h.Interval ?? 0, Timeout = h.Timeout ?? 0, StartPeriod = h.StartPeriod ?? 0, StartInterval = h.StartInterval ?? 0, Retries = h.Retries ?? 0,
+        },
+        Labels = config.Labels is null ? null : new(config.Labels), OnBuild = config.OnBuild is null ? null : [.. config.OnBuild], Shell = config.Shell is null ? null : [.. config.Shell],
+        StopSignal = config.StopSignal, User = config.User ?? "", Volumes = config.Volumes is null ? null : new SortedSet<string>(config.Volumes.Keys, StringComparer.Ordinal),
+        WorkingDir = config.WorkingDir ?? "",
+    };
+
+    public List<HistoryResponseItem> History(string nameOrId, string? platform) =>
+        [.. LayerErrors.Translate(() => _core.Images.History(nameOrId, PlatformOf(platform))).Select(h => new HistoryResponseItem
+        {
+            Id = h.Id, Created = h.Created?.ToUnixTimeSeconds() ?? 0, CreatedBy = h.CreatedBy, Comment = h.Comment, Size = h.SizeBytes, Tags = h.Tags.Count == 0 ? null : [.. h.Tags],
+        })];
+
+    public void Tag(string nameOrId, string repository, string? tag) => LayerErrors.Translate(() =>
+    {
+        var name = ImageReference.FromRepoAndTag(repository, tag) ?? throw EngineException.Invalid("repository name must have at least one component");
+        _core.Images.Tag(_core.Images.Get(nameOrId).Id, name);
+        return true;
+    });
+
+    public List<ImageDeleteResponseItem> Remove(string nameOrId, bool force, bool noPrune) =>
+        [.. LayerErrors.Translate(() => _core.Images.Remove(nameOrId, force, prune: !noPrune, Users))
+            .Select(r => new ImageDeleteResponseItem { Untagged = r.Untagged, Deleted = r.Deleted })];
+
+    private List<ImageUser> Users()
+    {
+        var users = new List<ImageUser>();
+        foreach (var container in _core.Containers.All)
+        {
+            var record = container.Record;
+            if (Digest.TryParse(record.ImageId, out var id)) users.Add(new ImageUser(record.Id, id, record.State.Running));
+        }
+        return users;
+    }
 
     /// <summary>Progress is called one at a time, from pool threads.</summary>
-    public Task LoadAsync(Stream archive, bool quiet, string? platform, Action<JsonMessage> progress, CancellationToken cancellationToken) => throw new NotImplementedException();
+    public Task LoadAsync(Stream archive, bool quiet, string? platform, Action<JsonMessage> progress, CancellationToken cancellationToken) =>
+        LayerErrors.TranslateAsync(() => _core.Images.LoadAsync(archive, PlatformOf(platform), quiet, p => progress(Show(p)), cancellationToken));
 
     /// <summary>POST /images/create?fromImage=: pulls.</summary>
     /// <param name="tag">Tag or digest; null or empty: as the name says, and all tags if it says none.</param>
     public Task PullAsync(string name, string? tag, string? platform, AuthConfig? credentials, Action<JsonMessage> progress, CancellationToken cancellationToken) =>
-        throw new NotImplementedException();
+        LayerErrors.TranslateAsync(() =>
+        {
+            var reference = ImageReference.Parse(name);
+            if (!string.IsNullOrEmpty(tag)) reference = Digest.TryParse(tag, out var digest) ? reference.NameOnly().WithDigest(digest) : reference.WithTag(tag);
+            var login = credentials is null ? null : new RegistryCredentials(credentials.Username, credentials.Password, credentials.IdentityToken, credentials.RegistryToken);
+            return _core.Images.PullAsync(reference, PlatformOf(platform), login, p => progress(Show(p)), cancellationToken);
+        });
 
     /// <summary>POST /images/create?fromSrc=-: imports a root file system; reports the new id as progress.</summary>
     public Task ImportAsync(Stream tar, string? repository, string? tag, string? message, IReadOnlyList<string> changes, string? platform, Action<JsonMessage> progress,
-        CancellationToken cancellationToken) => throw new NotImplementedException();
+        CancellationToken cancellationToken) => LayerErrors.TranslateAsync(async () =>
+    {
+        var options = new ImportOptions { Name = ImageReference.FromRepoAndTag(repository, tag), Message = message ?? "", Platform = PlatformOf(platform), Changes = changes };
+        var id = await _core.Images.ImportAsync(tar, options, cancellationToken).ConfigureAwait(false);
+        progress(new JsonMessage { Status = id.ToString() });
+    });
+
+    private static Images.Platform? PlatformOf(string? text)
+    {
+        if (string.IsNullOrEmpty(text)) return null;
+        // The API sends an OCI platform as JSON where the command line takes os/arch/variant.
+        if (text[0] != '{') return LayerErrors.Translate<Images.Platform?>(() => Images.Platform.Parse(text));
+        try
+        {
+            using var document = JsonDocument.Parse(text);
+            string Get(string name) => document.RootElement.TryGetProperty(name, out var value) ? value.GetString() ?? "" : "";
+            return new Images.Platform(Get("os"), Get("architecture"), Get("variant"), Get("os.version")).Normalized();
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        {
+            throw EngineException.Invalid($"failed to parse platform: {e.Message}");
+        }
+    }
+
+    private static JsonMessage Show(ImageProgress p) => new()
+    {
+        Id = p.Id, Status = p.Status, Stream = p.Stream,
+        ProgressDetail = !p.HasDetail ? null : new JsonProgress { Current = p.Current ?? 0, Total = p.Total ?? 0 },
+        Progress = p is { HasDetail: true, Current: { } current } ? ProgressBar(current, p.Total ?? 0) : null,
+    };
+
+    // For clients that draw no bar of their own: [=====>      ]  12.3MB/45.6MB
+    private static string ProgressBar(long current, long total)
+    {
+        const int Width = 50;
+        if (total <= 0) return HumanSize(current);
+        var filled = (int)Math.Clamp(current * Width / total, 0, Width);
+        var bar = new string('=', filled) + ">" + new string(' ', Width - filled);
+        return $"[{bar[..Width]}]  {HumanSize(current)}/{HumanSize(total)}";
+    }
+
+    internal static string HumanSize(long bytes)
+    {
+        string[] units = ["B", "kB", "MB", "GB", "TB", "PB"];
+        double value = bytes;
+        var unit = 0;
+        for (; value >= 1000 && unit < units.Length - 1; unit++) value /= 1000;
+        // Four significant digits, as Go's %.4g.
+        var digits = value >= 1000 ? 0 : value >= 100 ? 1 : value >= 10 ? 2 : 3;
+        return value.ToString("0." + new string('#', digits), CultureInfo.InvariantCulture) + units[unit];
+    }
 }

@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
 using Berth.Api;
 
 namespace Berth.Engine;
@@ -5,9 +7,153 @@ namespace Berth.Engine;
 /// <summary>What the engine and its machine are.</summary>
 public sealed class SystemService
 {
-    internal SystemService() { }
+    private readonly EngineCore _core;
+    private readonly string _id;
+
+    internal SystemService(EngineCore core)
+    {
+        _core = core;
+        _id = ReadOrMakeId(Path.Combine(core.Options.DataRoot, "engine-id"));
+    }
+
+    // A UUID kept with the data: the same engine for whoever collects infos.
+    private static string ReadOrMakeId(string path)
+    {
+        if (HostFacts.TryRead(path) is { Length: > 0 } id) return id;
+        id = Guid.NewGuid().ToString();
+        AtomicFile.Write(path, global::System.Text.Encoding.ASCII.GetBytes(id + "\n"));
+        return id;
+    }
+
+    private static string Architecture => RuntimeInformation.OSArchitecture switch
+    {
+        global::System.Runtime.InteropServices.Architecture.X64 => "amd64",
+        global::System.Runtime.InteropServices.Architecture.Arm64 => "arm64",
+        var other => other.ToString().ToLowerInvariant(),
+    };
 
     /// <param name="apiVersion">Newest version the daemon speaks, and the oldest.</param>
-    public SystemVersion Version(string apiVersion, string minApiVersion) => throw new NotImplementedException();
-    public SystemInfo Info() => throw new NotImplementedException();
+    public SystemVersion Version(string apiVersion, string minApiVersion)
+    {
+        var options = _core.Options;
+        var kernel = HostFacts.TryRead("/proc/sys/kernel/osrelease") ?? "";
+        return new SystemVersion
+        {
+            Platform = new VersionPlatform { Name = "Berth" }, Version = options.Version, ApiVersion = apiVersion, MinAPIVersion = minApiVersion, GitCommit = options.GitCommit,
+            // Clients show it and some parse it; there is no Go here.
+            GoVersion = ".NET " + Environment.Version, Os = "linux", Arch = Architecture, KernelVersion = kernel, BuildTime = options.BuildTime,
+            Components =
+            [
+                new ComponentVersion
+                {
+                    Name = "Engine", Version = options.Version,
+                    Details = new()
+                    {
+                        ["ApiVersion"] = apiVersion, ["Arch"] = Architecture, ["BuildTime"] = options.BuildTime, ["Experimental"] = "false", ["GitCommit"] = options.GitCommit,
+                        ["GoVersion"] = ".NET " + Environment.Version, ["KernelVersion"] = kernel, ["MinAPIVersion"] = minApiVersion, ["Os"] = "linux",
+                    },
+                },
+            ],
+        };
+    }
+
+    public SystemInfo Info()
+    {
+        var (options, facts) = (_core.Options, _core.Facts);
+        int running = 0, paused = 0, stopped = 0;
+        foreach (var container in _core.Containers.All)
+        {
+            var state = container.State;
+            if (state.Paused) paused++;
+            else if (state.Running) running++;
+            else stopped++;
+        }
+        var release = OsRelease();
+        return new SystemInfo
+        {
+            ID = _id, Containers = running + paused + stopped, ContainersRunning = running, ContainersPaused = paused, ContainersStopped = stopped, Images = _core.Images.All.Count,
+            Driver = ContainerService.StorageDriver, DriverStatus = [["Backing Filesystem", FileSystemOf(options.DataRoot)], ["Supports d_type", "true"], ["Using metacopy", "false"], ["Native Overlay Diff", "true"], ["userxattr", "false"]],
+            Plugins = new PluginsInfo { Volume = ["local"], Network = ["bridge", "host", "null"], Log = ["json-file"] },
+            MemoryLimit = facts.MemoryLimit, SwapLimit = facts.SwapLimit, KernelMemoryTCP = facts.KernelMemoryTcp, CpuCfsPeriod = facts.CpuCfs, CpuCfsQuota = facts.CpuCfs,
+            CPUShares = facts.CpuShares, CPUSet = facts.Cpuset, PidsLimit = facts.PidsLimit, IPv4Forwarding = HostFacts.TryRead("/proc/sys/net/ipv4/ip_forward") == "1",
+            Debug = options.Debug, NFd = CountFiles("/proc/self/fd"), OomKillDisable = facts.OomKillDisable, NGoroutines = ThreadPool.ThreadCount, SystemTime = _core.Time.GetLocalNow(),
+            LoggingDriver = options.LogDriver, CgroupDriver = "cgroupfs", CgroupVersion = facts.CgroupV2 ? "2" : "1", NEventsListener = _core.Events.Listeners,
+            KernelVersion = HostFacts.TryRead("/proc/sys/kernel/osrelease") ?? "", OperatingSystem = release.GetValueOrDefault("PRETTY_NAME", "Linux"), OSVersion = release.GetValueOrDefault("VERSION_ID", ""),
+            OSType = "linux", Architecture = Architecture switch { "amd64" => "x86_64", "arm64" => "aarch64", var a => a }, IndexServerAddress = "https://index.docker.io/v1/",
+            RegistryConfig = Registries(), NCPU = facts.ProcessorCount, MemTotal = MemoryTotalBytes(), DockerRootDir = options.DataRoot,
+            HttpProxy = options.HttpProxy, HttpsProxy = options.HttpsProxy, NoProxy = options.NoProxy, Name = Environment.MachineName, Labels = [.. options.Labels], ServerVersion = options.Version,
+            Runtimes = new() { [options.DefaultRuntime] = new RuntimeWithStatus { Path = options.DefaultRuntime } }, DefaultRuntime = options.DefaultRuntime,
+            // What Docker calls so is how this engine always is.
+            LiveRestoreEnabled = true, InitBinary = "docker-init",
+            SecurityOptions = [.. facts.CgroupNamespaces ? (ReadOnlySpan<string>)["name=seccomp,profile=builtin", "name=cgroupns"] : ["name=seccomp,profile=builtin"]],
+            FirewallBackend = new FirewallInfo { Driver = options.Firewall ? "nftables" : "none" }, Warnings = Warnings(facts),
+        };
+    }
+
+    private RegistryServiceConfig Registries()
+    {
+        var config = new RegistryServiceConfig { InsecureRegistryCIDRs = ["127.0.0.0/8"], Mirrors = [.. _core.Options.RegistryMirrors] };
+        config.IndexConfigs["docker.io"] = new IndexInfo { Name = "docker.io", Mirrors = [.. _core.Options.RegistryMirrors], Official = true, Secure = true };
+        foreach (var registry in _core.Options.InsecureRegistries) config.IndexConfigs[registry] = new IndexInfo { Name = registry };
+        return config;
+    }
+
+    private static string[]? Warnings(HostFacts facts)
+    {
+        var list = new List<string>();
+        if (!facts.MemoryLimit) list.Add("WARNING: No memory limit support");
+        if (!facts.SwapLimit) list.Add("WARNING: No swap limit support");
+        if (!facts.CpuCfs) list.Add("WARNING: No cpu cfs quota support");
+        if (!facts.CpuShares) list.Add("WARNING: No cpu shares support");
+        if (!facts.Cpuset) list.Add("WARNING: No cpuset support");
+        return list.Count == 0 ? null : [.. list];
+    }
+
+    private static Dictionary<string, string> OsRelease()
+    {
+        var map = new Dictionary<string, string>();
+        foreach (var line in (HostFacts.TryRead("/etc/os-release") ?? HostFacts.TryRead("/usr/lib/os-release") ?? "").Split('\n'))
+        {
+            var equals = line.IndexOf('=');
+            if (equals > 0) map[line[..equals]] = line[(equals + 1)..].Trim('"', '\'');
+        }
+        return map;
+    }
+
+    private static long MemoryTotalBytes()
+    {
+        foreach (var line in (HostFacts.TryRead("/proc/meminfo") ?? "").Split('\n'))
+        {
+            if (!line.StartsWith("MemTotal:", StringComparison.Ordinal)) continue;
+            return long.TryParse(line["MemTotal:".Length..].Replace("kB", "").Trim(), CultureInfo.InvariantCulture, out var kilobytes) ? kilobytes * 1024 : 0;
+        }
+        return 0;
+    }
+
+    private static int CountFiles(string directory)
+    {
+        try
+        {
+            return Directory.EnumerateFileSystemEntries(directory).Count();
+        }
+        catch (IOException)
+        {
+            return -1;
+        }
+    }
+
+    // The last mount on the longest path that the data root lies on.
+    private static string FileSystemOf(string path)
+    {
+        var (longest, type) = (-1, "<unknown>");
+        foreach (var line in (HostFacts.TryRead("/proc/self/mountinfo") ?? "").Split('\n'))
+        {
+            var fields = line.Split(' ');
+            var dash = Array.IndexOf(fields, "-");
+            if (dash < 0 || fields.Length <= dash + 1) continue;
+            var point = fields[4];
+            if (point.Length >= longest && (path == point || path.StartsWith(point.EndsWith('/') ? point : point + "/", StringComparison.Ordinal))) (longest, type) = (point.Length, fields[dash + 1]);
+        }
+        return type is "ext2" or "ext3" or "ext4" ? "extfs" : type;
+    }
 }

@@ -1,0 +1,111 @@
+using Berth.Api;
+using Berth.Images;
+using Berth.Networks;
+
+namespace Berth.Engine;
+
+public sealed partial class ContainerService
+{
+    // The name clients know this arrangement of directories by.
+    internal const string StorageDriver = "overlay2";
+
+    public Task<ContainerInspect> InspectAsync(string idOrName, bool size, CancellationToken cancellationToken)
+    {
+        var container = _core.Containers.Get(idOrName);
+        var record = container.Record;
+        var (state, host) = (record.State, record.HostConfig);
+        var files = Modes.IsContainer(host.NetworkMode) && _core.Containers.TryGet(Modes.ContainerOf(host.NetworkMode), out var other) ? other.Directory : container.Directory;
+        string File(string name) => record.StartedBefore ? Path.Combine(files, name) : "";
+        var answer = new ContainerInspect
+        {
+            Id = record.Id, Created = record.Created, Path = record.Path, Args = record.Args,
+            State = new ContainerState
+            {
+                Status = state.Status(container.Removing), Running = state.Running, Paused = state.Paused, Restarting = state.Restarting, OOMKilled = state.OomKilled, Dead = state.Dead,
+                Pid = state.Pid, ExitCode = state.ExitCode, Error = state.Error, StartedAt = state.StartedAt, FinishedAt = state.FinishedAt,
+            },
+            Image = record.ImageId, ResolvConfPath = File("resolv.conf"), HostnamePath = File("hostname"), HostsPath = File("hosts"),
+            LogPath = record.StartedBefore ? record.LogPath : "", Name = "/" + record.Name, RestartCount = record.RestartCount, Driver = StorageDriver, Platform = record.Platform,
+            ExecIDs = container.Execs.IsEmpty ? null : [.. container.Execs.Keys],
+            HostConfig = host with { Links = null, Ulimits = [.. SpecCompiler.MergeUlimits(host.Ulimits, _core.Options)] },
+            GraphDriver = new DriverData { Name = StorageDriver, Data = GraphData(record) },
+            Mounts = [.. record.Mounts.Where(m => m.Type != "tmpfs").Select(Show), .. record.Mounts.Where(m => m.Type == "tmpfs").Select(Show)],
+            Config = record.Config,
+            NetworkSettings = ShowNetworks(record),
+        };
+        if (size) (answer.SizeRw, answer.SizeRootFs) = Sizes(record);
+        return Task.FromResult(answer);
+    }
+
+    private static MountPoint Show(MountRecord mount) => new()
+    {
+        Type = mount.Type, Name = mount.Name, Source = mount.Source, Destination = mount.Destination, Driver = mount.Driver,
+        Mode = mount.Anonymous && mount.Mode == "z" ? "" : mount.Mode, RW = mount.ReadWrite, Propagation = mount.Propagation,
+    };
+
+    private Dictionary<string, string> GraphData(ContainerRecord record)
+    {
+        var data = new Dictionary<string, string> { ["ID"] = record.Id };
+        if (record.ImageId.Length == 0 || !_core.Images.TryGetWritableLayer(record.Id, out var layer)) return data;
+        data["LowerDir"] = string.Join(':', layer.LowerDirectories);
+        data["UpperDir"] = layer.UpperDirectory;
+        data["WorkDir"] = layer.WorkDirectory;
+        // Seen by the container's processes alone: there is no path to it on the host.
+        if (record.State.Pid > 0) data["MergedDir"] = $"/proc/{record.State.Pid}/root";
+        return data;
+    }
+
+    private (long SizeRw, long SizeRootFs) Sizes(ContainerRecord record)
+    {
+        var own = (long)DiskUsage.Of(Path.Combine(_core.Containers.DirectoryOf(record.Id), "overlay", "upper"));
+        var image = Digest.TryParse(record.ImageId, out var id) && _core.Images.TryGet(id, out var found) ? found.SizeBytes : 0;
+        return (own, own + image);
+    }
+
+    private NetworkSettings ShowNetworks(ContainerRecord record)
+    {
+        var endpoint = record.Endpoint;
+        var settings = new NetworkSettings { Networks = ShowEndpoints(record), Ports = ShowPorts(record) };
+        if (endpoint is null) return settings;
+        settings.SandboxID = endpoint.SandboxId;
+        settings.SandboxKey = record.State.Pid > 0 ? $"/proc/{record.State.Pid}/ns/net" : "";
+        if (endpoint.NetworkName != "bridge") return settings;
+        settings.EndpointID = endpoint.EndpointId;
+        settings.Gateway = endpoint.Gateway;
+        settings.IPAddress = endpoint.IPAddress;
+        settings.IPPrefixLen = endpoint.IPPrefixLength;
+        settings.MacAddress = endpoint.MacAddress;
+        return settings;
+    }
+
+    private Dictionary<string, EndpointSettings> ShowEndpoints(ContainerRecord record)
+    {
+        var mode = record.Config.NetworkDisabled ? "none" : record.HostConfig.NetworkMode;
+        if (Modes.IsContainer(mode)) return [];
+        var name = Modes.NetworkName(mode);
+        var asked = record.RequestedEndpoints?.GetValueOrDefault(name);
+        var settings = asked is null ? new EndpointSettings() : asked with { };
+        if (record.Endpoint is { } endpoint)
+        {
+            settings.NetworkID = endpoint.NetworkId;
+            settings.EndpointID = endpoint.EndpointId;
+            settings.Gateway = endpoint.Gateway;
+            settings.IPAddress = endpoint.IPAddress;
+            settings.IPPrefixLen = endpoint.IPPrefixLength;
+            settings.MacAddress = endpoint.MacAddress;
+        }
+        else if (record.StartedBefore) settings.NetworkID = _core.Networks.Find(name)?.Id ?? "";
+        return new Dictionary<string, EndpointSettings> { [name] = settings };
+    }
+
+    /// <summary>Published ports with their bindings, and those merely exposed with none; empty unless it is on a network.</summary>
+    internal static Dictionary<string, PortBinding[]?> ShowPorts(ContainerRecord record)
+    {
+        var ports = new Dictionary<string, PortBinding[]?>(StringComparer.Ordinal);
+        if (record.Endpoint is not { IPAddress.Length: > 0 } endpoint) return ports;
+        foreach (var port in record.Config.ExposedPorts ?? []) ports[port.Contains('/') ? port : port + "/tcp"] = null;
+        foreach (var group in endpoint.Ports.GroupBy(p => $"{p.ContainerPort}/{p.Protocol}"))
+            ports[group.Key] = [.. group.Select(p => new PortBinding { HostIp = p.HostIp, HostPort = p.HostPort.ToString(global::System.Globalization.CultureInfo.InvariantCulture) })];
+        return ports;
+    }
+}

@@ -1,0 +1,48 @@
+namespace Berth.Engine;
+
+// What recovery and shutdown ask of the containers.
+public sealed partial class ContainerService
+{
+    /// <summary>always: back in any case; unless-stopped: back unless the user stopped it; on-failure: back when it ended badly.</summary>
+    internal void ApplyPolicyAtStart(Container container)
+    {
+        var record = container.Record;
+        if (record.State.Running || !record.StartedBefore || record.State.Dead) return;
+        var policy = record.HostConfig.RestartPolicy;
+        var start = policy.Name switch
+        {
+            "always" => true,
+            "unless-stopped" => !record.ManuallyStopped,
+            "on-failure" => !record.ManuallyStopped && record.State.ExitCode != 0 && (policy.MaximumRetryCount == 0 || record.RestartCount < policy.MaximumRetryCount),
+            _ => false,
+        };
+        if (!start) return;
+        _ = Task.Run(async () =>
+        {
+            await container.Gate.WaitAsync().ConfigureAwait(false);
+            try
+            {
+                if (container.State.Running || container.Removing || container.Removed) return;
+                await StartOrExplainAsync(container, byUser: false).ConfigureAwait(false);
+            }
+            catch (EngineException e)
+            {
+                _core.Logger.RestartFailed(container.Id, e.Message);
+            }
+            finally
+            {
+                container.Gate.Release();
+            }
+        }, CancellationToken.None);
+    }
+
+    internal void AutoRemoveInBackground(Container container) => _ = Task.Run(() => AutoRemoveAsync(container, gateHeld: false));
+
+    internal void DiscardInBackground(string id, string trash) => _ = Task.Run(() => Discard(id, trash));
+
+    internal Task CloseAsync()
+    {
+        _logWatch.Dispose();
+        return Task.CompletedTask;
+    }
+}

@@ -1,0 +1,270 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using Berth.Linux;
+using Microsoft.Win32.SafeHandles;
+
+namespace Berth.Engine;
+
+/// <summary>What a reader of logs wants.</summary>
+internal sealed record LogQuery
+{
+    public bool Stdout { get; init; }
+    public bool Stderr { get; init; }
+    public bool Timestamps { get; init; }
+    public bool Multiplexed { get; init; }
+
+    /// <summary>Unix nanoseconds; lines before it are left out.</summary>
+    public long Since { get; init; } = long.MinValue;
+    public long Until { get; init; } = long.MaxValue;
+
+    /// <summary>The last n lines of all files together; -1: all.</summary>
+    public long Tail { get; init; } = -1;
+    public bool Follow { get; init; }
+}
+
+/// <summary>
+/// Reads a container's log files, oldest first, and writes what the client sees. Descriptors are opened at the start, so that a rotation in between renames
+/// what we read and takes nothing away. With Follow it goes on at the end, woken by inotify, until it is told that the container has ended.
+/// </summary>
+internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : IDisposable
+{
+    // Read in large pieces: the system call and the wake-up of the client cost more than the bytes.
+    private const int ReadBytes = 256 * 1024;
+
+    // A line of ours is at most 16 KiB of text, six times that when every byte is escaped. What does not fit is no log line and is skipped.
+    private const int MaxLineBytes = 1024 * 1024;
+    private const int WriteBytes = 256 * 1024;
+
+    private byte[] _input = ArrayPool<byte>.Shared.Rent(ReadBytes);
+    private readonly byte[] _scratch = ArrayPool<byte>.Shared.Rent(MaxLineBytes);
+    private readonly byte[] _output = ArrayPool<byte>.Shared.Rent(WriteBytes + MaxLineBytes);
+    private int _pending;
+    private bool _pastUntil;
+
+    /// <param name="ended">Completes when nothing more will be written (the container does not run).</param>
+    public async Task CopyToAsync(Stream client, Task ended, CancellationToken cancellationToken)
+    {
+        if (path.Length == 0) return;
+        var files = OpenAll();
+        try
+        {
+            if (query.Tail == 0 && !query.Follow) return;
+            var (firstFile, offset) = query.Tail < 0 ? (0, 0L) : FindTail(files, query.Tail);
+            for (var i = firstFile; i < files.Count && !_pastUntil; i++)
+            {
+                var last = i == files.Count - 1;
+                var end = await CopyFileAsync(files[i], i == firstFile ? offset : 0, client, cancellationToken).ConfigureAwait(false);
+                if (last && query.Follow && !_pastUntil)
+                {
+                    var current = files[i];
+                    files.RemoveAt(i);
+                    await FollowAsync(current, end, client, ended, cancellationToken).ConfigureAwait(false);
+                    return;
+                }
+            }
+            if (files.Count == 0 && query.Follow) await FollowAsync(null, 0, client, ended, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            foreach (var file in files) file.Dispose();
+        }
+    }
+
+    // The newest first: a rotation meanwhile moves names upwards, so a file may be met twice (told by its inode) but never missed.
+    private List<SafeFileHandle> OpenAll()
+    {
+        var files = new List<SafeFileHandle>();
+        var seen = new HashSet<ulong>();
+        for (var i = 0; ; i++)
+        {
+            var name = i == 0 ? path : $"{path}.{i}";
+            if (!File.Exists(name))
+            {
+                if (i > 0) break;
+                continue;
+            }
+            SafeFileHandle file;
+            try
+            {
+                file = File.OpenHandle(name, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            }
+            catch (IOException)
+            {
+                break;
+            }
+            if (seen.Add(FileAt.Status(file).Inode)) files.Insert(0, file);
+            else file.Dispose();
+        }
+        return files;
+    }
+
+    /// <summary>Where the last n lines begin: counts newlines backwards.</summary>
+    private (int File, long Offset) FindTail(List<SafeFileHandle> files, long lines)
+    {
+        if (lines == 0) return files.Count == 0 ? (0, 0) : (files.Count - 1, RandomAccess.GetLength(files[^1]));
+        // The newline before the first line wanted: one more than lines, since the last line has one at its end. A file's last newline stands before the next file's first line.
+        var wanted = lines + 1;
+        for (var i = files.Count - 1; i >= 0; i--)
+        {
+            var position = RandomAccess.GetLength(files[i]);
+            while (position > 0)
+            {
+                var count = (int)Math.Min(ReadBytes, position);
+                position -= count;
+                var chunk = _input.AsSpan(0, RandomAccess.Read(files[i], _input.AsSpan(0, count), position));
+                while (true)
+                {
+                    var newline = chunk.LastIndexOf((byte)'\n');
+                    if (newline < 0) break;
+                    if (--wanted == 0) return (i, position + newline + 1);
+                    chunk = chunk[..newline];
+                }
+            }
+        }
+        return (0, 0);
+    }
+
+    /// <summary>Copies from an offset to the end; returns where the first unfinished line begins.</summary>
+    private async Task<long> CopyFileAsync(SafeFileHandle file, long offset, Stream client, CancellationToken cancellationToken)
+    {
+        var held = 0;
+        while (!_pastUntil)
+        {
+            if (held == _input.Length)
+            {
+                if (held >= MaxLineBytes) held = 0;
+                else Grow(held);
+            }
+            var count = RandomAccess.Read(file, _input.AsSpan(held), offset + held);
+            if (count == 0) break;
+            var used = Convert(_input.AsSpan(0, held + count));
+            offset += used;
+            held = held + count - used;
+            if (held > 0 && used > 0) _input.AsSpan(used, held).CopyTo(_input);
+            if (_pending >= WriteBytes / 2) await FlushAsync(client, cancellationToken).ConfigureAwait(false);
+        }
+        await FlushAsync(client, cancellationToken).ConfigureAwait(false);
+        return offset;
+    }
+
+    private void Grow(int held)
+    {
+        var larger = ArrayPool<byte>.Shared.Rent(_input.Length * 2);
+        _input.AsSpan(0, held).CopyTo(larger);
+        ArrayPool<byte>.Shared.Return(_input);
+        _input = larger;
+    }
+
+    /// <summary>Converts whole lines as long as the output has room; returns how many bytes of input they were.</summary>
+    private int Convert(ReadOnlySpan<byte> input)
+    {
+        var used = 0;
+        while (_pending < WriteBytes)
+        {
+            var newline = input[used..].IndexOf((byte)'\n');
+            if (newline < 0) break;
+            Append(input.Slice(used, newline));
+            used += newline + 1;
+            if (_pastUntil) break;
+        }
+        return used;
+    }
+
+    private void Append(ReadOnlySpan<byte> line)
+    {
+        if (line.Length > MaxLineBytes || !LogLine.TryParse(line, _scratch, out var text, out var stderr, out var time)) return;
+        if (query.Since != long.MinValue || query.Until != long.MaxValue)
+        {
+            if (!LogLine.TryTime(time, out var nanoseconds) || nanoseconds < query.Since) return;
+            if (nanoseconds > query.Until)
+            {
+                _pastUntil = true;
+                return;
+            }
+        }
+        if (stderr ? !query.Stderr : !query.Stdout) return;
+        var target = _output.AsSpan(_pending);
+        var header = query.Multiplexed ? 8 : 0;
+        var length = header;
+        if (query.Timestamps)
+        {
+            length += LogLine.WriteFixedTime(time, target[length..]);
+            target[length++] = (byte)' ';
+        }
+        text.CopyTo(target[length..]);
+        length += text.Length;
+        if (query.Multiplexed)
+        {
+            BinaryPrimitives.WriteUInt32BigEndian(target, stderr ? 2u << 24 : 1u << 24);
+            BinaryPrimitives.WriteInt32BigEndian(target[4..], length - 8);
+        }
+        _pending += length;
+    }
+
+    private async ValueTask FlushAsync(Stream client, CancellationToken cancellationToken)
+    {
+        if (_pending == 0) return;
+        var count = _pending;
+        _pending = 0;
+        await client.WriteAsync(_output.AsMemory(0, count), cancellationToken).ConfigureAwait(false);
+        await client.FlushAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    private async Task FollowAsync(SafeFileHandle? file, long offset, Stream client, Task ended, CancellationToken cancellationToken)
+    {
+        try
+        {
+            using var changes = watch.Directory(Path.GetDirectoryName(path)!);
+            while (!_pastUntil)
+            {
+                // Before reading, so that what is written while we read wakes us again.
+                var over = ended.IsCompleted;
+                var changed = changes.NextAsync(cancellationToken);
+                if (file is not null) offset = await CopyFileAsync(file, offset, client, cancellationToken).ConfigureAwait(false);
+                if (Rotated(ref file, out var former))
+                {
+                    if (former is not null)
+                    {
+                        // Whatever was written to the former between our read and its renaming.
+                        using (former) await CopyFileAsync(former, offset, client, cancellationToken).ConfigureAwait(false);
+                    }
+                    offset = 0;
+                    continue;
+                }
+                if (over) return;
+                await Task.WhenAny(changed, ended).ConfigureAwait(false);
+                cancellationToken.ThrowIfCancellationRequested();
+            }
+        }
+        finally
+        {
+            file?.Dispose();
+        }
+    }
+
+    /// <summary>Whether the name leads to another file than the one we have open; then that one is opened.</summary>
+    private bool Rotated(ref SafeFileHandle? file, out SafeFileHandle? former)
+    {
+        former = null;
+        var status = FileAt.TryStatus(null, path, followLinks: false, out _);
+        if (status is null || (file is not null && status.Value.Inode == FileAt.Status(file).Inode)) return false;
+        try
+        {
+            var next = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            former = file;
+            file = next;
+            return true;
+        }
+        catch (IOException)
+        {
+            return false;
+        }
+    }
+
+    public void Dispose()
+    {
+        ArrayPool<byte>.Shared.Return(_input);
+        ArrayPool<byte>.Shared.Return(_scratch);
+        ArrayPool<byte>.Shared.Return(_output);
+    }
+}

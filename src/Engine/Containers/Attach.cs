@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Globalization;
 using System.Net.Sockets;
 using Berth.Runtime.Monitor;
 
@@ -82,7 +83,8 @@ internal static class StreamPump
     }
 
     /// <summary>Copies the client's input to the process until either ends. True when the detach keys were typed.</summary>
-    public static async Task<bool> CopyInputAsync(Stream client, MonitoredProcess process, DetachKeys? keys, CancellationToken cancellationToken)
+    /// <param name="gate">One writer per process at a time: pieces of several clients' input come one after the other.</param>
+    public static async Task<bool> CopyInputAsync(Stream client, MonitorClient monitor, ProcessKey process, SemaphoreSlim gate, DetachKeys? keys, CancellationToken cancellationToken)
     {
         var scanner = keys?.NewScanner();
         var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
@@ -99,9 +101,19 @@ internal static class StreamPump
                     detached = scanner.Scan(buffer.AsSpan(0, count), passed, out length);
                     data = passed;
                 }
-                var target = process.PtyMaster ?? process.Stdin;
-                if (target is null) return detached;
-                if (length > 0) await WriteAsync(target, data.AsMemory(0, length), cancellationToken).ConfigureAwait(false);
+                if (length > 0)
+                {
+                    await gate.WaitAsync(cancellationToken).ConfigureAwait(false);
+                    try
+                    {
+                        // The process closed its stdin, or is gone: what the user types has nowhere to go.
+                        if (!await monitor.WriteInputAsync(process, data.AsMemory(0, length), cancellationToken).ConfigureAwait(false)) return detached;
+                    }
+                    finally
+                    {
+                        gate.Release();
+                    }
+                }
                 if (detached) return true;
             }
         }
@@ -111,25 +123,6 @@ internal static class StreamPump
             ArrayPool<byte>.Shared.Return(passed);
         }
     }
-
-    // The descriptor blocks, since the process shares its description. poll says writable when a page is free, so a write of PIPE_BUF at most never waits;
-    // the wait itself is in poll, short enough that a detached client's pump soon gives its thread back.
-    private static Task WriteAsync(Microsoft.Win32.SafeHandles.SafeFileHandle target, ReadOnlyMemory<byte> data, CancellationToken cancellationToken) =>
-        Task.Run(() =>
-        {
-            while (data.Length > 0)
-            {
-                cancellationToken.ThrowIfCancellationRequested();
-                if (Linux.Descriptor.Poll(target, Linux.Abi.PollEvents.Writable, PollMilliseconds) == Linux.Abi.PollEvents.None) continue;
-                var written = Linux.Descriptor.TryWrite(target, data.Span[..Math.Min(data.Length, PipeBufBytes)], out var errno);
-                if (written < 0) throw new Linux.LinuxException("write", $"stdin, {data.Length} bytes", errno);
-                data = data[written..];
-            }
-        }, cancellationToken);
-
-    // linux/limits.h
-    private const int PipeBufBytes = 4096;
-    private const int PollMilliseconds = 500;
 }
 
 public sealed partial class ContainerService
@@ -253,12 +246,7 @@ public sealed partial class ContainerService
             if (await attachment!.Process.WaitAsync(cancellationToken).ConfigureAwait(false) is not { } process) return false;
             try
             {
-                return await StreamPump.CopyInputAsync(client, process, config.Tty ? keys : null, cancellationToken).ConfigureAwait(false);
-            }
-            catch (Linux.LinuxException)
-            {
-                // The process closed its stdin, or is gone: what the user types has nowhere to go.
-                return false;
+                return await StreamPump.CopyInputAsync(client, service._core.Monitor, process.Key, container.InputGate, config.Tty ? keys : null, cancellationToken).ConfigureAwait(false);
             }
             finally
             {
@@ -290,24 +278,24 @@ public sealed partial class ContainerService
     }
 
     /// <summary>Rows × columns in characters.</summary>
-    public async Task ResizeAsync(string idOrName, ushort rows, ushort columns, CancellationToken cancellationToken)
+    public Task ResizeAsync(string idOrName, ushort rows, ushort columns, CancellationToken cancellationToken)
     {
         var container = _core.Containers.Get(idOrName);
         if (!container.State.Running) throw NotRunning(container.Id);
-        if (container.Process?.PtyMaster is { } pty) Resize(pty, rows, columns);
-        _core.Emit(container, "resize", ("height", rows.ToString(global::System.Globalization.CultureInfo.InvariantCulture)), ("width", columns.ToString(global::System.Globalization.CultureInfo.InvariantCulture)));
-        await Task.CompletedTask.ConfigureAwait(false);
+        Resize(new ProcessKey(container.Id), rows, columns);
+        _core.Emit(container, "resize", ("height", rows.ToString(CultureInfo.InvariantCulture)), ("width", columns.ToString(CultureInfo.InvariantCulture)));
+        return Task.CompletedTask;
     }
 
-    private static void Resize(Microsoft.Win32.SafeHandles.SafeFileHandle pty, ushort rows, ushort columns)
+    private void Resize(ProcessKey key, ushort rows, ushort columns)
     {
         try
         {
-            Linux.Terminal.Resize(pty, columns, rows);
+            _core.Monitor.Resize(key, new TerminalSize(columns, rows));
         }
-        catch (Exception e) when (e is Linux.LinuxException or ObjectDisposedException)
+        catch (MonitorException e) when (e.Error is MonitorError.NoSuchProcess or MonitorError.BadRequest)
         {
-            // The process ended in this moment.
+            // It ended in this moment, or has no terminal: dockerd says nothing either.
         }
     }
 }

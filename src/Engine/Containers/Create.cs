@@ -1,5 +1,6 @@
 using Berth.Api;
 using Berth.Images;
+using ContainerConfig = Berth.Api.ContainerConfig;
 
 namespace Berth.Engine;
 

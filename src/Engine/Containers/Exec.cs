@@ -1,6 +1,5 @@
 using System.Globalization;
 using Berth.Api;
-using Berth.Linux;
 using Berth.Runtime.Capabilities;
 using Berth.Runtime.Monitor;
 using Berth.Runtime.Spec;
@@ -192,7 +191,7 @@ public sealed partial class ContainerService
         var exec = GetExec(execId);
         CheckExecutable(exec.Container, exec.Container.Id);
         if (exec.Process is not { } process) throw EngineException.Invalid("exec process is not started");
-        if (process.PtyMaster is { } pty) Resize(pty, rows, columns);
+        Resize(process.Key, rows, columns);
         return Task.CompletedTask;
     }
 
@@ -214,6 +213,8 @@ public sealed partial class ContainerService
     private sealed class ExecSession(ContainerService service, Exec exec, uint[]? consoleSize) : StreamSession
     {
         private readonly ContainerAttachment _attachment = new(exec.Request.AttachStdout, exec.Request.AttachStderr, !exec.Request.Tty);
+
+        private readonly SemaphoreSlim _inputGate = new(1, 1);
 
         public override bool Multiplexed => !exec.Request.Tty;
 
@@ -280,11 +281,7 @@ public sealed partial class ContainerService
             if (exec.Process is not { } process) return false;
             try
             {
-                return await StreamPump.CopyInputAsync(client, process, exec.Request.Tty ? exec.Keys : null, cancellationToken).ConfigureAwait(false);
-            }
-            catch (LinuxException)
-            {
-                return false;
+                return await StreamPump.CopyInputAsync(client, service._core.Monitor, process.Key, _inputGate, exec.Request.Tty ? exec.Keys : null, cancellationToken).ConfigureAwait(false);
             }
             finally
             {

@@ -147,7 +147,7 @@ public sealed partial class ContainerService
             var key = new ProcessKey(record.Id);
             try
             {
-                await _core.Monitor.SignalAsync(key, signal, CancellationToken.None).ConfigureAwait(false);
+                _core.Monitor.Signal(key, signal);
             }
             catch (MonitorException e) when (e.Error == MonitorError.NoSuchProcess)
             {

@@ -26,6 +26,9 @@ internal sealed class Container(ContainerRecord record, string directory)
     /// <summary>One writer at a time.</summary>
     public SemaphoreSlim Gate { get; } = new(1, 1);
 
+    /// <summary>One writer to the process's stdin at a time.</summary>
+    public SemaphoreSlim InputGate { get; } = new(1, 1);
+
     /// <summary>Config and HostConfig as JSON, made once.</summary>
     public ContainerJson.Fixed Frozen => field ??= ContainerJson.Freeze(_record);
 

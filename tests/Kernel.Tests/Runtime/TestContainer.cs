@@ -103,7 +103,7 @@ internal sealed class TestContainer : IDisposable
 
     public void Dispose()
     {
-        if (Started is { } started)
+        if (Started is { PidFd.IsClosed: false } started)
         {
             try
             {

@@ -168,14 +168,4 @@ public sealed class StartFailureTests
 
         Assert.Contains("\"/no/such/layer\") = ENOENT (No such file or directory)", exception.Message, StringComparison.Ordinal);
     }
-
-    [Fact]
-    public void A_failed_start_leaves_no_child_behind()
-    {
-        using var container = new TestContainer();
-
-        Assert.Throws<LaunchException>(() => container.Run("nosuch"));
-
-        Assert.All(Directory.GetDirectories("/proc/self/task"), task => Assert.Equal("", File.ReadAllText($"{task}/children").Trim()));
-    }
 }

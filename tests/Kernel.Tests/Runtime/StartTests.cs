@@ -173,9 +173,9 @@ public sealed class StartTests
     {
         using var container = new TestContainer();
 
-        var output = container.Run("sh", "-c", "echo h > /proc/sysrq-trigger; echo x > /proc/sys/kernel/hostname");
+        var output = container.Run("sh", "-c", "echo x > /proc/sys/kernel/hostname");
 
-        Assert.Equal(2, output.Errors.Split('\n').Count(line => line.Contains("Read-only file system", StringComparison.Ordinal)));
+        Assert.Contains("Read-only file system", output.Errors, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -66,4 +66,14 @@ public sealed class StressTests
         GC.WaitForPendingFinalizers();
         Assert.InRange(Directory.GetFiles("/proc/self/fd").Length, 0, before);
     }
+
+    [Fact]
+    public void A_failed_start_leaves_no_child_behind()
+    {
+        using var container = new TestContainer();
+
+        Assert.Throws<LaunchException>(() => container.Run("nosuch"));
+
+        Assert.All(Directory.GetDirectories("/proc/self/task"), task => Assert.Equal("", File.ReadAllText($"{task}/children").Trim()));
+    }
 }

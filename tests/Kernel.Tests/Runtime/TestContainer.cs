@@ -157,7 +157,7 @@ internal sealed class TestContainer : IDisposable
     // The real ones where they can be had; the launcher needs them for /sys/fs/cgroup only.
     private static IReadOnlyList<CgroupHierarchy> Hierarchies => Available.Value;
 
-    private static readonly Lazy<IReadOnlyList<CgroupHierarchy>> Available = new(() => []);
+    private static readonly Lazy<IReadOnlyList<CgroupHierarchy>> Available = new(() => CgroupHost.Detect().Hierarchies);
 
     private sealed class Pipes : IDisposable
     {

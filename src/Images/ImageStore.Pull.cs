@@ -1,11 +1,279 @@
+using Berth.Images.Layers;
+using Berth.Images.Registry;
+using Berth.Images.Storage;
+using Berth.Linux;
+
 namespace Berth.Images;
 
 public sealed partial class ImageStore
 {
-    private readonly IDisposable? registryClient = null;
+    /// <summary>Indexes within indexes.</summary>
+    private const int MaxIndexNesting = 4;
+
+    private readonly RegistryTransport transport = new();
+    private readonly SemaphoreSlim downloads;
+
+    // Layers being pulled right now: a second pull waits for the first one's.
+    private readonly Dictionary<Digest, Task> flights = [];
 
     /// <summary>Pulls one image, or all tags when the name has neither tag nor digest.</summary>
     /// <param name="progress">Called one at a time, from pool threads; must not block for long.</param>
-    public Task PullAsync(ImageReference name, Platform? platform, RegistryCredentials? credentials, Action<ImageProgress> progress, CancellationToken cancellation) =>
-        throw new NotImplementedException();
+    /// <exception cref="ImageException">NotFound (unknown manifest or repository, access denied) and System, in Docker's words. Until the first progress nothing was said to the client.</exception>
+    public async Task PullAsync(ImageReference name, Platform? platform, RegistryCredentials? credentials, Action<ImageProgress> progress, CancellationToken cancellation)
+    {
+        if (name.FamiliarName == "scratch") throw new ImageException(ImageErrorKind.Forbidden, "'scratch' is a reserved name");
+        var sink = new ProgressSink(progress, options.Time);
+        Exception? last = null;
+        foreach (var endpoint in RegistryEndpoint.For(name.Domain, options.InsecureRegistries))
+        {
+            var registry = new RegistryClient(transport, endpoint, name.Path, credentials, options.Logger);
+            try
+            {
+                await registry.PingAsync(cancellation).ConfigureAwait(false);
+            }
+            catch (RegistryUnreachableException e)
+            {
+                last = e; // HTTPS to a registry that speaks plain HTTP: the next way is that
+                continue;
+            }
+            catch (RegistryException e)
+            {
+                throw Translate(e, name);
+            }
+            try
+            {
+                await PullFromAsync(registry, name, platform, sink, cancellation).ConfigureAwait(false);
+            }
+            catch (RegistryException e)
+            {
+                throw Translate(e, name);
+            }
+            catch (Exception e) when (e is IOException or HttpRequestException)
+            {
+                throw ImageException.Failed(e.Message, e);
+            }
+            return;
+        }
+        throw ImageException.Failed(last!.Message, last);
+    }
+
+    private static ImageException Translate(RegistryException e, ImageReference name) => e.Code switch
+    {
+        "DENIED" => ImageException.NotFound($"pull access denied for {name.FamiliarName}, repository does not exist or may require 'docker login': {e.Message}"),
+        "MANIFEST_UNKNOWN" => ImageException.NotFound($"manifest for {name.FamiliarString} not found: {e.Message}"),
+        "NAME_UNKNOWN" => ImageException.NotFound($"repository {name.FamiliarName} not found: {e.Message}"),
+        _ => ImageException.Failed(e.Message, e),
+    };
+
+    private async Task PullFromAsync(RegistryClient registry, ImageReference name, Platform? platform, ProgressSink sink, CancellationToken cancellation)
+    {
+        var isNew = false;
+        Digest id = default;
+        if (!name.IsNameOnly) (id, isNew) = await PullOneAsync(registry, name, platform, sink, cancellation).ConfigureAwait(false);
+        else
+            foreach (var tag in await registry.GetTagsAsync(cancellation).ConfigureAwait(false))
+            {
+                (id, var newer) = await PullOneAsync(registry, name.WithTag(tag), platform, sink, cancellation).ConfigureAwait(false);
+                isNew |= newer;
+            }
+        sink.Message($"Status: {(isNew ? "Downloaded newer image" : "Image is up to date")} for {name.FamiliarString}");
+        Tell("pull", id, name.FamiliarName, name.FamiliarString);
+
+        if (platform is { } wanted && TryGet(id, out var image) && !wanted.Accepts(image.Platform))
+            sink.Message($"WARNING: image with reference {name.FamiliarString} was found but its platform ({image.Platform}) does not match the specified platform ({wanted})");
+    }
+
+    private async Task<(Digest Id, bool IsNew)> PullOneAsync(RegistryClient registry, ImageReference name, Platform? platform, ProgressSink sink, CancellationToken cancellation)
+    {
+        var tagOrDigest = name.HasDigest ? name.Digest.ToString() : name.Tag!;
+        var (bytes, digest) = await registry.GetManifestAsync(tagOrDigest, cancellation).ConfigureAwait(false);
+        var manifest = Manifest.Parse(bytes);
+        sink.Message($"Pulling from {name.Path}", name.HasDigest ? name.ToString() : name.Tag);
+        manifest = await SelectAsync(registry, manifest, platform ?? Platform.Host, cancellation).ConfigureAwait(false);
+        RequireImage(manifest);
+
+        var byDigest = name.NameOnly().WithDigest(digest);
+        using var hold = new Hold(this);
+        var config = await PullContentAsync(registry, manifest, hold, sink, cancellation).ConfigureAwait(false);
+        sink.Message($"Digest: {digest}");
+
+        Digest previous;
+        var id = manifest.Config!.Digest;
+        lock (gate)
+        {
+            if (!TryFindName(name, out previous)) previous = default;
+            if (name.HasDigest && !previous.IsEmpty && previous != id) throw ImageException.Conflict($"cannot overwrite digest {name.Digest}");
+        }
+        Commit(config, name.HasDigest ? [byDigest] : [name, byDigest]);
+        return (id, previous != id);
+    }
+
+    private static async Task<Manifest> SelectAsync(RegistryClient registry, Manifest manifest, Platform wanted, CancellationToken cancellation)
+    {
+        for (var nesting = 0; manifest.IsIndex; nesting++)
+        {
+            if (nesting >= MaxIndexNesting) throw ImageException.Failed($"the index is nested deeper than {MaxIndexNesting}");
+            var entry = manifest.Matching(wanted).FirstOrDefault() ?? throw ImageException.NotFound($"no matching manifest for {wanted} in the manifest list entries");
+            manifest = Manifest.Parse((await registry.GetManifestAsync(entry.Digest.ToString(), cancellation).ConfigureAwait(false)).Bytes);
+        }
+        return manifest;
+    }
+
+    // Artifacts of all kinds live in registries; only images have layers that can be unpacked.
+    private static void RequireImage(Manifest manifest)
+    {
+        var type = manifest.Config!.MediaType ?? "";
+        if (type.StartsWith("application/vnd.docker.plugin.", StringComparison.Ordinal)) throw ImageException.Invalid($"Encountered remote \"{type}\"(plugin) when fetching");
+        foreach (var checkedType in (manifest.Layers ?? []).Select(l => l.MediaType ?? "").Prepend(type))
+        {
+            if (checkedType.StartsWith("application/vnd.docker.ai.", StringComparison.OrdinalIgnoreCase))
+                throw ImageException.Invalid("AI models are not yet supported by the Engine, please use \"docker model pull/run\" instead");
+            var lower = checkedType.ToLowerInvariant();
+            if (lower is "" or "application/octet-stream" or "application/json" or "text/html" or "application/vnd.docker" or "application/vnd.oci.image") continue;
+            if (lower.StartsWith("application/vnd.docker.", StringComparison.Ordinal) || lower.StartsWith("application/vnd.oci.image.", StringComparison.Ordinal)) continue;
+            throw ImageException.Invalid($"unsupported media type {checkedType}");
+        }
+    }
+
+    // The configuration, with all its layers unpacked and held.
+    private async Task<byte[]> PullContentAsync(RegistryClient registry, Manifest manifest, Hold hold, ProgressSink sink, CancellationToken cancellation)
+    {
+        var configDigest = manifest.Config!.Digest;
+        if (configDigest.Algorithm != "sha256") throw ImageException.Failed($"image config verification failed for digest {configDigest}");
+        if (TryGet(configDigest, out var there) && there.DiffIds.All(hold.TryAdd)) return there.ConfigBytes.ToArray();
+
+        byte[] config;
+        try
+        {
+            config = await registry.GetBlobAsync(configDigest, cancellation).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is RegistryException or IOException or HttpRequestException or ImageException)
+        {
+            throw ImageException.Failed($"error pulling image configuration: {e.Message}", e);
+        }
+        if (!configDigest.Verifies(config)) throw ImageException.Failed($"error pulling image configuration: image config verification failed for digest {configDigest}");
+        var parsed = ParseConfig(config);
+        if (!parsed.Platform.Os.Equals("linux", StringComparison.OrdinalIgnoreCase))
+            throw ImageException.Failed($"cannot download image with operating system \"{parsed.Platform.Os}\" when requesting \"linux\"");
+        var diffIds = DiffIds(parsed.Config);
+        var blobs = manifest.Layers ?? [];
+        if (diffIds.Count != blobs.Count) throw ImageException.Failed("layers from manifest don't match image configuration");
+
+        var missing = new List<(Digest DiffId, Descriptor Blob)>();
+        var seen = new HashSet<Digest>();
+        for (var i = 0; i < blobs.Count; i++)
+        {
+            var present = hold.TryAdd(diffIds[i]);
+            if (!seen.Add(diffIds[i])) continue;
+            if (!present) missing.Add((diffIds[i], blobs[i]));
+            sink.Update(blobs[i].Digest.ShortId, present ? "Already exists" : "Pulling fs layer");
+        }
+
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        var tasks = missing.Select(m => PullLayerAsync(registry, m.DiffId, m.Blob, hold, sink, stop.Token)).ToList();
+        // The first failure ends the others; it is the one to report, not their being ended.
+        Exception? failure = null;
+        await foreach (var done in Task.WhenEach(tasks).ConfigureAwait(false))
+        {
+            if (done.IsCompletedSuccessfully) continue;
+            failure ??= done.Exception?.InnerException ?? new OperationCanceledException(cancellation);
+            await stop.CancelAsync().ConfigureAwait(false);
+        }
+        if (failure is null) return config;
+        cancellation.ThrowIfCancellationRequested();
+        System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(failure);
+        return config;
+    }
+
+    private async Task PullLayerAsync(RegistryClient registry, Digest diffId, Descriptor blob, Hold hold, ProgressSink sink, CancellationToken cancellation)
+    {
+        var id = blob.Digest.ShortId;
+        while (true)
+        {
+            Task? other;
+            var mine = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            lock (gate)
+            {
+                if (hold.TryAdd(diffId)) break;
+                if (!flights.TryGetValue(diffId, out other)) flights[diffId] = mine.Task;
+            }
+            if (other is not null)
+            {
+                // Another pull has it on the way. If that fails, this one tries itself.
+                sink.Update(id, "Waiting");
+                await other.WaitAsync(cancellation).ConfigureAwait(false);
+                continue;
+            }
+            try
+            {
+                await DownloadLayerAsync(registry, diffId, blob, hold, sink, cancellation).ConfigureAwait(false);
+            }
+            finally
+            {
+                lock (gate) flights.Remove(diffId);
+                mine.SetResult();
+            }
+            break;
+        }
+        sink.Update(id, "Pull complete");
+    }
+
+    // Download and unpacking are one stream: nothing is written but the layer's files themselves.
+    private async Task DownloadLayerAsync(RegistryClient registry, Digest diffId, Descriptor blob, Hold hold, ProgressSink sink, CancellationToken cancellation)
+    {
+        var id = blob.Digest.ShortId;
+        if (!downloads.Wait(0, CancellationToken.None))
+        {
+            sink.Update(id, "Waiting");
+            await downloads.WaitAsync(cancellation).ConfigureAwait(false);
+        }
+        try
+        {
+            using var pipe = new BlockPipe();
+            var download = new BlobDownload(registry, blob, sink, options).FillAsync(pipe, cancellation);
+            try
+            {
+                using var layer = await Task.Factory.StartNew(() => UnpackDownload(pipe.Reader, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+                if (layer.DiffId != diffId) throw ImageException.Failed("layers from manifest don't match image configuration");
+                sink.Count(id, "Extracting", blob.SizeBytes).Add(blob.SizeBytes);
+                hold.Publish(layer);
+            }
+            finally
+            {
+                pipe.Dispose();
+                await download.ConfigureAwait(false);
+            }
+        }
+        finally
+        {
+            downloads.Release();
+        }
+    }
+
+    private UnpackedLayer UnpackDownload(Stream source, CancellationToken cancellation)
+    {
+        UnpackedLayer? layer = null;
+        ImageException? failure = null;
+        try
+        {
+            layer = layers.Unpack(source, cancellation);
+        }
+        catch (ImageException e) when (!cancellation.IsCancellationRequested)
+        {
+            failure = e;
+        }
+        try
+        {
+            // To the end of the download, whose digest is checked there: damage on the way is to be called that, and not
+            // by what the tar reader stumbled over.
+            var buffer = new byte[BlockPipe.BlockBytes];
+            while (source.Read(buffer) > 0) { }
+        }
+        catch
+        {
+            layer?.Dispose();
+            throw;
+        }
+        return layer ?? throw ImageException.Failed($"failed to register layer: {failure!.Message}", failure);
+    }
 }

@@ -24,6 +24,8 @@ public sealed record ImageStoreOptions
     public int MaxConcurrentDownloads { get; init; } = 3;
     /// <summary>Tries per layer; dockerd's --max-download-attempts.</summary>
     public int MaxDownloadAttempts { get; init; } = 5;
+    /// <summary>What the countdown before another try counts in; shorter in tests.</summary>
+    internal TimeSpan RetryUnit { get; init; } = TimeSpan.FromSeconds(1);
 }
 
 /// <summary>
@@ -68,6 +70,7 @@ public sealed partial class ImageStore : IDisposable
     private ImageStore(string dataRoot, ImageStoreOptions options)
     {
         this.options = options;
+        downloads = new SemaphoreSlim(options.MaxConcurrentDownloads);
         dataRoot = Path.GetFullPath(dataRoot);
         var root = Path.Combine(dataRoot, "images");
         statePath = Path.Combine(root, "images.json");
@@ -163,7 +166,11 @@ public sealed partial class ImageStore : IDisposable
         return entries;
     }
 
-    public void Dispose() => registryClient?.Dispose();
+    public void Dispose()
+    {
+        transport.Dispose();
+        downloads.Dispose();
+    }
 
     // ---- looking up
 
@@ -321,6 +328,8 @@ public sealed partial class ImageStore : IDisposable
             var changed = images.TryAdd(id, new StoredImage(diffIds, default, null));
             foreach (var reference in references)
             {
+                // A digest names one image for good. An index's digest pulled for a second platform keeps the first.
+                if (reference.HasDigest && names.ContainsKey(reference.ToString())) continue;
                 changed |= !names.TryGetValue(reference.ToString(), out var old) || old.Image != id;
                 names[reference.ToString()] = new Name(reference, id);
             }

@@ -45,6 +45,13 @@ internal sealed class BlockPipe : IDisposable
         return ArrayPool<byte>.Shared.Rent(BlockBytes);
     }
 
+    /// <summary>Gives a rented block back unused.</summary>
+    public void Return(byte[] block)
+    {
+        ArrayPool<byte>.Shared.Return(block);
+        free.Release();
+    }
+
     public void Push(byte[] block, int count)
     {
         queue.Enqueue((block, count));

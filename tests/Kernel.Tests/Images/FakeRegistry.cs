@@ -1,0 +1,105 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+using Berth.Testing;
+
+namespace Berth.Kernel.Tests.Images;
+
+/// <summary>
+/// A registry that does what it is told, wrong things above all: a table from path to answer. Plain HTTP/1.1, one request per
+/// connection.
+/// </summary>
+internal sealed class FakeRegistry : IDisposable
+{
+    public sealed record Request(string Method, string Path, IReadOnlyDictionary<string, string> Headers);
+
+    /// <param name="CutAfter">The connection is closed after this many bytes of the body, whatever Content-Length promised.</param>
+    public sealed record Answer(int Status, byte[] Body, int? CutAfter = null, params (string Name, string Value)[] Headers)
+    {
+        public static Answer Ok(byte[] body) => new(200, body);
+        public static Answer Error(int status, string code, string message) =>
+            new(status, Encoding.UTF8.GetBytes($$"""{"errors":[{"code":"{{code}}","message":"{{message}}"}]}"""));
+    }
+
+    private readonly TcpListener listener = new(IPAddress.Loopback, 0);
+    private readonly Task accepting;
+    private readonly List<Request> requests = [];
+
+    public FakeRegistry()
+    {
+        listener.Start();
+        accepting = AcceptAsync();
+    }
+
+    /// <summary>Answers by "/v2/…" path; a missing one is 404.</summary>
+    public Dictionary<string, Func<Request, Answer>> Answers { get; } = new() { ["/v2/"] = _ => Answer.Ok("{}"u8.ToArray()) };
+
+    public string Host => $"127.0.0.1:{((IPEndPoint)listener.LocalEndpoint).Port}";
+
+    public IReadOnlyList<Request> Requests
+    {
+        get
+        {
+            lock (requests) return [.. requests];
+        }
+    }
+
+    public void Serve(string path, byte[] body) => Answers[path] = _ => Answer.Ok(body);
+
+    /// <summary>Serves an image under a tag.</summary>
+    public void Serve(string repository, string tag, TestImage image)
+    {
+        var (manifest, blobs) = image.Manifest();
+        Serve($"/v2/{repository}/manifests/{tag}", manifest);
+        foreach (var blob in blobs) Serve($"/v2/{repository}/blobs/{TestImage.Digest(blob)}", blob);
+    }
+
+    private async Task AcceptAsync()
+    {
+        while (true)
+        {
+            TcpClient client;
+            try
+            {
+                client = await listener.AcceptTcpClientAsync();
+            }
+            catch (Exception e) when (e is SocketException or ObjectDisposedException)
+            {
+                return;
+            }
+            _ = Task.Run(() => Handle(client));
+        }
+    }
+
+    private void Handle(TcpClient client)
+    {
+        using (client)
+            try
+            {
+                var stream = client.GetStream();
+                var reader = new StreamReader(stream, Encoding.Latin1);
+                var first = reader.ReadLine()?.Split(' ');
+                if (first is not [var method, var path, ..] || first[2].StartsWith("HTTP", StringComparison.Ordinal) == false) return; // a TLS hello, for one
+                var headers = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
+                while (reader.ReadLine() is { Length: > 0 } line) headers[line[..line.IndexOf(':')]] = line[(line.IndexOf(':') + 1)..].Trim();
+                var request = new Request(method, path, headers);
+                lock (requests) requests.Add(request);
+                var bare = path.Split('?')[0];
+                var answer = Answers.TryGetValue(bare, out var answering) ? answering(request) : Answer.Error(404, "MANIFEST_UNKNOWN", "manifest unknown");
+                var head = new StringBuilder($"HTTP/1.1 {answer.Status} Status\r\nContent-Length: {answer.Body.Length}\r\nConnection: close\r\n");
+                foreach (var (name, value) in answer.Headers) head.Append($"{name}: {value}\r\n");
+                stream.Write(Encoding.Latin1.GetBytes(head + "\r\n"));
+                stream.Write(answer.Body.AsSpan(0, answer.CutAfter ?? answer.Body.Length));
+            }
+            catch (IOException)
+            {
+                // the client had enough
+            }
+    }
+
+    public void Dispose()
+    {
+        listener.Dispose();
+        accepting.Wait();
+    }
+}

@@ -1,15 +1,71 @@
+using System.Net;
+using System.Text;
+
 namespace Berth.Networks;
 
 /// <summary>What /etc/hosts of a container says. Pure: the caller writes the file.</summary>
 public static class HostsFile
 {
+    /// <summary>In --add-host, stands for the address under which the container reaches the host.</summary>
+    public const string HostGatewayName = "host-gateway";
+
+    private const string Localhost =
+        "127.0.0.1\tlocalhost\n" +
+        "::1\tlocalhost ip6-localhost ip6-loopback\n" +
+        "fe00::\tip6-localnet\n" +
+        "ff00::\tip6-mcastprefix\n" +
+        "ff02::1\tip6-allnodes\n" +
+        "ff02::2\tip6-allrouters\n";
+
     /// <summary>A container with its own network namespace.</summary>
     /// <param name="addresses">The container's own addresses, empty with network none.</param>
-    /// <param name="hostname">Host name, and after a dot the domain name if there is one.</param>
+    /// <param name="hostname">Host name, which may be a fully qualified one.</param>
+    /// <param name="domainname">Appended to the host name after a dot, when not empty.</param>
     /// <param name="extraHosts">--add-host: "name:address", where address may be host-gateway.</param>
     /// <param name="hostGateway">What host-gateway stands for; null: an entry that names it is refused.</param>
-    public static string For(IReadOnlyList<string> addresses, string hostname, string domainname, IReadOnlyList<string> extraHosts, string? hostGateway) => throw new NotImplementedException();
+    /// <exception cref="NetworkException">InvalidArgument, in Docker's words.</exception>
+    public static string For(IReadOnlyList<string> addresses, string hostname, string domainname, IReadOnlyList<string> extraHosts, string? hostGateway)
+    {
+        var text = new StringBuilder(Localhost);
+        AppendExtra(text, extraHosts, hostGateway);
+        var names = domainname.Length == 0 ? hostname : $"{hostname}.{domainname}";
+        if (names.IndexOf('.') is var dot and >= 0) names = $"{names} {names[..dot]}";
+        foreach (var address in addresses) text.Append(address).Append('\t').Append(names).Append('\n');
+        return text.ToString();
+    }
 
-    /// <summary>--network host: the host's own file, with --add-host entries below.</summary>
-    public static string ForHostNetwork(string hostText, IReadOnlyList<string> extraHosts, string? hostGateway) => throw new NotImplementedException();
+    /// <summary>--network host: the host's own file; but with --add-host a plain one, so that an entry there can be overridden.</summary>
+    /// <exception cref="NetworkException">InvalidArgument, in Docker's words.</exception>
+    public static string ForHostNetwork(string hostText, IReadOnlyList<string> extraHosts, string? hostGateway)
+    {
+        if (extraHosts.Count == 0) return hostText;
+        var text = new StringBuilder(Localhost);
+        AppendExtra(text, extraHosts, hostGateway);
+        return text.ToString();
+    }
+
+    /// <summary>Checks an --add-host entry as the API gives it.</summary>
+    /// <exception cref="NetworkException">InvalidArgument, in Docker's words.</exception>
+    public static void Validate(string extraHost)
+    {
+        // The address may be an IPv6 one, so the first colon parts them.
+        var colon = extraHost.IndexOf(':');
+        if (colon <= 0) throw new NetworkException(NetworkErrorKind.InvalidArgument, $"bad format for add-host: \"{extraHost}\"");
+        var address = extraHost[(colon + 1)..];
+        if (address != HostGatewayName && !IPAddress.TryParse(address, out _))
+            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid IP address in add-host: \"{address}\"");
+    }
+
+    private static void AppendExtra(StringBuilder text, IReadOnlyList<string> extraHosts, string? hostGateway)
+    {
+        foreach (var extra in extraHosts)
+        {
+            Validate(extra);
+            var colon = extra.IndexOf(':');
+            var address = extra[(colon + 1)..];
+            if (address == HostGatewayName)
+                address = hostGateway ?? throw new NetworkException(NetworkErrorKind.InvalidArgument, "unable to derive the IP value for host-gateway");
+            text.Append(address.Trim('[', ']')).Append('\t').Append(extra.AsSpan(0, colon)).Append('\n');
+        }
+    }
 }

@@ -11,17 +11,17 @@ namespace Berth.Networks;
 /// </summary>
 internal sealed class NamespacePool : IDisposable
 {
-    private readonly Lock gate = new();
+    private readonly object gate = new();
     private readonly Queue<PreparedNamespace> ready = [];
     private readonly int size;
     private readonly ILogger logger;
-    private bool filling, disposed;
+    private bool disposed;
 
     internal NamespacePool(int size, ILogger logger)
     {
         this.size = size;
         this.logger = logger;
-        Refill();
+        if (size > 0) new Thread(Fill) { IsBackground = true, Name = "berth-netns-pool" }.Start();
     }
 
     internal int Count
@@ -34,32 +34,22 @@ internal sealed class NamespacePool : IDisposable
 
     internal PreparedNamespace Take()
     {
-        PreparedNamespace? taken;
         lock (gate)
         {
             ObjectDisposedException.ThrowIf(disposed, this);
-            ready.TryDequeue(out taken);
+            // Filled up again only when half empty: most starts then run without us at work beside them.
+            if (ready.Count <= size / 2 + 1) Monitor.Pulse(gate);
+            if (ready.TryDequeue(out var taken)) return taken;
         }
-        Refill();
-        return taken ?? PreparedNamespace.Create();
+        return PreparedNamespace.Create();
     }
 
-    private void Refill()
-    {
-        lock (gate)
-        {
-            if (filling || disposed || ready.Count >= size) return;
-            filling = true;
-        }
-        // One at a time: starts that find the pool empty make their own, and should not wait for the processor behind us.
-        _ = Task.Factory.StartNew(Fill, TaskCreationOptions.LongRunning);
-    }
-
+    // One at a time: starts that find the pool empty make their own, and should not wait for the processor behind us.
     private void Fill()
     {
         while (true)
         {
-            PreparedNamespace fresh;
+            PreparedNamespace? fresh = null;
             try
             {
                 fresh = PreparedNamespace.Create();
@@ -67,18 +57,22 @@ internal sealed class NamespacePool : IDisposable
             catch (IOException e)
             {
                 logger.PoolNotFilled(e.Message);
-                lock (gate) filling = false;
-                return; // the next Take tries again
             }
             lock (gate)
             {
-                if (!disposed) ready.Enqueue(fresh);
-                else fresh.Dispose();
-                if (disposed || ready.Count >= size)
+                if (disposed)
                 {
-                    filling = false;
+                    fresh?.Dispose();
                     return;
                 }
+                if (fresh is not null) ready.Enqueue(fresh);
+                // After a failure the next Take tells us to try again.
+                if (fresh is null || ready.Count >= size)
+                {
+                    do Monitor.Wait(gate);
+                    while (!disposed && ready.Count > size / 2);
+                }
+                if (disposed) return;
             }
         }
     }
@@ -88,6 +82,7 @@ internal sealed class NamespacePool : IDisposable
         lock (gate)
         {
             disposed = true;
+            Monitor.PulseAll(gate);
             while (ready.TryDequeue(out var unused)) unused.Dispose();
         }
     }

@@ -44,7 +44,7 @@ public sealed record NetworkManagerOptions
     public required string DataDirectory { get; init; }
 
     /// <summary>Prepared network namespaces kept ready for the next starts; 0 prepares each when it is asked for.</summary>
-    public int PoolSize { get; init; } = 8;
+    public int PoolSize { get; init; } = 12;
 
     /// <summary>Stands for the host's network namespace in tests. Null: the process's own.</summary>
     internal SafeFileHandle? HostNamespace { get; init; }

@@ -84,7 +84,12 @@ public sealed record PortRequest(ContainerPort Port, IPAddress? HostAddress, Por
     public static PortRequest Parse(string containerPort, string? hostIp, string? hostPort)
     {
         if (!ContainerPort.TryParse(containerPort, out var port))
-            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid port specification: \"{containerPort}\"");
+        {
+            // Docker names the number alone when that is what is wrong.
+            var number = containerPort.Split('/', 2);
+            var named = number.Length == 2 && PortProtocols.TryParse(number[1], out _) ? number[0] : containerPort;
+            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid port specification: \"{named}\"");
+        }
         if (!PortRange.TryParse(hostPort ?? "", out var range))
             throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid port specification: \"{hostPort}\"");
         IPAddress? address = null;

@@ -119,6 +119,17 @@ internal sealed class Machine : IAsyncDisposable
         return nft.Run(script);
     });
 
+    internal void Sh(string script) => Sh(Host, script);
+
+    /// <summary>A process started from a thread inside a namespace is inside too.</summary>
+    internal static void Sh(SafeFileHandle place, string script) => NetworkNamespace.Run(place, () =>
+    {
+        using var shell = Process.Start(new ProcessStartInfo("/bin/sh", ["-ec", script]))!;
+        shell.WaitForExit();
+        Assert.Equal(0, shell.ExitCode);
+        return 0;
+    });
+
     internal string Ruleset() => Nft("list ruleset");
 
     /// <summary>A TCP server that tells each client its name and whom it sees, or a UDP one that does so for each datagram.</summary>

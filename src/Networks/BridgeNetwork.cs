@@ -37,6 +37,7 @@ internal sealed class BridgeNetwork : Network, IDisposable
     internal const string Alias = "berth";
 
     private const string ContainerInterface = "eth0";
+    private const int MaxNameAttempts = 3;
 
     private readonly BridgeSettings settings;
     private readonly int bridgeIndex;
@@ -160,15 +161,14 @@ internal sealed class BridgeNetwork : Network, IDisposable
     /// <summary>Returns the name of the bridge port it made.</summary>
     private string Connect(PreparedNamespace prepared, Ipv4Address address, MacAddress mac)
     {
-        var name = "veth" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(4))[..7];
-        var batch = new NetlinkBatch();
-        batch.AddVeth(name, ContainerInterface, prepared.Handle, settings.MtuBytes, peerMac: mac.ToBytes());
-        batch.SetLink(name, masterIndex: bridgeIndex, alias: Alias, up: true);
-        // Nothing passes yet: the other end is down. Hairpin, because with br_netfilter (any machine with Docker or Kubernetes on it) a
-        // connection from a container to its own published port is turned round inside the bridge and leaves by the port it came from.
-        batch.SetBridgePort(name, hairpin: true, isolated: !settings.InterContainerCommunication && !HasBridgeNetfilter());
+        var name = MakePair(prepared, mac);
         try
         {
+            var batch = new NetlinkBatch();
+            batch.SetLink(name, masterIndex: bridgeIndex, alias: Alias, up: true);
+            // Nothing passes yet: the other end is down. Hairpin, because with br_netfilter (any machine with Docker or Kubernetes on it) a
+            // connection from a container to its own published port is turned round inside the bridge and leaves by the port it came from.
+            batch.SetBridgePort(name, hairpin: true, isolated: !settings.InterContainerCommunication && !HasBridgeNetfilter());
             lock (netlinkGate) netlink.Execute(batch);
 
             prepared.IPv6ForNewInterfaces();
@@ -184,6 +184,25 @@ internal sealed class BridgeNetwork : Network, IDisposable
         {
             reaper.Remove(name);
             throw;
+        }
+    }
+
+    private string MakePair(PreparedNamespace prepared, MacAddress mac)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            var name = "veth" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(4))[..7];
+            var batch = new NetlinkBatch();
+            batch.AddVeth(name, ContainerInterface, prepared.Handle, settings.MtuBytes, peerMac: mac.ToBytes());
+            try
+            {
+                lock (netlinkGate) netlink.Execute(batch);
+                return name;
+            }
+            catch (LinuxException e) when (e.Errno == Errno.EEXIST && attempt < MaxNameAttempts)
+            {
+                // Somebody has the name already, of 2^28: the pair was not made, and his must not be touched.
+            }
         }
     }
 

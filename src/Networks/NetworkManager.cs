@@ -156,6 +156,8 @@ public sealed partial class NetworkManager : IAsyncDisposable
             catch (Exception e) when (e is NetworkException or LinuxException)
             {
                 logger.EndpointNotRestored(endpoint.ContainerName, endpoint.NetworkName, e.Message);
+                // Its address is another's: it must not be given back by this one.
+                if (e is NetworkException { Kind: NetworkErrorKind.Conflict or NetworkErrorKind.InvalidArgument }) continue;
             }
             joined[container.ContainerId] = network;
             network.Put(endpoint);

@@ -137,11 +137,18 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
             }
             var count = RandomAccess.Read(file, _input.AsSpan(held), offset + held);
             if (count == 0) break;
-            var used = Convert(_input.AsSpan(0, held + count));
-            offset += used;
-            held = held + count - used;
-            if (held > 0 && used > 0) _input.AsSpan(used, held).CopyTo(_input);
-            if (_pending >= WriteBytes / 2) await FlushAsync(client, cancellationToken).ConfigureAwait(false);
+            held += count;
+            var start = 0;
+            while (true)
+            {
+                start += Convert(_input.AsSpan(start, held - start));
+                if (_pending < WriteBytes / 2) break;
+                // Full: there may be more whole lines in what was read.
+                await FlushAsync(client, cancellationToken).ConfigureAwait(false);
+            }
+            offset += start;
+            held -= start;
+            if (held > 0 && start > 0) _input.AsSpan(start, held).CopyTo(_input);
         }
         await FlushAsync(client, cancellationToken).ConfigureAwait(false);
         return offset;

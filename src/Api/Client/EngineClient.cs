@@ -122,18 +122,6 @@ public sealed partial class EngineClient : IDisposable
         }
     }
 
-    /// <summary>Opens a connection in advance, to be used by the next request; failing is left to that one.</summary>
-    public async Task PreconnectAsync(CancellationToken cancellationToken = default)
-    {
-        try
-        {
-            Release(new HttpConnection(await Host.ConnectAsync(cancellationToken).ConfigureAwait(false)));
-        }
-        catch (EngineConnectionException)
-        {
-        }
-    }
-
     /// <summary>The whole answer of a GET, as it came.</summary>
     public async Task<byte[]> GetBytesAsync(EnginePath path, CancellationToken cancellationToken = default)
     {

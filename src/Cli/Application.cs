@@ -1,0 +1,170 @@
+using Berth.Api;
+using Berth.Cli.CommandLine;
+using Berth.Cli.Commands;
+
+namespace Berth.Cli;
+
+/// <summary>From words to an exit code.</summary>
+internal static class Application
+{
+    /// <summary>Of flags that cannot be read, and of docker run's own failures.</summary>
+    public const int BadFlags = 125;
+
+    private static readonly Flag[] GlobalFlags =
+    [
+        new("debug", 'D', FlagKind.Bool, "Show what goes wrong inside as well"),
+        new("host", 'H', FlagKind.String, "Engine to talk to: unix:///path or tcp://host:port (also DOCKER_HOST)"),
+        new("version", 'v', FlagKind.Bool, "Print the version of this program and quit"),
+        new("help", 'h', FlagKind.Bool, "Print usage") { Hidden = true },
+    ];
+
+    public static async Task<int> RunAsync(string[] words, CommandContext context)
+    {
+        try
+        {
+            return await DispatchAsync(words, context);
+        }
+        catch (UsageException e)
+        {
+            return Fail(context, e.Message, e.ExitCode);
+        }
+        catch (CommandException e)
+        {
+            return Fail(context, e.Message, e.ExitCode);
+        }
+        catch (EngineConnectionException e)
+        {
+            var hint = context.Host == CommandContext.DefaultHost ? " (berthd serves it: systemctl start berth)" : "";
+            return Fail(context, e.Message + hint, 1);
+        }
+        catch (EngineApiException e)
+        {
+            return Fail(context, e.Message, 1);
+        }
+        catch (OperationCanceledException) when (context.Cancelled.IsCancellationRequested)
+        {
+            return 130;
+        }
+        catch (Exception e) when (IsBrokenPipe(e))
+        {
+            return 128 + 13; // the reader has seen enough; as a program that SIGPIPE ends
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return Fail(context, context.Debug ? e.ToString() : e.Message, 1);
+        }
+    }
+
+    private static int Fail(CommandContext context, string message, int exitCode)
+    {
+        try
+        {
+            context.Out.Flush();
+            if (message.Length > 0) context.Err.Write(message + "\n");
+            context.Err.Flush();
+        }
+        catch (Exception e) when (IsBrokenPipe(e))
+        {
+        }
+        return exitCode;
+    }
+
+    private static bool IsBrokenPipe(Exception e) => OperatingSystem.IsLinux() && e is Linux.LinuxException { Errno: Linux.Errno.EPIPE, Call: "write" };
+
+    private static async Task<int> DispatchAsync(string[] words, CommandContext context)
+    {
+        Arguments globals;
+        try
+        {
+            globals = FlagParser.Parse(GlobalFlags, interspersed: false, words);
+        }
+        catch (FormatException e)
+        {
+            throw new UsageException($"{e.Message}\n\nUsage:  {context.ProgramName} [OPTIONS] COMMAND [ARG...]\n\nRun '{context.ProgramName} --help' for more information", BadFlags);
+        }
+        if (globals.Changed("host")) context.HostFlag = globals.String("host");
+        context.Debug = globals.Bool("debug");
+        if (globals.Bool("version"))
+        {
+            context.Out.Write($"Berth version {BuildInfo.Version}\n");
+            context.Flush();
+            return 0;
+        }
+        var rest = globals.Positional;
+        var help = globals.Bool("help");
+        if (rest is ["help", ..])
+        {
+            help = true;
+            rest = rest[1..];
+        }
+        if (rest.Count == 0) return Show(context, Help.Root(context.ProgramName, GlobalFlags, Width(context)));
+
+        var group = CommandTable.Group(rest[0]);
+        var depth = 1;
+        if (group is not null)
+        {
+            if (rest.Count == 1 || rest[1] is "--help" or "-h") return Show(context, Help.Group(context.ProgramName, group));
+            depth = 2;
+        }
+        var path = string.Join(' ', rest.Take(depth));
+        var command = CommandTable.Find(path) ?? throw Unknown(context, path, group is null ? null : rest[0]);
+        if (help) return Show(context, Help.Of(context.ProgramName, path, command, Width(context)));
+
+        Arguments arguments;
+        try
+        {
+            arguments = FlagParser.Parse(command.Flags(), command.Interspersed, rest.ToArray().AsSpan(depth));
+        }
+        catch (HelpRequestedException)
+        {
+            return Show(context, Help.Of(context.ProgramName, path, command, Width(context)));
+        }
+        catch (FormatException e)
+        {
+            throw new UsageException($"{e.Message}\n\nUsage:  {context.ProgramName} {path} {command.Usage}\n\nRun '{context.ProgramName} {path} --help' for more information", BadFlags);
+        }
+        if (arguments.Bool("help")) return Show(context, Help.Of(context.ProgramName, path, command, Width(context)));
+
+        var invocation = new Invocation(command, path, arguments, context);
+        CheckCount(invocation);
+        var exitCode = await command.Run(invocation);
+        context.Flush();
+        return exitCode;
+    }
+
+    private static void CheckCount(Invocation invocation)
+    {
+        var (count, min, max) = (invocation.Arguments.Positional.Count, invocation.Command.MinArguments, invocation.Command.MaxArguments);
+        if (count >= min && count <= max) return;
+        var wanted = (min, max) switch
+        {
+            (_, 0) => "accepts no arguments",
+            _ when min == max => $"requires {min} argument{(min == 1 ? "" : "s")}",
+            (_, int.MaxValue) => $"requires at least {min} argument{(min == 1 ? "" : "s")}",
+            (0, _) => $"requires at most {max} argument{(max == 1 ? "" : "s")}",
+            _ => $"requires at least {min} and at most {max} arguments",
+        };
+        throw invocation.Misused($"'{invocation.FullPath}' {wanted}");
+    }
+
+    private static UsageException Unknown(CommandContext context, string path, string? group)
+    {
+        var prefix = group is null ? "" : group + " ";
+        var near = Suggest.Nearest(path, CommandTable.Paths.Where(p => p.StartsWith(prefix, StringComparison.Ordinal) && (group is not null || !p.Contains(' '))).Concat(group is null ? CommandTable.Groups.Select(g => g.Name) : []));
+        var program = context.ProgramName;
+        return new UsageException(
+            $"{program}: unknown command: {program} {path}\n\n"
+            + (near is null ? "" : $"Did you mean '{program} {near}'?\n\n")
+            + (group is null ? "" : $"Usage:  {program} {group}\n\n")
+            + $"Run '{program} {(group is null ? "" : group + " ")}--help' for more information", 1);
+    }
+
+    private static int Show(CommandContext context, string text)
+    {
+        context.Out.Write(text);
+        context.Flush();
+        return 0;
+    }
+
+    private static int Width(CommandContext context) => context.Terminal.Size.Width is > 0 and var width ? width : 80;
+}

@@ -1,0 +1,63 @@
+using Berth.Cli.CommandLine;
+using Berth.Cli.Commands.Containers;
+using Berth.Cli.Commands.Images;
+using Berth.Cli.Commands.Engine;
+
+namespace Berth.Cli.Commands;
+
+/// <summary>"berth container ...", the long forms of commands and some that have no short one.</summary>
+internal sealed record CommandGroup(string Name, string Summary);
+
+/// <summary>Every command there is. A new one is a new line here.</summary>
+internal static class CommandTable
+{
+    public static readonly CommandGroup[] Groups =
+    [
+        new("container", "Manage containers"),
+        new("image", "Manage images"),
+        new("system", "Manage the engine"),
+    ];
+
+    public static readonly Command[] All =
+    [
+        RunCommand.Command,
+        CreateCommand.Command,
+        StartCommand.Command,
+        .. ContainerVerbs.Commands,
+        PsCommand.Command,
+        LogsCommand.Command,
+        ExecCommand.Command,
+        AttachCommand.Command,
+        TopCommand.Command,
+        PortCommand.Command,
+        InspectCommand.Command,
+        InspectCommand.ContainerCommand,
+        InspectCommand.ImageCommand,
+        ImagesCommand.Command,
+        LoadCommand.Command,
+        ImportCommand.Command,
+        PullCommand.Command,
+        .. ImageVerbs.Commands,
+        HistoryCommand.Command,
+        VersionCommand.Command,
+        InfoCommand.Command,
+        EventsCommand.Command,
+    ];
+
+    public static IEnumerable<string> Paths => All.SelectMany(c => c.Paths);
+
+    public static Command? Find(string path)
+    {
+        foreach (var command in All)
+            foreach (var candidate in command.Paths)
+                if (candidate == path) return command;
+        return null;
+    }
+
+    public static CommandGroup? Group(string name)
+    {
+        foreach (var group in Groups)
+            if (group.Name == name) return group;
+        return null;
+    }
+}

@@ -1,0 +1,70 @@
+using System.Text.Json;
+using Berth.Api;
+using Berth.Api.Json;
+using Berth.Cli.CommandLine;
+using Berth.Cli.Output;
+using Berth.Cli.Templates;
+
+namespace Berth.Cli.Commands.Engine;
+
+internal static class EventsCommand
+{
+    public static readonly Command Command = new()
+    {
+        Paths = ["events", "system events"],
+        Usage = "[OPTIONS]",
+        Summary = "Show what happens in the engine as it happens",
+        Flags = static () =>
+        [
+            new("filter", 'f', FlagKind.List, "Only those that match (type=..., event=..., container=...)") { ValueName = "filter", Normalize = FilterFlag.Check },
+            new("format", FlagKind.String, "'json' for one line each, or a Go template"),
+            new("since", FlagKind.String, "From this time on (2013-01-02T13:23:37Z) or so long ago (42m)"),
+            new("until", FlagKind.String, "Up to this time (2013-01-02T13:23:37Z) or so long ago (42m)"),
+        ],
+        MaxArguments = 0,
+        Run = RunAsync,
+    };
+
+    private static async Task<int> RunAsync(Invocation invocation)
+    {
+        var (context, flags) = (invocation.Context, invocation.Arguments);
+        var format = flags.String("format");
+        Template? template = null;
+        try
+        {
+            if (format is not ("" or "json")) template = Template.Parse(format.Replace("\\t", "\t").Replace("\\n", "\n"));
+        }
+        catch (TemplateException e)
+        {
+            throw new CommandException($"Error parsing format: {e.Message}", 64);
+        }
+        await foreach (var message in context.Client.EventsAsync(Times.ToUnix(flags.String("since"), context.Time), Times.ToUnix(flags.String("until"), context.Time), FilterFlag.Of(flags), invocation.Cancelled))
+        {
+            if (format.Length == 0) context.Out.Write(Line(message) + "\n");
+            else
+            {
+                var json = JsonSerializer.SerializeToElement(message, ApiJson.Wire.EventMessage);
+                try
+                {
+                    context.Out.Write((template is null ? json.GetRawText() : template.Execute(JsonValue.Wrap(json, typeof(EventMessage)))) + "\n");
+                }
+                catch (TemplateException e)
+                {
+                    throw new CommandException(e.Message);
+                }
+            }
+            context.Out.Flush();
+        }
+        return 0;
+    }
+
+    internal static string Line(EventMessage message)
+    {
+        var time = message.TimeNano != 0 ? DateTimeOffset.UnixEpoch.AddTicks(message.TimeNano / 100) : DateTimeOffset.FromUnixTimeSeconds(message.Time);
+        var stamp = GoTime.FormatFixed(TimeZoneInfo.ConvertTime(time, TimeZoneInfo.Local));
+        // What is past our clock's 100 ns is put back in its place.
+        if (message.TimeNano % 100 is > 0 and var rest) stamp = string.Concat(stamp.AsSpan(0, 27), $"{rest:00}", stamp.AsSpan(29));
+        var attributes = (message.Actor.Attributes ?? []).OrderBy(a => a.Key, StringComparer.Ordinal).Select(a => $"{a.Key}={a.Value}").ToArray();
+        return $"{stamp} {message.Type} {message.Action} {message.Actor.ID}" + (attributes.Length > 0 ? $" ({string.Join(", ", attributes)})" : "");
+    }
+}

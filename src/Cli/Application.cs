@@ -140,17 +140,20 @@ internal static class Application
         {
             (_, 0) => "accepts no arguments",
             _ when min == max => $"requires {min} argument{(min == 1 ? "" : "s")}",
-            (_, int.MaxValue) => $"requires at least {min} argument{(min == 1 ? "" : "s")}",
+            (_, int.MaxValue) => $"requires at least {min} argument{(min == 1 ? "" : "s")}", // whose last line begins with See, not Run
             (0, _) => $"requires at most {max} argument{(max == 1 ? "" : "s")}",
             _ => $"requires at least {min} and at most {max} arguments",
         };
-        throw invocation.Misused($"'{invocation.FullPath}' {wanted}");
+        throw invocation.Misused($"'{invocation.FullPath}' {wanted}", max == int.MaxValue ? "See" : "Run");
     }
 
     private static UsageException Unknown(CommandContext context, string path, string? group)
     {
-        var prefix = group is null ? "" : group + " ";
-        var near = Suggest.Nearest(path, CommandTable.Paths.Where(p => p.StartsWith(prefix, StringComparison.Ordinal) && (group is not null || !p.Contains(' '))).Concat(group is null ? CommandTable.Groups.Select(g => g.Name) : []));
+        var candidates = group is null
+            ? CommandTable.Paths.Where(p => !p.Contains(' ')).Concat(CommandTable.Groups.Select(g => g.Name))
+            : CommandTable.Paths.Where(p => p.StartsWith(group + " ", StringComparison.Ordinal)).Select(p => p[(group.Length + 1)..]);
+        var near = Suggest.Nearest(path[(path.LastIndexOf(' ') + 1)..], candidates);
+        if (near is not null && group is not null) near = $"{group} {near}";
         var program = context.ProgramName;
         return new UsageException(
             $"{program}: unknown command: {program} {path}\n\n"

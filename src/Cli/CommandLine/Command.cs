@@ -34,8 +34,6 @@ internal sealed class Command
     public required Func<Invocation, Task<int>> Run { get; init; }
 
     public string Name => Paths[0];
-
-    public IEnumerable<string> Words => Paths.SelectMany(p => p.Split(' ')).Distinct();
 }
 
 /// <summary>A command that was chosen, with what it was given.</summary>
@@ -47,6 +45,6 @@ internal sealed record Invocation(Command Command, string Path, Arguments Argume
     public string FullPath => Context.ProgramName + " " + Path;
 
     /// <summary>The error that says how the command is to be used.</summary>
-    public UsageException Misused(string reason, int exitCode = 1) =>
-        new($"{Context.ProgramName}: {reason}\n\nUsage:  {FullPath} {Command.Usage}\n\nRun '{FullPath} --help' for more information", exitCode);
+    public UsageException Misused(string reason, string verb = "Run") =>
+        new($"{Context.ProgramName}: {reason}\n\nUsage:  {FullPath} {Command.Usage}\n\n{verb} '{FullPath} --help' for more information", 1);
 }

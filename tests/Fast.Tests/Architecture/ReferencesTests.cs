@@ -15,7 +15,7 @@ public class ReferencesTests
         ["Berth.Engine"] = ["Berth.Api", "Berth.Runtime", "Berth.Images", "Berth.Networks", "Berth.Linux"],
         ["berthd"] = ["Berth.Engine", "Berth.Api", "Berth.Runtime", "Berth.Images", "Berth.Networks", "Berth.Linux"],
         ["berth-monitor"] = ["Berth.Runtime", "Berth.Linux"],
-        ["berth"] = ["Berth.Api"],
+        ["berth"] = ["Berth.Api", "Berth.Linux"],
     };
 
     public static TheoryData<string> Assemblies => [.. Allowed.Keys];

@@ -44,7 +44,7 @@ internal sealed class CommandContext : IDisposable
     {
         try
         {
-            return new EngineClient(EngineHost.Parse(Host), Variable("DOCKER_API_VERSION") is { Length: > 0 } version ? version : null, "Berth-Client/" + BuildInfo.Version);
+            return new EngineClient(EngineHost.Parse(Host), Variable("DOCKER_API_VERSION") is { Length: > 0 } version ? version : null, "Berth-Client/" + BuildInfo.Version, blocking: true);
         }
         catch (FormatException e)
         {

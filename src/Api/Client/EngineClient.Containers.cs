@@ -49,21 +49,29 @@ public sealed partial class EngineClient
         PostAsync(new EnginePath("/containers/prune").AddIf("filters", filters?.ToString()), default, ApiJson.Wire.ContainerPruneResponse, cancellationToken);
 
     /// <summary>
-    /// Waits for a container. The outer task ends when the engine has begun to watch, the inner one with the result: start
-    /// the container in between, and no exit is missed.
+    /// Begins to wait for a container: when this has returned, the engine watches. Start the container after it, and no exit
+    /// is missed; then ask for the result.
     /// </summary>
     /// <param name="id">Id or name.</param>
     /// <param name="condition">"not-running" (also null), "next-exit" or "removed".</param>
-    /// <param name="cancellationToken">Ends both.</param>
-    public async Task<Task<ContainerWaitResponse>> BeginWaitAsync(string id, string? condition = null, CancellationToken cancellationToken = default)
-    {
-        var response = await SendAsync("POST", Container(id, "wait").AddIf("condition", condition), cancellationToken: cancellationToken).ConfigureAwait(false);
-        return FinishWaitAsync(response, cancellationToken);
-    }
+    /// <param name="cancellationToken">Ends the request.</param>
+    public async Task<PendingWait> BeginWaitAsync(string id, string? condition = null, CancellationToken cancellationToken = default) =>
+        new(await SendAsync("POST", Container(id, "wait").AddIf("condition", condition), cancellationToken: cancellationToken).ConfigureAwait(false));
 
-    private static async Task<ContainerWaitResponse> FinishWaitAsync(EngineResponse response, CancellationToken cancellationToken)
+    /// <summary>A wait under way.</summary>
+    public sealed class PendingWait : IDisposable
     {
-        using (response) return Read(await ReadAllAsync(response.Body, MaxJsonBytes, cancellationToken).ConfigureAwait(false), ApiJson.Wire.ContainerWaitResponse);
+        private readonly EngineResponse _response;
+
+        internal PendingWait(EngineResponse response) => _response = response;
+
+        /// <summary>The result; to be asked for once.</summary>
+        public async Task<ContainerWaitResponse> ResultAsync(CancellationToken cancellationToken = default)
+        {
+            using (_response) return Read(await ReadAllAsync(_response.Body, MaxJsonBytes, cancellationToken).ConfigureAwait(false), ApiJson.Wire.ContainerWaitResponse);
+        }
+
+        public void Dispose() => _response.Dispose();
     }
 
     public Task<HijackedStream> AttachAsync(string id, bool stdin, bool stdout, bool stderr, bool stream = true, bool logs = false, string? detachKeys = null, CancellationToken cancellationToken = default) =>

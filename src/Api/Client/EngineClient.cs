@@ -24,15 +24,22 @@ public sealed partial class EngineClient : IDisposable
     private const int MaxErrorBytes = 1 << 20;
 
     private readonly Stack<HttpConnection> _idle = new();
-    private readonly bool _versionIsFixed;
+    private readonly bool _versionIsFixed, _blocking;
     private bool _disposed;
 
     /// <param name="host">Where the engine is.</param>
     /// <param name="apiVersion">null: the newest that both know.</param>
     /// <param name="userAgent">For the engine's logs.</param>
-    public EngineClient(EngineHost host, string? apiVersion = null, string userAgent = "Berth-Client")
+    /// <param name="blocking">
+    /// Wait in system calls, on the calling thread: every method has finished when it returns. For a program that does one
+    /// thing at a time, such as a command line, this saves the start of the thread pool and of the event loop (5 ms of
+    /// 10, docs/decisions/0600-own-http-client.md); what is to happen at the same time needs threads of its own, and
+    /// cancellation is not looked at while waiting.
+    /// </param>
+    public EngineClient(EngineHost host, string? apiVersion = null, string userAgent = "Berth-Client", bool blocking = false)
     {
         Host = host;
+        _blocking = blocking;
         UserAgent = userAgent;
         _versionIsFixed = apiVersion is not null;
         ApiVersion = apiVersion ?? LatestApiVersion;
@@ -235,7 +242,7 @@ public sealed partial class EngineClient : IDisposable
                 ObjectDisposedException.ThrowIf(_disposed, this);
                 _idle.TryPop(out kept);
             }
-            if (kept is null) return new HttpConnection(await Host.ConnectAsync(cancellationToken).ConfigureAwait(false));
+            if (kept is null) return new HttpConnection(await Host.ConnectAsync(_blocking, cancellationToken).ConfigureAwait(false), _blocking);
             if (!kept.IsStale) return kept;
             kept.Dispose();
         }

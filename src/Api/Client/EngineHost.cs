@@ -47,7 +47,7 @@ public sealed record EngineHost
         }
     }
 
-    internal async ValueTask<Socket> ConnectAsync(CancellationToken cancellationToken)
+    internal async ValueTask<Socket> ConnectAsync(bool blocking, CancellationToken cancellationToken)
     {
         Socket? socket = null;
         try
@@ -61,7 +61,8 @@ public sealed record EngineHost
             else
             {
                 socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
-                await socket.ConnectAsync(new DnsEndPoint(Host, Port), cancellationToken).ConfigureAwait(false);
+                if (blocking) socket.Connect(Host, Port);
+                else await socket.ConnectAsync(new DnsEndPoint(Host, Port), cancellationToken).ConfigureAwait(false);
             }
             return socket;
         }

@@ -25,9 +25,12 @@ public sealed class HijackedStream : Stream
         }
     }
 
+    /// <summary>Ends both directions from any thread; a read that is under way comes back with 0.</summary>
+    public void Shutdown() => _connection.Shutdown();
+
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => _connection.ReadAsync(buffer, cancellationToken);
 
-    public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) => _connection.Stream.WriteAsync(buffer, cancellationToken);
+    public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) => _connection.WriteAsync(buffer, cancellationToken);
 
     protected override void Dispose(bool disposing)
     {
@@ -44,7 +47,7 @@ public sealed class HijackedStream : Stream
     public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
     public override int Read(byte[] buffer, int offset, int count) => ReadAsync(buffer.AsMemory(offset, count)).AsTask().GetAwaiter().GetResult();
     public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-    public override void Write(byte[] buffer, int offset, int count) => _connection.Stream.Write(buffer, offset, count);
+    public override void Write(byte[] buffer, int offset, int count) => _connection.Write(buffer.AsSpan(offset, count));
     public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
     public override void SetLength(long value) => throw new NotSupportedException();
 }

@@ -16,19 +16,17 @@ internal sealed class HttpConnection : IDisposable
     private const int MaxHeadBytes = 64 * 1024;
 
     private readonly Socket _socket;
+    private readonly bool _blocking;
     private byte[] _buffer = new byte[4096];
     private int _start, _end;
 
-    public HttpConnection(Socket socket)
+    private readonly NetworkStream _stream;
+
+    public HttpConnection(Socket socket, bool blocking)
     {
-        _socket = socket;
-        Stream = new NetworkStream(socket, ownsSocket: true);
+        (_socket, _blocking) = (socket, blocking);
+        _stream = new NetworkStream(socket, ownsSocket: true);
     }
-
-    public NetworkStream Stream { get; }
-
-    /// <summary>True if at least one request was answered on it.</summary>
-    public bool Used { get; set; }
 
     /// <summary>A kept connection that has something to read has been closed by the server (or is out of step).</summary>
     public bool IsStale
@@ -46,6 +44,19 @@ internal sealed class HttpConnection : IDisposable
         }
     }
 
+    // The only two places that touch the network; everything above them is written once, for both ways of waiting.
+    private ValueTask<int> ReceiveAsync(Memory<byte> target, CancellationToken cancellationToken) =>
+        _blocking ? new(_stream.Read(target.Span)) : _stream.ReadAsync(target, cancellationToken);
+
+    public ValueTask WriteAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    {
+        if (!_blocking) return _stream.WriteAsync(bytes, cancellationToken);
+        _stream.Write(bytes.Span);
+        return ValueTask.CompletedTask;
+    }
+
+    public void Write(ReadOnlySpan<byte> bytes) => _stream.Write(bytes);
+
     public void ShutdownSend() => _socket.Shutdown(SocketShutdown.Send);
 
     /// <summary>Sends the head and the body; a body without known length goes in chunks.</summary>
@@ -61,29 +72,29 @@ internal sealed class HttpConnection : IDisposable
                 body.CopyTo(all.AsMemory(headBytes.Length));
                 headBytes = all;
             }
-            await Stream.WriteAsync(headBytes, cancellationToken).ConfigureAwait(false);
+            await WriteAsync(headBytes, cancellationToken).ConfigureAwait(false);
             return;
         }
-        await Stream.WriteAsync(headBytes, cancellationToken).ConfigureAwait(false);
+        await WriteAsync(headBytes, cancellationToken).ConfigureAwait(false);
         const int prefix = 10; // "xxxxxxxx\r\n"
         var buffer = new byte[prefix + 64 * 1024 + 2];
         while (true)
         {
-            var read = await bodyStream.ReadAsync(buffer.AsMemory(prefix, 64 * 1024), cancellationToken).ConfigureAwait(false);
+            var read = _blocking ? bodyStream.Read(buffer, prefix, 64 * 1024) : await bodyStream.ReadAsync(buffer.AsMemory(prefix, 64 * 1024), cancellationToken).ConfigureAwait(false);
             if (bodyLength is null)
             {
                 if (read == 0)
                 {
-                    await Stream.WriteAsync("0\r\n\r\n"u8.ToArray(), cancellationToken).ConfigureAwait(false);
+                    await WriteAsync("0\r\n\r\n"u8.ToArray(), cancellationToken).ConfigureAwait(false);
                     return;
                 }
                 Utf8Formatter.TryFormat((uint)read, buffer, out _, new('x', 8));
                 "\r\n"u8.CopyTo(buffer.AsSpan(8));
                 "\r\n"u8.CopyTo(buffer.AsSpan(prefix + read));
-                await Stream.WriteAsync(buffer.AsMemory(0, prefix + read + 2), cancellationToken).ConfigureAwait(false);
+                await WriteAsync(buffer.AsMemory(0, prefix + read + 2), cancellationToken).ConfigureAwait(false);
             }
             else if (read == 0) return;
-            else await Stream.WriteAsync(buffer.AsMemory(prefix, read), cancellationToken).ConfigureAwait(false);
+            else await WriteAsync(buffer.AsMemory(prefix, read), cancellationToken).ConfigureAwait(false);
         }
     }
 
@@ -139,7 +150,7 @@ internal sealed class HttpConnection : IDisposable
             }
             else Array.Resize(ref _buffer, _buffer.Length * 2);
         }
-        var read = await Stream.ReadAsync(_buffer.AsMemory(_end), cancellationToken).ConfigureAwait(false);
+        var read = await ReceiveAsync(_buffer.AsMemory(_end), cancellationToken).ConfigureAwait(false);
         _end += read;
         return read > 0;
     }
@@ -147,7 +158,7 @@ internal sealed class HttpConnection : IDisposable
     /// <summary>What was read past the head first, then the connection.</summary>
     public async ValueTask<int> ReadAsync(Memory<byte> target, CancellationToken cancellationToken)
     {
-        if (_start == _end) return await Stream.ReadAsync(target, cancellationToken).ConfigureAwait(false);
+        if (_start == _end) return await ReceiveAsync(target, cancellationToken).ConfigureAwait(false);
         var count = Math.Min(target.Length, _end - _start);
         _buffer.AsMemory(_start, count).CopyTo(target);
         _start += count;
@@ -171,7 +182,19 @@ internal sealed class HttpConnection : IDisposable
         }
     }
 
-    public void Dispose() => Stream.Dispose();
+    /// <summary>Both directions end at once, a read that is under way included; the descriptor stays until disposed.</summary>
+    public void Shutdown()
+    {
+        try
+        {
+            _socket.Shutdown(SocketShutdown.Both);
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+        }
+    }
+
+    public void Dispose() => _stream.Dispose();
 }
 
 /// <summary>The body of an answer. At its end the connection goes back to be used again; disposed before that, it is closed.</summary>

@@ -16,7 +16,6 @@ internal sealed class StreamSession : IDisposable
     private readonly AttachedStreams _attached;
     private readonly DetachKeys? _detachKeys;
     private readonly TaskCompletionSource _detached = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly TaskCompletionSource _inputDone = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private IDisposable? _rawTerminal;
 
     /// <exception cref="CommandException">The detach keys cannot be read.</exception>
@@ -30,48 +29,45 @@ internal sealed class StreamSession : IDisposable
         }
         catch (FormatException)
         {
+            stream.Dispose();
             throw new CommandException($"invalid detach keys ({detachKeys}) provided");
         }
     }
 
-    /// <summary>
-    /// Copies until the output has ended (or the input, when no output is attached). False when the user detached.
-    /// </summary>
-    public async Task<bool> RunAsync(CancellationToken cancellationToken)
+    /// <summary>Ends when the user has typed the keys that detach.</summary>
+    public Task Detached => _detached.Task;
+
+    /// <summary>Begins to pass input on; the terminal is raw from now on when the container has one.</summary>
+    public void BeginInput()
     {
         _context.Flush();
-        if (_attached is { Tty: true, Stdin: true }) _rawTerminal = _context.Terminal.MakeRaw();
-        StartInput();
-        var output = _attached.Stdout || _attached.Stderr ? CopyOutputAsync(cancellationToken) : Task.CompletedTask;
-        var ends = _attached.Stdout || _attached.Stderr ? output : _inputDone.Task;
+        if (!_attached.Stdin)
+        {
+            _stream.CloseWrite();
+            return;
+        }
+        if (_attached.Tty) _rawTerminal = _context.Terminal.MakeRaw();
+        new Thread(CopyInput) { IsBackground = true, Name = "stdin" }.Start();
+    }
+
+    /// <summary>Passes output on until it ends. False when it did because the user detached.</summary>
+    public async Task<bool> CopyOutputAsync(CancellationToken cancellationToken)
+    {
+        var stdout = _attached.Stdout ? _context.OutStream : Stream.Null;
+        var stderr = _attached.Stderr ? _context.ErrStream : Stream.Null;
         try
         {
-            if (await Task.WhenAny(ends, _detached.Task).WaitAsync(cancellationToken).ConfigureAwait(false) == _detached.Task) return false;
-            await ends.ConfigureAwait(false);
-            return true;
+            if (_attached.Tty) await _stream.CopyToAsync(stdout, 32 * 1024, cancellationToken);
+            else await StdFrame.DemultiplexAsync(_stream, stdout, stderr, cancellationToken);
+        }
+        catch (IOException) when (_detached.Task.IsCompleted)
+        {
         }
         finally
         {
             _rawTerminal?.Dispose();
         }
-    }
-
-    private Task CopyOutputAsync(CancellationToken cancellationToken)
-    {
-        var stdout = _attached.Stdout ? _context.OutStream : Stream.Null;
-        var stderr = _attached.Stderr ? _context.ErrStream : Stream.Null;
-        return _attached.Tty ? _stream.CopyToAsync(stdout, 32 * 1024, cancellationToken) : StdFrame.DemultiplexAsync(_stream, stdout, stderr, cancellationToken);
-    }
-
-    private void StartInput()
-    {
-        if (!_attached.Stdin)
-        {
-            _stream.CloseWrite();
-            _inputDone.TrySetResult();
-            return;
-        }
-        new Thread(CopyInput) { IsBackground = true, Name = "stdin" }.Start();
+        return !_detached.Task.IsCompleted;
     }
 
     private void CopyInput()
@@ -95,6 +91,7 @@ internal sealed class StreamSession : IDisposable
                 if (!detach) continue;
                 _rawTerminal?.Dispose();
                 _detached.TrySetResult();
+                _stream.Shutdown(); // the output's side is waiting in a read
                 return;
             }
         }
@@ -109,7 +106,6 @@ internal sealed class StreamSession : IDisposable
         catch (ObjectDisposedException)
         {
         }
-        _inputDone.TrySetResult();
     }
 
     public void Dispose()

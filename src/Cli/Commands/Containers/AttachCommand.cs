@@ -29,7 +29,7 @@ internal static class AttachCommand
         var name = flags.Positional[0];
         var container = await client.InspectContainerAsync(name, invocation.Cancelled);
         Check(container.State);
-        var exited = await client.BeginWaitAsync(container.Id, null, invocation.Cancelled);
+        using var wait = await client.BeginWaitAsync(container.Id, null, invocation.Cancelled);
         var attached = new AttachedStreams(!flags.Bool("no-stdin") && container.Config.OpenStdin, true, true, container.Config.Tty);
         RunCommand.CheckTerminal(context, !flags.Bool("no-stdin"), container.Config.Tty);
         using var signals = flags.Bool("sig-proxy") && !container.Config.Tty ? new SignalForwarder(context, container.Id) : null;
@@ -49,8 +49,9 @@ internal static class AttachCommand
             }
         }
         using var window = attached.Tty && context.Terminal.OutputIsTerminal ? WindowSize.ForContainer(context, container.Id) : null;
-        if (!await session.RunAsync(invocation.Cancelled)) throw new CommandException("read escape sequence");
-        var result = await exited;
+        session.BeginInput();
+        if (!await session.CopyOutputAsync(invocation.Cancelled)) throw new CommandException("read escape sequence");
+        var result = await wait.ResultAsync(invocation.Cancelled);
         if (result.Error is { Message: { } message }) throw new CommandException(message);
         return (int)result.StatusCode;
     }

@@ -16,23 +16,9 @@ internal static class AttachedStart
     public static async Task<int?> RunAsync(CommandContext context, string id, AttachedStreams attached, string detachKeys, bool removed, Func<Exception, Exception> failed)
     {
         var client = context.Client;
-        using var ending = CancellationTokenSource.CreateLinkedTokenSource(context.Cancelled);
-        var attaching = client.AttachAsync(id, attached.Stdin, attached.Stdout, attached.Stderr, detachKeys: detachKeys, cancellationToken: ending.Token);
-        var waiting = client.BeginWaitAsync(id, removed ? "removed" : "next-exit", ending.Token);
-        HijackedStream stream;
-        try
-        {
-            stream = await attaching;
-        }
-        catch (EngineApiException)
-        {
-            ending.Cancel();
-            await waiting.ContinueWith(static _ => { }, TaskScheduler.Default);
-            throw;
-        }
-        using var session = new StreamSession(stream, context, attached, detachKeys);
-        var exited = await waiting;
-        var streams = session.RunAsync(ending.Token);
+        using var session = new StreamSession(await client.AttachAsync(id, attached.Stdin, attached.Stdout, attached.Stderr, detachKeys: detachKeys, cancellationToken: context.Cancelled), context, attached, detachKeys);
+        using var wait = await client.BeginWaitAsync(id, removed ? "removed" : "next-exit", context.Cancelled);
+        session.BeginInput();
         try
         {
             await client.StartContainerAsync(id, cancellationToken: context.Cancelled);
@@ -40,18 +26,23 @@ internal static class AttachedStart
         catch (EngineApiException e)
         {
             session.Dispose();
-            await streams.ContinueWith(static _ => { }, TaskScheduler.Default);
-            if (removed) await exited.ContinueWith(static _ => { }, TaskScheduler.Default); // so that it is gone when we are
+            if (removed) await wait.ResultAsync(context.Cancelled); // so that it is gone when we are
             throw failed(e);
         }
 
         using var size = attached.Tty && context.Terminal.OutputIsTerminal ? WindowSize.ForContainer(context, id) : null;
-        if (!attached.Stdout && !attached.Stderr)
+        Task<ContainerWaitResponse> exited;
+        if (attached.Stdout || attached.Stderr)
         {
-            // No output whose end could be waited for: the input may be read for ever.
-            if (await Task.WhenAny(exited, streams) == streams && !await streams) return null;
+            if (!await session.CopyOutputAsync(context.Cancelled)) return null;
+            exited = wait.ResultAsync(context.Cancelled);
         }
-        else if (!await streams) return null;
+        else
+        {
+            // There is no output whose end could be waited for: the container's end is, or the keys that detach.
+            exited = Task.Run(() => wait.ResultAsync(context.Cancelled));
+            if (await Task.WhenAny(exited, session.Detached) == session.Detached) return null;
+        }
         var result = await exited;
         if (result.Error is { Message: { } message })
         {

@@ -116,8 +116,9 @@ internal static class ContainerVerbs
     /// </summary>
     public static async Task<int> ForEachAsync(CommandContext context, IReadOnlyList<string> names, Func<string, Task> act, string? failedTo = null)
     {
+        // The client waits in system calls: several at a time need as many threads.
         using var slots = new SemaphoreSlim(Parallel);
-        var tasks = names.Select(async name =>
+        var tasks = names.Count == 1 ? [act(names[0])] : names.Select(name => Task.Run(async () =>
         {
             await slots.WaitAsync(context.Cancelled);
             try
@@ -128,7 +129,7 @@ internal static class ContainerVerbs
             {
                 slots.Release();
             }
-        }).ToArray();
+        })).ToArray();
         var failed = new List<string>();
         for (var i = 0; i < tasks.Length; i++)
         {
@@ -150,7 +151,7 @@ internal static class ContainerVerbs
     }
 
     /// <summary>Requests in flight at a time.</summary>
-    private const int Parallel = 50;
+    private const int Parallel = 16;
 
     private static Task RemoveAsync(Invocation invocation, string id)
     {
@@ -181,7 +182,8 @@ internal static class ContainerVerbs
         {
             try
             {
-                var result = await await invocation.Context.Client.BeginWaitAsync(name, null, invocation.Cancelled);
+                using var wait = await invocation.Context.Client.BeginWaitAsync(name, null, invocation.Cancelled);
+                var result = await wait.ResultAsync(invocation.Cancelled);
                 if (result.Error is { Message: { } message }) throw new CommandException(message);
                 invocation.Context.Out.Write($"{result.StatusCode}\n");
                 invocation.Context.Out.Flush();

@@ -68,7 +68,8 @@ internal static class ExecCommand
         var stream = await client.StartExecAsync(id, start, invocation.Cancelled);
         using var session = new StreamSession(stream, context, new AttachedStreams(request.AttachStdin, true, true, request.Tty), request.DetachKeys);
         using var window = request.Tty && context.Terminal.InputIsTerminal ? WindowSize.ForExec(context, id) : null;
-        if (!await session.RunAsync(invocation.Cancelled)) throw new CommandException("read escape sequence");
+        session.BeginInput();
+        if (!await session.CopyOutputAsync(invocation.Cancelled)) throw new CommandException("read escape sequence");
         return (await client.InspectExecAsync(id, invocation.Cancelled)).ExitCode ?? 0;
     }
 

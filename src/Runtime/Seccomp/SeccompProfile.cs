@@ -20,8 +20,8 @@ public sealed record SeccompProfile
     /// <summary>Architectures besides the native one (SCMP_ARCH_X86, ...).</summary>
     public IReadOnlyList<SeccompArch> Architectures { get; init; } = [];
 
-    /// <summary>SECCOMP_FILTER_FLAG_* names of the OCI object.</summary>
-    public IReadOnlyList<string> Flags { get; init; } = [];
+    /// <summary>SECCOMP_FILTER_FLAG_* names of the OCI object; null, unlike an empty list, means runc's default: SPEC_ALLOW.</summary>
+    public IReadOnlyList<string>? Flags { get; init; }
 }
 
 /// <summary>Names, conditions, action.</summary>

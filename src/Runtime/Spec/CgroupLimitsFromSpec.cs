@@ -33,7 +33,8 @@ public static class CgroupLimitsFromSpec
         ThrottleWriteIops = Throttles(resources.BlockIO?.ThrottleWriteIOPSDevice),
         HugePageLimits = (resources.HugepageLimits ?? []).ToDictionary(h => h.PageSize, h => h.Limit),
         Unified = resources.Unified ?? new Dictionary<string, string>(),
-        Devices = resources.Devices?.Select(ToRule).ToArray(),
+        // After the container's own rules, as runc does.
+        Devices = resources.Devices is { } devices ? [.. devices.Select(ToRule), .. DeviceList.RuntimeDefaults] : null,
     };
 
     private static BlkioThrottle[] Throttles(IReadOnlyList<OciThrottleDevice>? devices) =>

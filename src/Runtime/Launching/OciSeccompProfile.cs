@@ -11,7 +11,7 @@ internal static class OciSeccompProfile
         DefaultAction = Action(seccomp.DefaultAction),
         DefaultErrno = seccomp.DefaultErrnoRet,
         Architectures = (seccomp.Architectures ?? []).Select(Architecture).OfType<SeccompArch>().ToList(),
-        Flags = seccomp.Flags ?? [],
+        Flags = seccomp.Flags,
         Rules = (seccomp.Syscalls ?? []).Select(rule => new SeccompRule(
             rule.Names, Action(rule.Action), rule.ErrnoRet,
             (rule.Args ?? []).Select(arg => new SeccompArg((int)arg.Index, arg.Value, arg.ValueTwo ?? 0, Operator(arg.Op))).ToList())).ToList(),

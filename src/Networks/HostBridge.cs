@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using Berth.Linux;
 using Microsoft.Extensions.Logging;
 
@@ -5,7 +6,8 @@ namespace Berth.Networks;
 
 /// <summary>The bridge interface on the host: made, adopted or removed. Runs inside the host's namespace.</summary>
 /// <param name="IsOurs">Made by us, now or by a former daemon: it has our alias. Others' are used but never changed or removed.</param>
-internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs)
+/// <param name="IsNew">Made just now.</param>
+internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs, bool IsNew)
 {
     /// <summary>Docker's default address pools, in its order.</summary>
     private static readonly IReadOnlyList<Ipv4Prefix> DefaultPools =
@@ -13,6 +15,26 @@ internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs)
         .. Enumerable.Range(17, 15).Select(b => new Ipv4Prefix(new Ipv4Address(0xac10_0000u | ((uint)(b - 16) << 16)), 16)),
         .. Enumerable.Range(0, 16).Select(b => new Ipv4Prefix(new Ipv4Address(0xc0a8_0000u | ((uint)b << 12)), 20)),
     ];
+
+    /// <summary>
+    /// Says that this engine uses the bridge, until the result is disposed or the process ends in whatever way. An abstract unix socket: its
+    /// name lives in the network namespace, as the bridge does.
+    /// </summary>
+    internal static Socket Claim(string name)
+    {
+        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            socket.Bind(new UnixDomainSocketEndPoint($"\0berth/bridge/{name}"));
+            return socket;
+        }
+        catch (SocketException e)
+        {
+            socket.Dispose();
+            if (e.SocketErrorCode != SocketError.AddressAlreadyInUse) throw new NetworkException(NetworkErrorKind.System, $"bridge {name}: {e.Message}", e);
+            throw new NetworkException(NetworkErrorKind.Conflict, $"bridge {name} belongs to another running engine; give each its own with --bridge", e);
+        }
+    }
 
     internal static HostBridge Prepare(string name, Ipv4Interface? wanted, Ipv4Interface? remembered, int mtuBytes, ILogger logger)
     {
@@ -36,12 +58,13 @@ internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs)
             (link, existing) = (null, []);
         }
 
+        var isNew = false;
         // Up to the number of pools: another engine may choose the same at the same time, see below.
         var given = wanted ?? (existing.Count > 0 ? existing[0] : null);
         for (var attempt = 0; ; attempt++)
         {
             var address = given ?? Choose(netlink.Routes(), link?.Index ?? 0, attempt == 0 ? remembered : null);
-            if (wanted is { } asked && Overlap(netlink, asked.Prefix, link?.Index ?? 0) is { } overlap)
+            if (wanted is { } asked && !existing.Contains(asked) && Overlap(netlink, asked.Prefix, link?.Index ?? 0) is { } overlap)
                 throw new NetworkException(NetworkErrorKind.Conflict, $"subnet {asked.Prefix} of bridge {name} overlaps {overlap}; choose another with --bip");
             var batch = new NetlinkBatch();
             if (link is null)
@@ -50,10 +73,15 @@ internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs)
                 batch.AddBridge(name, mtuBytes, MacAddress.For(address.Address).ToBytes());
                 batch.SetLink(name, alias: BridgeNetwork.Alias);
             }
+            else if (isOurs && link.MtuBytes != mtuBytes)
+            {
+                batch.SetLink(name, mtuBytes: mtuBytes);
+            }
             if (link is null || !link.IsUp) batch.SetLink(name, up: true);
+            isNew |= link is null;
             netlink.Execute(batch);
             link = netlink.Link(name) ?? throw new LinuxException("RTM_GETLINK", name, Errno.ENODEV);
-            if (existing.Contains(address)) return new HostBridge(link.Index, address, isOurs);
+            if (existing.Contains(address)) return new HostBridge(link.Index, address, isOurs, isNew);
 
             batch.Clear();
             batch.AddAddress(link.Index, address.Address.ToBytes(), address.PrefixLength, broadcast: true);
@@ -65,7 +93,7 @@ internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs)
                 link = null;
                 continue;
             }
-            return new HostBridge(link.Index, address, isOurs);
+            return new HostBridge(link.Index, address, isOurs, isNew);
         }
     }
 

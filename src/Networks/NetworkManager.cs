@@ -1,5 +1,5 @@
 using System.Collections.Concurrent;
-using System.Globalization;
+using System.Net.Sockets;
 using Berth.Linux;
 using Microsoft.Extensions.Logging;
 
@@ -23,6 +23,7 @@ public sealed partial class NetworkManager : IAsyncDisposable
     private Firewall? firewall;
     private HostPorts? hostPorts;
     private volatile Network[] networks = [];
+    private Socket? claim;
     private bool bridgeIsOurs;
 
     public NetworkManager(NetworkManagerOptions options, ILogger<NetworkManager> logger, TimeProvider? time = null)
@@ -43,9 +44,11 @@ public sealed partial class NetworkManager : IAsyncDisposable
         {
             Initialise();
         }
-        catch (LinuxException e)
+        catch (Exception e)
         {
-            throw new NetworkException(NetworkErrorKind.System, $"bridge {options.BridgeName}: {e.Message}", e);
+            Close();
+            if (e is LinuxException) throw new NetworkException(NetworkErrorKind.System, $"bridge {options.BridgeName}: {e.Message}", e);
+            throw;
         }
     });
 
@@ -76,6 +79,7 @@ public sealed partial class NetworkManager : IAsyncDisposable
         if (name.Length is 0 or > MaxInterfaceName || !name.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.') || name is "." or "..")
             throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid bridge name \"{name}\": 1 to {MaxInterfaceName} letters, digits, '-', '_' and '.'");
 
+        claim = host.Run(() => HostBridge.Claim(name));
         Ipv4Interface? remembered = stored.FirstOrDefault(s => s.Name == "bridge")?.Subnet is { } text && Ipv4Interface.TryParse(text, out var before) ? before : null;
         var bridge = host.Run(() => HostBridge.Prepare(name, options.BridgeAddress, remembered, options.Mtu, logger));
         bridgeIsOurs = bridge.IsOurs;
@@ -97,17 +101,23 @@ public sealed partial class NetworkManager : IAsyncDisposable
             IsDefault = true,
             HostBindingAddress = options.DefaultBindAddress?.ToString() ?? "0.0.0.0",
         };
-        host.Run(() =>
-        {
-            if (options.IpForward) EnableForwarding();
-            // So that a connection to 127.0.0.1 may leave by the bridge, and its answer come back.
-            Set($"/proc/sys/net/ipv4/conf/{name}/route_localnet", "1");
-        });
+        if (options.IpForward) host.Run(EnableForwarding);
         var table = FirewallPlan.TableName(name);
         if (options.Firewall)
         {
-            firewall = new Firewall(table, host, logger);
-            firewall.Initialise([settings.ForFirewall]);
+            try
+            {
+                firewall = new Firewall(table, host, logger);
+                firewall.Initialise([settings.ForFirewall]);
+            }
+            catch when (bridge.IsNew)
+            {
+                host.Run(() => HostBridge.Remove(name));
+                throw;
+            }
+            // So that a connection to 127.0.0.1 may leave by the bridge, and its answer come back. After the rules and never without them,
+            // for it would also let containers reach the host's loopback.
+            host.Run(() => Set($"/proc/sys/net/ipv4/conf/{name}/route_localnet", "1"));
         }
         hostPorts = new HostPorts(host, options.Firewall, options.DefaultBindAddress, logger);
         logger.BridgeReady(name, bridge.Address, options.Firewall ? table : "(none)");
@@ -243,19 +253,28 @@ public sealed partial class NetworkManager : IAsyncDisposable
     {
         pool?.Dispose();
         await SettleAsync(cancellationToken).ConfigureAwait(false);
-        if (!joined.IsEmpty) return;
-        firewall?.RemoveTable();
-        if (bridgeIsOurs) host.Run(() => HostBridge.Remove(options.BridgeName));
+        if (joined.IsEmpty)
+        {
+            firewall?.RemoveTable();
+            if (bridgeIsOurs) host.Run(() => HostBridge.Remove(options.BridgeName));
+        }
+        claim?.Dispose();
     }
 
     /// <summary>Closes what this process holds; bridge, rules and running containers stay as they are.</summary>
     public ValueTask DisposeAsync()
     {
+        Close();
+        return ValueTask.CompletedTask;
+    }
+
+    private void Close()
+    {
         pool?.Dispose();
         reaper?.Stop();
         foreach (var network in networks.OfType<BridgeNetwork>()) network.Dispose();
         firewall?.Dispose();
-        return ValueTask.CompletedTask;
+        claim?.Dispose();
     }
 
     private static Task Completed(Action action)

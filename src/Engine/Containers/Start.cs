@@ -396,7 +396,7 @@ public sealed partial class ContainerService
             File.WriteAllText(Path.Combine(directory, "hosts"), ownNetwork
                 ? HostsFile.For(endpoint is { IPAddress.Length: > 0 } ? [endpoint.IPAddress] : [], record.Config.Hostname, record.Config.Domainname, extra, gateway)
                 : HostsFile.ForHostNetwork(HostFacts.TryRead("/etc/hosts") is { } text ? text + "\n" : "", extra, gateway));
-            var path = ResolvConf.HostPath(HostFacts.TryRead);
+            var path = ResolvConf.HostPath(HostFacts.TryRead, ownNetwork);
             File.WriteAllText(Path.Combine(directory, "resolv.conf"), ResolvConf.For(HostFacts.TryRead(path) is { } r ? r + "\n" : "", path,
                 host.Dns is { Length: > 0 } ? host.Dns : _core.Options.Dns, host.DnsSearch is { Length: > 0 } ? host.DnsSearch : _core.Options.DnsSearch,
                 host.DnsOptions is { Length: > 0 } ? host.DnsOptions : _core.Options.DnsOptions, ownNetwork));

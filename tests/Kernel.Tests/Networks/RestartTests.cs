@@ -152,7 +152,9 @@ public sealed class RestartTests
         var engine = await machine.StartEngineAsync(machine.Options with { BridgeAddress = null });
         Assert.Equal("172.20.0.0/16", engine.Find("bridge")!.Subnet.ToString());
         await machine.KillAsync(engine);
-        machine.Sh("ip link del berth0; ip route del 172.17.3.0/24");
+        machine.Sh("ip route add 172.20.9.0/24 via 192.0.2.2"); // later routes are no reason to refuse a bridge that is there
+        await machine.KillAsync(await machine.StartEngineAsync(machine.Options with { BridgeAddress = Interface("172.20.0.1/16") }));
+        machine.Sh("ip link del berth0; ip route del 172.20.9.0/24; ip route del 172.17.3.0/24");
         engine = await machine.StartEngineAsync(machine.Options with { BridgeAddress = null });
         Assert.Equal("172.20.0.0/16", engine.Find("bridge")!.Subnet.ToString()); // remembered
     }
@@ -179,6 +181,31 @@ public sealed class RestartTests
         await two.ShutdownAsync(None);
         Assert.DoesNotContain("berth-two", machine.Ruleset(), StringComparison.Ordinal);
         Assert.Equal("a sees 192.0.2.2", await Machine.FetchAsync(machine.Outside, Machine.HostAddress, 8080));
+    }
+
+    [Fact]
+    public async Task Two_engines_on_one_bridge_are_refused_while_the_first_runs()
+    {
+        await using var machine = Machine.Create();
+        using var scratch = new Scratch();
+        var one = await machine.StartEngineAsync();
+        var e = await Assert.ThrowsAsync<NetworkException>(() => machine.StartEngineAsync(machine.Options with { DataDirectory = scratch.Path }));
+        Assert.Equal((NetworkErrorKind.Conflict, "bridge berth0 belongs to another running engine; give each its own with --bridge"), (e.Kind, e.Message));
+        await machine.KillAsync(one);
+        await machine.StartEngineAsync(machine.Options with { DataDirectory = scratch.Path });
+    }
+
+    [Fact]
+    public async Task Without_a_firewall_the_bridge_does_not_route_loopback()
+    {
+        await using var machine = Machine.Create();
+        var engine = await machine.StartEngineAsync(machine.Options with { Firewall = false });
+        Assert.Equal("0", RouteLocalnet());
+        await engine.ShutdownAsync(None);
+        await machine.StartEngineAsync();
+        Assert.Equal("1", RouteLocalnet());
+
+        string RouteLocalnet() => NetworkNamespace.Run(machine.Host, () => File.ReadAllText("/proc/sys/net/ipv4/conf/berth0/route_localnet").Trim());
     }
 
     [Fact]

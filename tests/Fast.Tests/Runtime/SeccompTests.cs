@@ -43,7 +43,7 @@ public partial class SeccompTests
         for (var round = 0; round < 25; round++)
         {
             // Some very long ones, so that jumps go farther than a byte.
-            var rules = Enumerable.Range(0, random.Next(4) == 0 ? 300 : random.Next(20)).Select(_ => new SeccompRule(
+            var rules = Enumerable.Range(0, random.Next(6) == 0 ? 300 : random.Next(20)).Select(_ => new SeccompRule(
                 [.. Enumerable.Range(0, random.Next(1, 6)).Select(_ => names[random.Next(names.Length)])],
                 actions[random.Next(actions.Length)], random.Next(3) == 0 ? (uint)random.Next(100) : null,
                 [.. Enumerable.Range(0, random.Next(3) == 0 ? random.Next(1, 4) : 0).Select(_ =>
@@ -197,14 +197,14 @@ public partial class SeccompTests
         private readonly SeccompArch _architecture;
         private readonly Dictionary<uint, List<(string Name, ulong? Call)>> _names = [];
         private readonly Dictionary<uint, List<(IReadOnlyList<SeccompArg> Args, uint Result)>> _rules = [];
-        private readonly HashSet<string> _used;
+        private readonly ILookup<string, (int Order, SeccompRule Rule)> _used;
         private readonly uint _largest;
 
         internal Reference(SeccompProfile profile, SeccompArch architecture, bool present)
         {
             (_profile, _architecture, _present) = (profile, architecture, present);
             _is64 = architecture is not (SeccompArch.X86 or SeccompArch.Arm);
-            _used = [.. profile.Rules.SelectMany(r => r.Names)];
+            _used = profile.Rules.SelectMany(r => r.Names.Select(n => (Name: n, Rule: r))).Select((r, order) => (r.Name, r.Rule, Order: order)).ToLookup(r => r.Name, r => (r.Order, r.Rule));
             foreach (var (name, number) in SyscallTable.Of(architecture))
             {
                 if (!_used.Contains(name)) continue;
@@ -234,11 +234,11 @@ public partial class SeccompTests
             if (!_names.TryGetValue(number, out var names)) return otherwise;
             if (!_rules.TryGetValue(number, out var rules))
             {
-                _rules[number] = rules = (from rule in _profile.Rules
-                                          from name in rule.Names
-                                          from known in names
-                                          where known.Name == name && Value(rule.Action, rule.Errno) != otherwise
-                                          select (Args: known.Call is { } call ? [new SeccompArg(0, call, 0, SeccompOperator.Equal)] : rule.Args, Result: Value(rule.Action, rule.Errno))).ToList();
+                _rules[number] = rules = (from known in names
+                                          from entry in _used[known.Name]
+                                          orderby entry.Order
+                                          where Value(entry.Rule.Action, entry.Rule.Errno) != otherwise
+                                          select (Args: known.Call is { } call ? [new SeccompArg(0, call, 0, SeccompOperator.Equal)] : entry.Rule.Args, Result: Value(entry.Rule.Action, entry.Rule.Errno))).ToList();
             }
             foreach (var rule in rules)
                 if (rule.Args.Count == 0)

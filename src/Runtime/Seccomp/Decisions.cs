@@ -21,7 +21,7 @@ internal sealed class Decisions
 
     private Decisions(SeccompProfile profile, SeccompArch architecture)
     {
-        Is64Bit = architecture is SeccompArch.X64 or SeccompArch.X32 or SeccompArch.Arm64;
+        Is64Bit = architecture is SeccompArch.X64 or SeccompArch.Arm64; // x32 passes 32-bit values, and libseccomp looks at no more
         var numbers = SyscallTable.Of(architecture);
         var otherwise = ResultOf(profile.DefaultAction, profile.DefaultErrno);
         _otherwise = new Decision([], otherwise);

@@ -203,7 +203,7 @@ public partial class SeccompTests
         internal Reference(SeccompProfile profile, SeccompArch architecture, bool present)
         {
             (_profile, _architecture, _present) = (profile, architecture, present);
-            _is64 = architecture is not (SeccompArch.X86 or SeccompArch.Arm);
+            _is64 = architecture is SeccompArch.X64 or SeccompArch.Arm64;
             _used = profile.Rules.SelectMany(r => r.Names.Select(n => (Name: n, Rule: r))).Select((r, order) => (r.Name, r.Rule, Order: order)).ToLookup(r => r.Name, r => (r.Order, r.Rule));
             foreach (var (name, number) in SyscallTable.Of(architecture))
             {

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net.Sockets;
 using Berth.Linux;
 using Microsoft.Extensions.Logging;
@@ -16,23 +17,51 @@ internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs,
         .. Enumerable.Range(0, 16).Select(b => new Ipv4Prefix(new Ipv4Address(0xc0a8_0000u | ((uint)b << 12)), 20)),
     ];
 
+    /// <summary>How long a former daemon may take to end after it was killed: the kernel closes its sockets one by one.</summary>
+    private static readonly TimeSpan FormerDaemonEnds = TimeSpan.FromSeconds(2);
+
     /// <summary>
     /// Says that this engine uses the bridge, until the result is disposed or the process ends in whatever way. An abstract unix socket: its
     /// name lives in the network namespace, as the bridge does.
     /// </summary>
     internal static Socket Claim(string name)
     {
-        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        var endpoint = new UnixDomainSocketEndPoint($"\0berth/bridge/{name}");
+        var started = Stopwatch.GetTimestamp();
+        while (true)
+        {
+            var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            try
+            {
+                socket.Bind(endpoint);
+                socket.Listen();
+                return socket;
+            }
+            catch (SocketException e)
+            {
+                socket.Dispose();
+                if (e.SocketErrorCode != SocketError.AddressAlreadyInUse) throw new NetworkException(NetworkErrorKind.System, $"bridge {name}: {e.Message}", e);
+                var left = FormerDaemonEnds - Stopwatch.GetElapsedTime(started);
+                if (left <= TimeSpan.Zero || !HasEnded(endpoint, left))
+                    throw new NetworkException(NetworkErrorKind.Conflict, $"bridge {name} belongs to another running engine; give each its own with --bridge", e);
+            }
+        }
+    }
+
+    // A connection to the other's socket breaks when it ends; nothing is ever sent.
+    private static bool HasEnded(UnixDomainSocketEndPoint endpoint, TimeSpan within)
+    {
+        using var watch = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try
         {
-            socket.Bind(new UnixDomainSocketEndPoint($"\0berth/bridge/{name}"));
-            return socket;
+            watch.Connect(endpoint);
+            watch.ReceiveTimeout = Math.Max(1, (int)within.TotalMilliseconds);
+            watch.Receive(new byte[1]);
+            return true;
         }
         catch (SocketException e)
         {
-            socket.Dispose();
-            if (e.SocketErrorCode != SocketError.AddressAlreadyInUse) throw new NetworkException(NetworkErrorKind.System, $"bridge {name}: {e.Message}", e);
-            throw new NetworkException(NetworkErrorKind.Conflict, $"bridge {name} belongs to another running engine; give each its own with --bridge", e);
+            return e.SocketErrorCode is not (SocketError.TimedOut or SocketError.WouldBlock);
         }
     }
 

@@ -191,8 +191,13 @@ public sealed class RestartTests
         var one = await machine.StartEngineAsync();
         var e = await Assert.ThrowsAsync<NetworkException>(() => machine.StartEngineAsync(machine.Options with { DataDirectory = scratch.Path }));
         Assert.Equal((NetworkErrorKind.Conflict, "bridge berth0 belongs to another running engine; give each its own with --bridge"), (e.Kind, e.Message));
+
+        // One that is just ending is waited for.
+        var two = Task.Run(() => machine.StartEngineAsync(machine.Options with { DataDirectory = scratch.Path }));
+        await Task.WhenAny(two, Task.Delay(100));
+        Assert.False(two.IsCompleted);
         await machine.KillAsync(one);
-        await machine.StartEngineAsync(machine.Options with { DataDirectory = scratch.Path });
+        await two;
     }
 
     [Fact]

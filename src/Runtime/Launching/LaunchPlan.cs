@@ -50,7 +50,9 @@ internal sealed record LaunchPlan(IReadOnlyList<LaunchStep> Steps)
         var late = new List<LaunchStep>();
         string? devPts = null;
         var ownDev = true;
-        foreach (var mount in mounts)
+        // /proc comes after everything that is not meant to lie in it: a link in the image or in a volume that leads a mount into /proc
+        // finds an ordinary directory there, which /proc then hides. So no such mount can cover a part of it (CVE-2025-52881).
+        foreach (var mount in mounts.OrderBy(mount => IsInProc(Normalize(mount.Destination))))
         {
             var options = MountOptions.Parse(mount);
             var target = Normalize(mount.Destination);
@@ -205,11 +207,13 @@ internal sealed record LaunchPlan(IReadOnlyList<LaunchStep> Steps)
         "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
     ];
 
+    private static bool IsInProc(string target) => target == "/proc" || target.StartsWith("/proc/", StringComparison.Ordinal);
+
     private static void CheckProc(string target, OciMount mount)
     {
         if (target == "/proc" && !(mount.Type == "bind" && mount.Source == "/proc"))
             throw MountError(mount, $"\"{target}\" cannot be mounted because it is not of type proc");
-        if (target.StartsWith("/proc/", StringComparison.Ordinal) && !AllowedInProc.Contains(target))
+        if (target != "/proc" && IsInProc(target) && !AllowedInProc.Contains(target))
             throw MountError(mount, $"\"{target}\" cannot be mounted because it is inside /proc");
     }
 

@@ -292,7 +292,8 @@ internal sealed partial class Starter : IDisposable
         if (step.Set != 0 || step.Clear != 0) DetachedMount.SetAttributes(mount, step.Set, step.Clear, 0, recursive: false);
         if (step.RecursiveSet != 0 || step.RecursiveClear != 0) DetachedMount.SetAttributes(mount, step.RecursiveSet, step.RecursiveClear, 0, recursive: true);
         var directory = FileAt.Status(mount).IsDirectory;
-        var target = OpenTarget(step.Target, directory, strict: false, errno => TargetFailure(step.Source, step.Target, errno));
+        var strict = step.Target.StartsWith("/proc/", StringComparison.Ordinal);
+        var target = OpenTarget(step.Target, directory, strict, errno => TargetFailure(step.Source, step.Target, errno));
         Attach(mount, target, step.Target, errno =>
             (LaunchErrorKind.Mount, $"error mounting \"{step.Source}\" to rootfs at \"{step.Target}\": mount src={step.Source}, dst={step.Target}, flags={(step.Recursive ? "MS_BIND|MS_REC" : "MS_BIND")}: {MoveErrno(errno).DescribeAsGo()}"));
     }
@@ -325,7 +326,7 @@ internal sealed partial class Starter : IDisposable
     private SpawnCall OpenTarget(string path, bool directory, bool strict, Failure failure)
     {
         var resolve = strict ? InContainer | ResolveFlags.NoSymlinks : InContainer;
-        var flags = OpenFlags.Path | (strict ? OpenFlags.Directory : 0);
+        var flags = OpenFlags.Path | (strict && directory ? OpenFlags.Directory : 0);
         if (path == "/") return OpenPath(path, flags, resolve, failure);
         var there = new SpawnLabel();
         OpenPath(path, flags, resolve, failure).Tolerate(Errno.ENOENT).ThenTo(there);

@@ -28,6 +28,9 @@ internal static partial class DaemonLog
     [LoggerMessage(LogLevel.Information, "Daemon shutdown complete")]
     public static partial void Stopped(this ILogger log);
 
+    [LoggerMessage(LogLevel.Critical, "failed to start daemon")]
+    public static partial void Failed(this ILogger log, Exception error);
+
     [LoggerMessage(LogLevel.Warning, "Requests were still running {Seconds} s after the signal; their connections were cut")]
     public static partial void RequestsCut(this ILogger log, double seconds);
 

@@ -94,8 +94,13 @@ try
 }
 catch (Exception e) when (e is FlagsException or EngineException)
 {
-    // For people: what is wrong and with what. Anything else is a fault of ours and keeps its stack.
+    // For people: what is wrong and with what.
     Console.Error.WriteLine(e.Message);
+    return 1;
+}
+catch (Exception e)
+{
+    log.Failed(e); // a fault of ours keeps its stack
     return 1;
 }
 

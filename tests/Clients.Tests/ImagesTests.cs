@@ -73,7 +73,7 @@ public sealed class ImagesTests(SharedDaemon shared) : IClassFixture<SharedDaemo
         var compressed = Gzip(layer);
         var config = Encoding.UTF8.GetBytes($$"""{"architecture":"amd64","os":"linux","config":{ {{PathEnvironment}} },"rootfs":{"type":"layers","diff_ids":["{{Digest(layer)}}"]} }""");
         var manifest = Encoding.UTF8.GetBytes($$"""{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{{Digest(config)}}","size":{{config.Length}} },"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"{{Digest(compressed)}}","size":{{compressed.Length}} }]}""");
-        var index = Encoding.UTF8.GetBytes($$"""{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{{Digest(manifest)}}","size":{{manifest.Length}},"annotations":{"io.containerd.image.name":"docker.io/library/load-2:oci","org.opencontainers.image.ref.name":"oci"}}]}""");
+        var index = Encoding.UTF8.GetBytes($$"""{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{{Digest(manifest)}}","size":{{manifest.Length}},"annotations":{"io.containerd.image.name":"docker.io/library/load-2:oci","org.opencontainers.image.ref.name":"oci"} }]}""");
         var layout = Images.Tar(("oci-layout", Encoding.UTF8.GetBytes("""{"imageLayoutVersion":"1.0.0"}""")), ("index.json", index),
             (Blob(manifest), manifest), (Blob(config), config), (Blob(compressed), compressed));
         Assert.Equal("Loaded image: load-2:oci\n", (await _daemon.Docker("load", "-i", await FileAsync("oci.tar", layout))).Output);

@@ -5,7 +5,6 @@ using Berth.Daemon.Host;
 using Berth.Daemon.Http;
 using Berth.Daemon.Routes;
 using Berth.Engine;
-using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Options;
 
@@ -63,7 +62,7 @@ try
 
     var router = new Router();
     AllRoutes.Map(router, engine);
-    using var server = new KestrelServer(Options.Create(KestrelOptions(endpoints)), new SocketTransport(), loggers);
+    using var server = new KestrelServer(Options.Create(KestrelSetup.Options(endpoints)), new SocketTransport(), loggers);
     await server.StartAsync(new ApiServer(router, BuildInfo.EngineVersion, log, stopping.Token), CancellationToken.None);
     foreach (var endpoint in endpoints)
         log.Listening(endpoint.ToString());
@@ -102,21 +101,4 @@ catch (Exception e)
 {
     log.Failed(e); // a fault of ours keeps its stack
     return 1;
-}
-
-static KestrelServerOptions KestrelOptions(List<ListeningEndPoint> endpoints)
-{
-    var kestrel = new KestrelServerOptions { AddServerHeader = false, AllowResponseHeaderCompression = false };
-    var limits = kestrel.Limits;
-    limits.MaxRequestBodySize = null; // JSON bodies have Limits.JsonBodyBytes, archives none
-    limits.MaxRequestLineSize = Limits.HeadBytes;
-    limits.MaxRequestHeadersTotalSize = Limits.HeadBytes;
-    limits.MaxRequestHeaderCount = Limits.Headers;
-    limits.RequestHeadersTimeout = Limits.HeadTime;
-    limits.KeepAliveTimeout = Timeout.InfiniteTimeSpan; // clients keep connections for as long as they like, as with Docker
-    limits.MinRequestBodyDataRate = null;
-    limits.MinResponseDataRate = null; // `docker logs | less` may take all day
-    foreach (var endpoint in endpoints)
-        kestrel.Listen(endpoint, listen => listen.Protocols = HttpProtocols.Http1);
-    return kestrel;
 }

@@ -192,9 +192,9 @@ public sealed class RunFlagsTests(SharedDaemon shared) : IClassFixture<SharedDae
     public async Task Namespaces_of_another_container_are_joined()
     {
         await _daemon.Docker("run", "-d", "--name", "ns-1", "--ipc", "shareable", shared.Image, "sleep", "60");
-        var own = await _daemon.Docker("exec", "ns-1", "sh", "-c", "readlink /proc/1/ns/net /proc/1/ns/ipc /proc/1/ns/pid");
+        var own = await _daemon.Docker("exec", "ns-1", "sh", "-c", "for n in net ipc pid; do readlink /proc/1/ns/$n; done");
         var joined = await _daemon.Docker("run", "--rm", "--network", "container:ns-1", "--ipc", "container:ns-1", "--pid", "container:ns-1", shared.Image,
-            "sh", "-c", "readlink /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/pid");
+            "sh", "-c", "for n in net ipc pid; do readlink /proc/self/ns/$n; done");
         Assert.Equal(own.Output, joined.Output);
         await _daemon.Docker("rm", "-f", "ns-1");
     }
@@ -203,7 +203,7 @@ public sealed class RunFlagsTests(SharedDaemon shared) : IClassFixture<SharedDae
     public async Task Host_namespaces_are_the_machines()
     {
         var result = await _daemon.Docker("run", "--rm", "--network", "host", "--pid", "host", "--ipc", "host", "--uts", "host", shared.Image,
-            "sh", "-c", "readlink /proc/self/ns/net /proc/self/ns/pid /proc/self/ns/ipc /proc/self/ns/uts");
+            "sh", "-c", "for n in net pid ipc uts; do readlink /proc/self/ns/$n; done");
         var own = string.Join('\n', ((string[])["net", "pid", "ipc", "uts"]).Select(n => new FileInfo($"/proc/self/ns/{n}").LinkTarget)) + "\n";
         Assert.Equal(own, result.Output);
     }

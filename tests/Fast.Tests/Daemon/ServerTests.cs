@@ -239,6 +239,19 @@ public class ServerTests
     }
 
     [Fact]
+    public async Task An_idle_connection_is_kept()
+    {
+        // Found by the docker client's "connection reset by peer": Kestrel's infinite keep-alive ended at its next heartbeat, within a second.
+        await using var server = await Server();
+        using var client = server.Connect();
+        await client.SendAsync("GET /info HTTP/1.1\nHost: d\n\n");
+        await client.ReceiveUntilAsync("{\"Id\":\"1.51\"}");
+        await Task.Delay(TimeSpan.FromSeconds(2.2)); // two heartbeats: nothing tells of them
+        await client.SendAsync("GET /info HTTP/1.1\nHost: d\n\n");
+        await client.ReceiveUntilAsync("{\"Id\":\"1.51\"}");
+    }
+
+    [Fact]
     public async Task A_request_pipelined_behind_a_stream_is_no_hang_up()
     {
         var go = new TaskCompletionSource();

@@ -24,8 +24,7 @@ internal sealed class TestServer : IAsyncDisposable
         socket.Listen();
         var router = new Router();
         map(router);
-        var options = new KestrelServerOptions { AddServerHeader = false };
-        options.Listen(new ListeningEndPoint(socket, "test"), listen => listen.Protocols = HttpProtocols.Http1);
+        var options = KestrelSetup.Options([new ListeningEndPoint(socket, "test")]);
         var server = new KestrelServer(Options.Create(options), new SocketTransport(), NullLoggerFactory.Instance);
         var test = new TestServer(server, directory);
         await server.StartAsync(new ApiServer(router, "28.5.2+test", NullLogger.Instance, test._stopping.Token), CancellationToken.None);

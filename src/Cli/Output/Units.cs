@@ -77,12 +77,13 @@ internal static class Units
         {
             var digits = 0;
             while (digits < rest.Length && (char.IsAsciiDigit(rest[digits]) || rest[digits] == '.')) digits++;
-            if (digits is 0 or > 20 || !decimal.TryParse(rest[..digits], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number))
+            if (digits is 0 or > 19 || !decimal.TryParse(rest[..digits], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number))
                 throw new FormatException($"time: invalid duration {GoText.Quote(text)}");
             rest = rest[digits..];
             var letters = 0;
             while (letters < rest.Length && rest[letters] != '.' && !char.IsAsciiDigit(rest[letters])) letters++;
             if (letters == 0) throw new FormatException($"time: missing unit in duration {GoText.Quote(text)}");
+            if (number > long.MaxValue) throw new FormatException($"time: invalid duration {GoText.Quote(text)}");
             total += number * rest[..letters] switch
             {
                 "ns" => 1m,

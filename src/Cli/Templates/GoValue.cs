@@ -29,24 +29,41 @@ internal interface ITemplateObject
 /// </summary>
 internal sealed record JsonValue(JsonElement Element, Type? Type)
 {
+    /// <summary>The type of a member of a Go set, map[string]struct{}.</summary>
+    private sealed record EmptyStruct;
+
     public static object? Wrap(JsonElement element, Type? type) => element.ValueKind switch
     {
         JsonValueKind.String => element.GetString(),
         JsonValueKind.True => true,
         JsonValueKind.False => false,
-        JsonValueKind.Null or JsonValueKind.Undefined => null,
-        JsonValueKind.Number => element.TryGetInt64(out var whole) ? whole : element.TryGetUInt64(out var large) ? large : element.GetDouble(),
+        // A list or map that is nil is an empty one; a struct that is nil is nothing.
+        JsonValueKind.Null => IsCollection(type) ? new JsonValue(element, type) : null,
+        JsonValueKind.Number => Number(element),
         _ => new JsonValue(element, type),
     };
 
-    public bool IsArray => Element.ValueKind == JsonValueKind.Array;
+    private static object Number(JsonElement element)
+    {
+        if (element.TryGetInt64(out var whole)) return whole;
+        if (element.TryGetUInt64(out var large)) return large;
+        return element.GetDouble();
+    }
+
+    private static bool IsCollection(Type? type) => type is not null && (type.IsArray || IsMap(type));
+
+    private static bool IsMap(Type type) => type == typeof(SortedSet<string>) || (type.IsGenericType && type.GetGenericTypeDefinition() == typeof(Dictionary<,>));
+
+    private bool IsNull => Element.ValueKind == JsonValueKind.Null;
+
+    public bool IsArray => Element.ValueKind == JsonValueKind.Array || (IsNull && Type!.IsArray);
 
     public bool IsStruct => Properties is not null;
 
     public bool TryGet(string name, out object? value)
     {
         value = null;
-        if (IsArray) return false;
+        if (IsArray || IsNull) return false;
         if (Element.TryGetProperty(name, out var found))
         {
             value = Wrap(found, TypeOf(name));
@@ -68,13 +85,14 @@ internal sealed record JsonValue(JsonElement Element, Type? Type)
     {
         get
         {
+            if (IsNull) yield break;
             var type = Type?.GetElementType();
             foreach (var item in Element.EnumerateArray()) yield return Wrap(item, type);
         }
     }
 
     /// <summary>Of a map, in the order of its keys.</summary>
-    public IEnumerable<KeyValuePair<string, object?>> Entries => Element.EnumerateObject()
+    public IEnumerable<KeyValuePair<string, object?>> Entries => IsNull ? [] : Element.EnumerateObject()
         .OrderBy(p => p.Name, StringComparer.Ordinal)
         .Select(p => new KeyValuePair<string, object?>(p.Name, Wrap(p.Value, TypeOf(p.Name))));
 
@@ -88,21 +106,29 @@ internal sealed record JsonValue(JsonElement Element, Type? Type)
         }
     }
 
-    public int Count => IsArray ? Element.GetArrayLength() : Element.EnumerateObject().Count();
+    public int Count => IsNull ? 0 : IsArray ? Element.GetArrayLength() : Element.EnumerateObject().Count();
 
-    private IList<JsonPropertyInfo>? Properties => Type is { IsArray: false } && TypeInfo(Type) is { Kind: JsonTypeInfoKind.Object } info ? info.Properties : null;
+    private IList<JsonPropertyInfo>? Properties => Type == typeof(EmptyStruct) ? [] : Type is { IsArray: false } && TypeInfo(Type) is { Kind: JsonTypeInfoKind.Object } info ? info.Properties : null;
 
     private static JsonTypeInfo? TypeInfo(Type type) => type == typeof(string) || type.IsPrimitive ? null : ApiJson.Wire.GetTypeInfo(type);
 
     private Type? TypeOf(string name)
     {
         if (Type is null) return null;
-        if (Type.IsGenericType && Type.GetGenericTypeDefinition() == typeof(Dictionary<,>)) return Type.GetGenericArguments()[1];
+        if (Type == typeof(SortedSet<string>)) return typeof(EmptyStruct);
+        if (IsMap(Type)) return Type.GetGenericArguments()[1];
         return Properties?.FirstOrDefault(p => p.Name == name)?.PropertyType;
     }
 
-    private static object? Zero(Type type) =>
-        type == typeof(string) ? "" : type == typeof(bool) ? false : type == typeof(int) || type == typeof(long) || type == typeof(ulong) || type == typeof(ushort) || type == typeof(uint) ? 0L : null;
+    private static object? Zero(Type type)
+    {
+        if (type == typeof(string)) return "";
+        if (type == typeof(bool)) return false;
+        if (type == typeof(int) || type == typeof(long) || type == typeof(ulong) || type == typeof(ushort) || type == typeof(uint)) return 0L;
+        return IsCollection(type) ? new JsonValue(Null, type) : null;
+    }
+
+    private static readonly JsonElement Null = JsonDocument.Parse("null").RootElement;
 }
 
 /// <summary>What a map has for a key that it has not.</summary>

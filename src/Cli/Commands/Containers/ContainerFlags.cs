@@ -1,4 +1,3 @@
-using System.Net;
 using System.Text.RegularExpressions;
 using Berth.Cli.CommandLine;
 using Berth.Cli.Output;
@@ -123,16 +122,16 @@ internal static partial class ContainerFlags
 
     internal static string KeyAndValue(string value) => value;
 
-    private static string IpAddress(string value) => IPAddress.TryParse(value.Trim(), out var address) ? address.ToString() : throw new FormatException($"ip address is not correctly formatted: {GoText.Quote(value)}");
+    private static string IpAddress(string value) => IpText.TryParse(value.Trim(), out var address) ? address.ToString() : throw new FormatException($"IP address is not correctly formatted: {value}");
 
     private static string ExtraHost(string value)
     {
         var separator = value.IndexOf('=');
         if (separator < 0) separator = value.IndexOf(':');
-        if (separator <= 0) throw new FormatException($"bad format for add-host: {GoText.Quote(value)}");
+        if (separator <= 0 || value[..separator].Contains(':')) throw new FormatException($"bad format for add-host: {GoText.Quote(value)}");
         var address = value[(separator + 1)..];
         if (address.StartsWith('[') && address.EndsWith(']')) address = address[1..^1];
-        if (address != "host-gateway" && !IPAddress.TryParse(address, out _)) throw new FormatException($"invalid IP address in add-host: {GoText.Quote(address)}");
+        if (address != "host-gateway" && !IpText.TryParse(address, out _)) throw new FormatException($"invalid IP address in add-host: {GoText.Quote(address)}");
         return value[..separator] + ":" + address;
     }
 

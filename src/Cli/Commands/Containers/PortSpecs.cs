@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Net;
 using Berth.Api;
 
 namespace Berth.Cli.Commands.Containers;
@@ -19,7 +18,7 @@ internal static class PortSpecs
         (var protocol, container) = SplitProtocol(container);
 
         if (ip.StartsWith('[')) ip = ip.EndsWith(']') ? ip[1..^1] : throw new FormatException($"invalid IP address {ip}: address {ip}:: missing ']' in address");
-        if (ip.Length > 0 && !IPAddress.TryParse(ip, out _)) throw new FormatException($"invalid IP address: {ip}");
+        if (ip.Length > 0 && !IpText.TryParse(ip, out _)) throw new FormatException($"invalid IP address: {ip}");
         if (container.Length == 0) throw new FormatException($"no port specified: {spec}<empty>");
         if (!TryRange(container, out var first, out var last)) throw new FormatException($"invalid containerPort: {container}");
         int hostFirst = 0, hostLast = 0;

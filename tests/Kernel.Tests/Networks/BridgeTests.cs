@@ -124,7 +124,7 @@ public sealed class BridgeTests
         using var a = await engine.JoinAsync("a", Plain("alpha"), None);
         machine.Serve(machine.Host, 9999, "host", address: IPAddress.Loopback);
         // What a container with CAP_NET_ADMIN can do: send 127.0.0.1 out by eth0, since the bridge has route_localnet.
-        Machine.Sh(a.Namespace!, "sysctl -qw net.ipv4.conf.eth0.route_localnet=1; ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.1/32 via 198.18.50.1 dev eth0 src 198.18.50.2");
+        Machine.Sh(a.Namespace!, "echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet; ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.1/32 via 198.18.50.1 dev eth0 src 198.18.50.2");
         Assert.Equal("timed out", await Machine.FetchAsync(a.Namespace!, "127.0.0.1", 9999, timeoutMilliseconds: 300));
 
         // The same without our rule gets through, so the test does test it.

@@ -58,7 +58,8 @@ internal sealed class LayerApplier : IDisposable
             }
             catch (LinuxException e)
             {
-                throw new LayerEntryException($"{Show(entry.Name)}: {e.Message}", e);
+                // In Go's words first: scripts look for "no space left on device".
+                throw new LayerEntryException($"{Show(entry.Name)}: {e.Errno.DescribeAsGo()}: {e.Message}", e);
             }
         }
         SetDirectoryTimes();

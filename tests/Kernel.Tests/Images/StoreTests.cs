@@ -250,6 +250,30 @@ public sealed class StoreTests : IDisposable
     }
 
     [Fact]
+    public async Task A_full_disk_fails_the_load_and_leaves_nothing()
+    {
+        using var small = new TestDirectory();
+        using (var mount = System.Diagnostics.Process.Start("mount", ["-t", "tmpfs", "-o", "size=1m", "berth-test", small.Path])) await mount.WaitForExitAsync();
+        try
+        {
+            using var full = ImageStore.Open(small.Path);
+            var image = new TestImage().Layer(t => t.File("large", new byte[4 << 20]));
+            var error = await Assert.ThrowsAsync<ImageException>(() => full.LoadAsync(new MemoryStream(image.DockerArchive("large:1")), null, true, _ => { }, CancellationToken.None));
+            Assert.StartsWith("\"large\": no space left on device", error.Message);
+            Assert.Empty(full.All);
+            Assert.Empty(Directory.EnumerateFileSystemEntries(small["images/tmp"]));
+
+            await full.LoadAsync(new MemoryStream(Image().DockerArchive("small:1")), null, true, _ => { }, CancellationToken.None);
+            Assert.NotNull(full.Get("small:1"));
+        }
+        finally
+        {
+            using var umount = System.Diagnostics.Process.Start("umount", [small.Path]);
+            await umount.WaitForExitAsync();
+        }
+    }
+
+    [Fact]
     public async Task A_blob_that_is_not_what_its_name_says_is_refused()
     {
         var image = Image();

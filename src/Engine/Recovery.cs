@@ -50,6 +50,7 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
         var directory = core.Containers.DirectoryOf(id);
         try
         {
+            core.Volumes.RemoveMadeFor(id);
             core.Images.RemoveWritableLayer(id);
             Directory.Delete(directory, recursive: true);
             core.Logger.SweptHalfMade(id);
@@ -98,6 +99,7 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
             core.Containers.Save(container, record with
             {
                 StartedBefore = true,
+                Endpoint = containers.ReadEndpoint(record.Id) ?? record.Endpoint,
                 State = record.State with { Running = true, Restarting = false, Paused = process.Paused, Pid = process.Pid, StartedAt = process.Started, ExitCode = 0, Error = "" },
             });
             core.Logger.Adopted(record.Id, process.Pid);

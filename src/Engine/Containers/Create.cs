@@ -27,6 +27,11 @@ public sealed partial class ContainerService
             warnings.Add($"The requested image's platform ({image.Platform}) does not match the detected host platform ({Images.Platform.Host}) and no specific platform was requested");
         if (config.MacAddress is not null) MigrateMacAddress(config, host, ref endpoints, warnings);
 
+        if (host.Links is { Length: > 0 }) throw new EngineException(ErrorKind.NotImplemented, "legacy links (--link) are not supported");
+        var main = Modes.NetworkName(host.NetworkMode);
+        if (endpoints?.Keys.FirstOrDefault(k => k != "default" && k != main && _core.Networks.Find(k)?.Name != main) is { } second)
+            throw new EngineException(ErrorKind.NotImplemented, $"connecting a container to more than one network is not supported: {main}, {second}");
+
         Validation.ApplyDefaults(host, _core.Facts, _core.Options);
         ResolveSharedNamespaces(host);
         ImageDefaults.Merge(config, image?.Config.Config);
@@ -40,7 +45,7 @@ public sealed partial class ContainerService
         using var undo = new UndoStack();
         undo.Push(() => _core.Containers.ReleaseName(reserved, id));
 
-        if (config.Hostname.Length == 0) config.Hostname = Modes.IsHost(host.NetworkMode) || Modes.IsHost(host.UTSMode) ? Environment.MachineName : id[..12];
+        if (config.Hostname.Length == 0) config.Hostname = Modes.IsHost(host.NetworkMode) ? Environment.MachineName : id[..12];
         if (config.Volumes is { Count: 0 }) config.Volumes = null;
 
         var directory = _core.Containers.DirectoryOf(id);

@@ -101,6 +101,7 @@ public sealed partial class ContainerService
         container.Process = null;
         if (!removed) await AcknowledgeAsync(exit).ConfigureAwait(false);
         else container.UnacknowledgedExit = exit;
+        if (exit.OomKilled) _core.Emit(record, "oom");
         _core.Emit(record, "die", ("exitCode", exit.ExitCode.ToString(CultureInfo.InvariantCulture)), ("execDuration", ((long)ran.TotalSeconds).ToString(CultureInfo.InvariantCulture)));
         container.PublishStopped(next);
         return restart;

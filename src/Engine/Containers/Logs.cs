@@ -24,7 +24,7 @@ public sealed partial class ContainerService
         var until = Timestamps.Parse(options.Until, "until");
         var query = new LogQuery
         {
-            Stdout = options.Stdout, Stderr = options.Stderr, Timestamps = options.Timestamps, Follow = options.Follow, Multiplexed = multiplexed, Tail = tail,
+            Stdout = options.Stdout, Stderr = options.Stderr, Timestamps = options.Timestamps, Details = options.Details, Follow = options.Follow, Multiplexed = multiplexed, Tail = tail,
             Since = since is { } s && s > DateTimeOffset.UnixEpoch ? Timestamps.UnixNanoseconds(s) : long.MinValue,
             Until = until is { } u && u > DateTimeOffset.UnixEpoch ? Timestamps.UnixNanoseconds(u) : long.MaxValue,
         };

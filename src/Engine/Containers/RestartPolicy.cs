@@ -84,6 +84,11 @@ public sealed partial class ContainerService
         {
             // Stopped, started or removed meanwhile.
             if (!container.State.Restarting || container.Removing || container.Removed) return;
+            if (container.Record.ManuallyStopped)
+            {
+                GiveUpLocked(container);
+                return;
+            }
             await StartOrExplainAsync(container, byUser: false).ConfigureAwait(false);
         }
         catch (EngineException e)
@@ -102,14 +107,18 @@ public sealed partial class ContainerService
         await container.Gate.WaitAsync().ConfigureAwait(false);
         try
         {
-            if (!container.State.Restarting || container.Removed) return;
-            var next = container.Record with { State = container.State with { Running = false, Restarting = false, Pid = 0 } };
-            _core.Containers.Write(container, next);
-            container.PublishStopped(next);
+            if (container.State.Restarting && !container.Removed) GiveUpLocked(container);
         }
         finally
         {
             container.Gate.Release();
         }
+    }
+
+    private void GiveUpLocked(Container container)
+    {
+        var next = container.Record with { State = container.State with { Running = false, Restarting = false, Pid = 0 } };
+        _core.Containers.Write(container, next);
+        container.PublishStopped(next);
     }
 }

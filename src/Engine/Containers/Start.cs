@@ -1,4 +1,4 @@
-using System.Net;
+using System.Text.Json;
 using Berth.Images;
 using Berth.Linux;
 using Berth.Networks;
@@ -51,7 +51,7 @@ public sealed partial class ContainerService
         var state = container.State;
         // A paused container runs, too: this first.
         if (state.Paused) throw EngineException.Conflict("cannot start a paused container, try unpause instead");
-        if (state.Running && !state.Restarting) throw EngineException.NotModified("container is already running");
+        if (state.Running) throw EngineException.NotModified("container is already running");
         if (container.Removing || container.Removed || state.Dead) throw EngineException.Conflict("container is marked for removal and cannot be started");
     }
 
@@ -82,7 +82,7 @@ public sealed partial class ContainerService
             joined = join is not null;
             using var other = Modes.IsContainer(host.NetworkMode) ? OpenNetworkOf(record) : null;
             var endpoint = sandbox?.Endpoint;
-            input = input with { Mounts = [.. input.Mounts, .. WriteFiles(container, record, endpoint)] };
+            input = input with { Container = WithSharedHostname(record), Mounts = [.. input.Mounts, .. WriteFiles(container, record, endpoint)] };
             var spec = SpecCompiler.Compile(input);
             File.WriteAllBytes(Path.Combine(bundle, "config.json"), OciJson.Serialize(spec));
 
@@ -95,6 +95,8 @@ public sealed partial class ContainerService
             };
             if (launch.Attachments.Count > MonitorLimits.AttachmentsPerMessage)
                 launch = launch with { Attachments = [.. launch.Attachments.Take(MonitorLimits.AttachmentsPerMessage)] };
+            // Before the launch: killed right after it, the next daemon adopts a process whose address only this file tells.
+            if (endpoint is not null) File.WriteAllBytes(EndpointFile(bundle), JsonSerializer.SerializeToUtf8Bytes(endpoint, EngineJson.Default.EndpointState));
             if (endpoint is not null) _core.EmitNetwork(record.Id, endpoint, "connect");
             foreach (var mount in record.Mounts.Where(m => m.Type == "volume")) EmitMount(record, mount);
 
@@ -127,6 +129,21 @@ public sealed partial class ContainerService
             shm?.Unmount();
             TrashCan.Delete(bundle);
             throw;
+        }
+    }
+
+    private static string EndpointFile(string bundle) => Path.Combine(bundle, "endpoint.json");
+
+    /// <summary>The endpoint of a start whose recording was cut short; null when there is none.</summary>
+    internal EndpointState? ReadEndpoint(string id)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(File.ReadAllBytes(EndpointFile(_core.BundleOf(id))), EngineJson.Default.EndpointState);
+        }
+        catch (Exception e) when (e is IOException or JsonException)
+        {
+            return null;
         }
     }
 
@@ -234,6 +251,11 @@ public sealed partial class ContainerService
     {
         shm = null;
         var host = record.HostConfig;
+        if (host.DeviceRequests is { Length: > 0 } requests)
+        {
+            var capabilities = string.Join(' ', (requests[0].Capabilities ?? []).Select(c => $"[{string.Join(' ', c)}]"));
+            throw EngineException.System($"could not select device driver {GoText.Quote(requests[0].Driver)} with capabilities: [{capabilities}]");
+        }
         var (devices, rules) = host.Privileged || host.Devices is { Length: > 0 } || host.DeviceCgroupRules is { Length: > 0 } ? Devices.Resolve(host) : ([], []);
         string? shmPath = null, ipcPath = null, pidPath = null;
         if (Modes.IsContainer(host.PidMode)) pidPath = $"/proc/{RunningPid(Modes.ContainerOf(host.PidMode), "failed to join PID namespace")}/ns/pid";
@@ -312,7 +334,8 @@ public sealed partial class ContainerService
             }
             var source = mount.Source;
             if (mount.Subpath.Length > 0) source = SubpathOf(mount);
-            if (mount.CreateSource && !Path.Exists(source)) Directory.CreateDirectory(source);
+            if (mount.CreateSource && !Path.Exists(source))
+                Directory.CreateDirectory(source, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute);
             mounts.Add(new SpecMount
             {
                 Destination = mount.Destination, Source = source, ReadWrite = mount.ReadWrite, Propagation = mount.Propagation, NonRecursive = mount.NonRecursive,
@@ -337,6 +360,8 @@ public sealed partial class ContainerService
         var host = record.HostConfig;
         var network = record.Config.NetworkDisabled ? "none" : Modes.NetworkName(host.NetworkMode);
         var asked = record.RequestedEndpoints?.GetValueOrDefault(network);
+        if (asked?.Aliases is { Length: > 0 })
+            throw EngineException.Invalid("failed to set up container networking: network-scoped alias is supported only for containers in user defined networks");
         MacAddress? mac = asked?.MacAddress is { Length: > 0 } text
             ? MacAddress.TryParse(text, out var parsed) ? parsed : throw EngineException.Invalid($"invalid MAC address: {text}")
             : null;
@@ -369,6 +394,14 @@ public sealed partial class ContainerService
         return list;
     }
 
+    // Who shares a network namespace shares the name that resolves there.
+    private ContainerRecord WithSharedHostname(ContainerRecord record)
+    {
+        if (!Modes.IsContainer(record.HostConfig.NetworkMode) || !_core.Containers.TryGet(Modes.ContainerOf(record.HostConfig.NetworkMode), out var other)) return record;
+        var config = other.Record.Config;
+        return record with { Config = record.Config with { Hostname = config.Hostname, Domainname = config.Domainname } };
+    }
+
     private SafeFileHandle OpenNetworkOf(ContainerRecord record)
     {
         var id = Modes.ContainerOf(record.HostConfig.NetworkMode);
@@ -390,14 +423,14 @@ public sealed partial class ContainerService
         else
         {
             var ownNetwork = !Modes.IsHost(host.NetworkMode);
-            File.WriteAllText(Path.Combine(directory, "hostname"), record.Config.Hostname + "\n");
+            Write("hostname", record.Config.Hostname + "\n");
             var extra = host.ExtraHosts ?? [];
             var gateway = _core.Networks.HostGateway?.ToString();
-            File.WriteAllText(Path.Combine(directory, "hosts"), ownNetwork
+            Write("hosts", ownNetwork
                 ? HostsFile.For(endpoint is { IPAddress.Length: > 0 } ? [endpoint.IPAddress] : [], record.Config.Hostname, record.Config.Domainname, extra, gateway)
                 : HostsFile.ForHostNetwork(HostFacts.TryRead("/etc/hosts") is { } text ? text + "\n" : "", extra, gateway));
             var path = ResolvConf.HostPath(HostFacts.TryRead, ownNetwork);
-            File.WriteAllText(Path.Combine(directory, "resolv.conf"), ResolvConf.For(HostFacts.TryRead(path) is { } r ? r + "\n" : "", path,
+            Write("resolv.conf", ResolvConf.For(HostFacts.TryRead(path) is { } r ? r + "\n" : "", path,
                 host.Dns is { Length: > 0 } ? host.Dns : _core.Options.Dns, host.DnsSearch is { Length: > 0 } ? host.DnsSearch : _core.Options.DnsSearch,
                 host.DnsOptions is { Length: > 0 } ? host.DnsOptions : _core.Options.DnsOptions, ownNetwork));
         }
@@ -408,6 +441,14 @@ public sealed partial class ContainerService
                 mounts.Add(new SpecMount { Destination = "/etc/" + name, Source = Path.Combine(directory, name), ReadWrite = !host.ReadonlyRootfs, Propagation = "rprivate", ReadOnlyNonRecursive = true });
         }
         return mounts;
+
+        void Write(string name, string text)
+        {
+            var path = Path.Combine(directory, name);
+            File.WriteAllText(path, text);
+            // Whatever our umask: every user in the container reads them.
+            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead);
+        }
     }
 
     private void EmitMount(ContainerRecord record, MountRecord mount) => _core.Events.Emit("volume", "mount", mount.Name, new()

@@ -21,6 +21,7 @@ public sealed partial class ContainerService
         {
             if (PsProcess.Read(pid) is { } process) rows.Add(Array.ConvertAll(columns, c => c.Value(process, facts)));
         }
+        _core.Emit(container, "top");
         return Task.FromResult(new ContainerTopResponse { Titles = Array.ConvertAll(columns, c => c.Title), Processes = [.. rows] });
     }
 }

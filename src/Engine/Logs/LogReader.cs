@@ -11,6 +11,9 @@ internal sealed record LogQuery
     public bool Stdout { get; init; }
     public bool Stderr { get; init; }
     public bool Timestamps { get; init; }
+
+    /// <summary>Attributes before each line; our log lines have none, so it is the blank that follows them.</summary>
+    public bool Details { get; init; }
     public bool Multiplexed { get; init; }
 
     /// <summary>Unix nanoseconds; lines before it are left out.</summary>
@@ -198,6 +201,7 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
             length += LogLine.WriteFixedTime(time, target[length..]);
             target[length++] = (byte)' ';
         }
+        if (query.Details) target[length++] = (byte)' ';
         text.CopyTo(target[length..]);
         length += text.Length;
         if (query.Multiplexed)

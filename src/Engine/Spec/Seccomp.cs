@@ -27,7 +27,7 @@ internal static class Seccomp
             var key = string.Join(',', capabilities);
             if (Defaults.TryGetValue(key, out var cached)) return cached;
             if (Defaults.Count >= MaxCached) Defaults.Clear();
-            try { return Defaults[key] = SeccompProfiles.Default([.. capabilities]); } catch (NotImplementedException) { return null; }
+            return Defaults[key] = SeccompProfiles.Default([.. capabilities]);
         }
         try
         {

@@ -137,6 +137,9 @@ internal sealed record VolumeRecord
     public required DateTimeOffset Created { get; init; }
     public Dictionary<string, string>? Labels { get; init; }
     public Dictionary<string, string>? Options { get; init; }
+
+    /// <summary>The container an anonymous volume was made for: when that create is cut short, it goes too.</summary>
+    public string? MadeFor { get; init; }
 }
 
 /// <summary>
@@ -190,4 +193,5 @@ internal static class ContainerJson
 [JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingDefault)]
 [JsonSerializable(typeof(ContainerRecord))]
 [JsonSerializable(typeof(VolumeRecord))]
+[JsonSerializable(typeof(EndpointState))]
 internal sealed partial class EngineJson : JsonSerializerContext;

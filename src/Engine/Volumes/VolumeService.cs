@@ -45,7 +45,7 @@ public sealed class VolumeService
     {
         lock (_lock)
         {
-            return Task.FromResult(Show(Make(request.Name ?? "", request.Driver ?? "", request.Labels, request.DriverOpts, anonymous: string.IsNullOrEmpty(request.Name)).Record));
+            return Task.FromResult(Show(Make(request.Name ?? "", request.Driver ?? "", request.Labels, request.DriverOpts, madeFor: null).Record));
         }
     }
 
@@ -112,7 +112,7 @@ public sealed class VolumeService
     {
         lock (_lock)
         {
-            var entry = Make(name, driver, labels, options, anonymous: name.Length == 0);
+            var entry = Make(name, driver, labels, options, madeFor: name.Length == 0 ? containerId : null);
             entry.Users = [.. entry.Users, containerId];
             return entry.Record;
         }
@@ -140,9 +140,22 @@ public sealed class VolumeService
         }
     }
 
-    private Entry Make(string name, string driver, IReadOnlyDictionary<string, string>? labels, IReadOnlyDictionary<string, string>? options, bool anonymous)
+    /// <summary>Removes what a create that was cut short made.</summary>
+    internal void RemoveMadeFor(string containerId)
     {
-        if (name.Length == 0) name = Names.NewId();
+        lock (_lock)
+        {
+            foreach (var entry in _volumes.Values)
+            {
+                if (entry.Record.MadeFor == containerId && entry.Users.Count == 0) Delete(entry);
+            }
+        }
+    }
+
+    private Entry Make(string name, string driver, IReadOnlyDictionary<string, string>? labels, IReadOnlyDictionary<string, string>? options, string? madeFor)
+    {
+        var anonymous = name.Length == 0;
+        if (anonymous) name = Names.NewId();
         EngineException Bad(string reason) => EngineException.Invalid($"create {name}: {reason}");
         if (driver.Length > 0 && driver != DriverName) throw EngineException.NotFound($"create {name}: error looking up volume plugin {driver}: plugin {GoText.Quote(driver)} not found");
         if (_volumes.TryGetValue(name, out var existing)) return existing;
@@ -157,7 +170,7 @@ public sealed class VolumeService
 
         Dictionary<string, string>? kept = labels is { Count: > 0 } ? new(labels) : null;
         if (anonymous) (kept ??= []).TryAdd(AnonymousLabel, "");
-        var record = new VolumeRecord { Name = name, Created = _time.GetUtcNow(), Labels = kept };
+        var record = new VolumeRecord { Name = name, Created = _time.GetUtcNow(), Labels = kept, MadeFor = madeFor };
         var directory = Path.Combine(_root, name);
         Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.OtherExecute);
         const UnixFileMode Data = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using Berth.Linux;
@@ -241,22 +240,29 @@ public sealed class BridgeTests
         Assert.Equal(["bridge berth0"], machine.Links());
     }
 
+    // How long a join takes is for bench/ to say: on a busy machine a test of it fails for no reason of ours.
     [Fact]
-    public async Task Joins_are_quick()
+    public async Task A_join_takes_its_namespace_from_the_pool_which_fills_up_when_half_empty()
     {
         await using var machine = Machine.Create();
-        var engine = await machine.StartEngineAsync();
-        var times = new List<double>();
-        for (var i = 0; i < 20; i++)
-        {
-            await Eventually.HoldsAsync("the pool is filled", () => engine.PooledNamespaces >= 4);
-            var started = Stopwatch.GetTimestamp();
-            using var s = await engine.JoinAsync($"c{i}", Plain("c"), None);
-            if (i > 0) times.Add(Stopwatch.GetElapsedTime(started).TotalMilliseconds); // the first one is compiled on the way
-            await engine.LeaveAsync($"c{i}", None);
-        }
-        times.Sort();
-        TestContext.Current.SendDiagnosticMessage($"join: median {times[10]:F2} ms, worst {times[^1]:F2} ms");
-        Assert.True(times[10] < 5, $"median join {times[10]:F2} ms");
+        var engine = await machine.StartEngineAsync(machine.Options with { PoolSize = 4 });
+        await Eventually.HoldsAsync("the pool is full", () => engine.PooledNamespaces == 4);
+        using var a = await engine.JoinAsync("a", Plain("a"), None);
+        Assert.Equal(3, engine.PooledNamespaces);
+        using var b = await engine.JoinAsync("b", Plain("b"), None);
+        await Eventually.HoldsAsync("the pool is full again", () => engine.PooledNamespaces == 4);
+        await engine.ShutdownAsync(None);
+        Assert.Equal(0, engine.PooledNamespaces);
+    }
+
+    [Fact]
+    public async Task Without_a_pool_each_join_makes_its_own_namespace()
+    {
+        await using var machine = Machine.Create();
+        var engine = await machine.StartEngineAsync(machine.Options with { PoolSize = 0 });
+        using var a = await engine.JoinAsync("a", Plain("a"), None);
+        using var b = await engine.JoinAsync("b", Plain("b"), None);
+        machine.Serve(b.Namespace!, 80, "b");
+        Assert.Equal("b sees 198.18.50.2", await Machine.FetchAsync(a.Namespace!, "198.18.50.3", 80));
     }
 }

@@ -1,3 +1,4 @@
+using System.Text;
 using Microsoft.Win32.SafeHandles;
 
 namespace Berth.Linux;
@@ -16,6 +17,13 @@ public static class Session
         Set(input, 0);
         Set(output, 1);
         Set(error, 2);
+    }
+
+    /// <summary>A line to standard output or error in one write, without System.Console, which would bring its own signal handling and half a megabyte. Errors are ignored.</summary>
+    public static void WriteStandard(bool error, string text)
+    {
+        using var standard = new SafeFileHandle(error ? 2 : 1, ownsHandle: false);
+        Descriptor.TryWrite(standard, Encoding.UTF8.GetBytes(text), out _);
     }
 
     private static void Set(SafeFileHandle? handle, int standard)

@@ -1,4 +1,5 @@
 using Berth.Linux;
+using Berth.Linux.Abi;
 using Berth.Linux.Cgroups;
 using Berth.Runtime.Spec;
 using Microsoft.Win32.SafeHandles;
@@ -16,7 +17,7 @@ internal sealed class ContainerStarter(CgroupHost cgroups, byte[] logBuffer, Tim
     public StartResult Launch(LaunchMessage message, SafeFileHandle? network)
     {
         var spec = ReadSpec(message.BundleDirectory);
-        spec = spec with { Process = WithTerminal(spec.Process ?? throw Invalid("config.json has no process"), message.Terminal) };
+        spec = spec with { Process = Complete(spec.Process ?? throw Invalid("config.json has no process"), message.Terminal) };
         var path = spec.Linux?.CgroupsPath ?? throw Invalid("config.json has no linux.cgroupsPath");
 
         var log = OpenLog(message.Log);
@@ -50,7 +51,7 @@ internal sealed class ContainerStarter(CgroupHost cgroups, byte[] logBuffer, Tim
 
     public StartResult Exec(ExecMessage message, SupervisedProcess container)
     {
-        var process = WithTerminal(OciJson.ParseProcess(ReadBounded(message.ProcessFile)), message.Terminal);
+        var process = Complete(OciJson.ParseProcess(ReadBounded(message.ProcessFile)), message.Terminal);
         var spec = ReadSpec(container.BundleDirectory);
         var stdio = message.Terminal is null ? Stdio.Open(message.OpenStdin, process.User.Uid) : null;
         try
@@ -92,22 +93,30 @@ internal sealed class ContainerStarter(CgroupHost cgroups, byte[] logBuffer, Tim
         return new StartResult(process, cgroup, stdio?.Stdin, stdio?.Stdout ?? process.Terminal, stdio?.Stderr, log);
     }
 
-    private static OciProcess WithTerminal(OciProcess process, TerminalSize? size)
+    private static OciProcess Complete(OciProcess process, TerminalSize? terminal) => process with
     {
-        if (size is not { } s) return process with { Terminal = false };
-        return process with { Terminal = true, ConsoleSize = s is { Columns: 0, Rows: 0 } ? process.ConsoleSize : new OciConsoleSize(s.Rows, s.Columns) };
-    }
+        // Ours is that of a process which must not be killed; it would be inherited.
+        OomScoreAdj = process.OomScoreAdj ?? 0,
+        Terminal = terminal is not null,
+        ConsoleSize = terminal is { Columns: > 0, Rows: > 0 } size ? new OciConsoleSize(size.Rows, size.Columns) : process.ConsoleSize,
+    };
 
     private static OciSpec ReadSpec(string bundle) => OciJson.ParseSpec(ReadBounded(Path.Combine(bundle, SpecFile)));
 
     private static byte[] ReadBounded(string path)
     {
-        using var file = File.OpenHandle(path);
-        var length = RandomAccess.GetLength(file);
+        using var file = FileAt.Open(null, path, OpenFlags.ReadOnly);
+        var length = (long)FileAt.Status(file).SizeBytes;
         if (length > OciJson.MaxBytes) throw Invalid($"{path}: longer than {OciJson.MaxBytes} bytes");
         var bytes = new byte[length];
-        var read = RandomAccess.Read(file, bytes, 0);
-        return read == length ? bytes : throw new IOException($"{path} was cut short while it was read");
+        for (var read = 0; read < bytes.Length;)
+        {
+            var count = Descriptor.TryRead(file, bytes.AsSpan(read), out var errno);
+            if (count < 0) throw new LinuxException("read", $"\"{path}\"", errno);
+            if (count == 0) throw new IOException($"{path} was cut short while it was read");
+            read += count;
+        }
+        return bytes;
     }
 
     private static LaunchException Invalid(string message) => new(LaunchErrorKind.InvalidSpec, message);
@@ -122,7 +131,7 @@ internal sealed class ContainerStarter(CgroupHost cgroups, byte[] logBuffer, Tim
             SafeFileHandle stdinRead;
             SafeFileHandle? stdinWrite = null;
             if (openStdin) (stdinRead, stdinWrite) = Descriptor.Pipe();
-            else stdinRead = FileAt.Open(null, "/dev/null", Linux.Abi.OpenFlags.ReadOnly);
+            else stdinRead = FileAt.Open(null, "/dev/null", OpenFlags.ReadOnly);
 
             // As runc does: a process that is not root may open /dev/stdout again.
             if (uid != 0)

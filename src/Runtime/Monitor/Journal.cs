@@ -1,4 +1,5 @@
 using System.Globalization;
+using Berth.Linux;
 
 namespace Berth.Runtime.Monitor;
 
@@ -6,5 +7,5 @@ namespace Berth.Runtime.Monitor;
 internal static class Journal
 {
     public static void Write(string message) =>
-        Console.Error.WriteLine($"{DateTimeOffset.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture)} {message}");
+        Session.WriteStandard(error: true, $"{DateTimeOffset.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture)} {message}\n");
 }

@@ -31,7 +31,8 @@ internal sealed class JsonLogFile : IDisposable
         _buffer = buffer;
         _clock = clock;
         _file = Open(OpenFlags.Append);
-        _size = RepairEnd();
+        _size = (long)FileAt.Status(_file).SizeBytes;
+        if (_size > 0) _size = RepairEnd();
     }
 
     public const int MinBufferBytes = MaxLineBytes * JsonLogEncoder.MaxGrowth + JsonLogEncoder.MaxOverheadBytes;

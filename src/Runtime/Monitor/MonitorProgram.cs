@@ -19,7 +19,7 @@ public static class MonitorProgram
     {
         if (arguments is not [var execRoot] || !Path.IsPathRooted(execRoot))
         {
-            Console.Error.WriteLine("usage: berth-monitor EXEC-ROOT\nStarted by berthd; it looks after the containers while berthd is away.");
+            Session.WriteStandard(error: true, "usage: berth-monitor EXEC-ROOT\nStarted by berthd; it looks after the containers while berthd is away.\n");
             return 1;
         }
         try
@@ -42,15 +42,14 @@ public static class MonitorProgram
                 server.RequestStop(context.Signal.ToString());
             }
 
-            Console.Out.WriteLine(Ready);
-            Console.Out.Flush();
+            Session.WriteStandard(error: false, Ready + "\n");
             RedirectStandard(execRoot);
             server.Run();
             return 0;
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
-            Console.Error.WriteLine($"berth-monitor: {failure.Message}");
+            Session.WriteStandard(error: true, $"berth-monitor: {failure.Message}\n");
             return 1;
         }
     }

@@ -26,6 +26,8 @@ internal sealed record MonitorServerOptions
 /// </summary>
 internal sealed class MonitorServer : IDisposable
 {
+    private static readonly TimeSpan TrimDelay = TimeSpan.FromSeconds(3);
+
     private const int Backlog = 8, MaxUnknownConnections = 8, SIGKILL = 9;
 
     private readonly MonitorServerOptions _options;
@@ -39,7 +41,7 @@ internal sealed class MonitorServer : IDisposable
     private readonly List<DaemonConnection> _unknown = [];
     private readonly byte[] _messageBuffer = new byte[MonitorLimits.MessageBytes];
     private DaemonConnection? _daemon;
-    private LoopTimer? _idleTimer;
+    private LoopTimer? _idleTimer, _trimTimer;
 
     public MonitorServer(MonitorServerOptions options)
     {
@@ -155,8 +157,7 @@ internal sealed class MonitorServer : IDisposable
                 return true;
             case { Attach: { } attach }:
                 if (descriptors.Length != 1) throw Bad("Attach takes one descriptor");
-                Attach(Find(attach.Key), attach.Attachment, descriptors[0]);
-                Done(connection, seq);
+                Attach(connection, seq, Find(attach.Key), attach.Attachment, descriptors[0]);
                 return true;
             case { Adopt: { } adopt }:
                 Adopt(adopt, descriptors);
@@ -182,8 +183,7 @@ internal sealed class MonitorServer : IDisposable
                 OnCgroup(connection, seq, FindRunning(new ProcessKey(id)), c => c.Thaw(), p => p.Paused = false);
                 return false;
             case { Ack: { } ack }:
-                Acknowledge(ack);
-                Done(connection, seq);
+                Acknowledge(ack, () => Done(connection, seq));
                 return false;
             case { DiscardCgroup: { } path }:
                 _workers.Queue(() =>
@@ -287,6 +287,7 @@ internal sealed class MonitorServer : IDisposable
         if (descriptors.Length != otherDescriptors + attachments.Length) throw Bad($"{descriptors.Length} descriptors, {otherDescriptors + attachments.Length} expected");
         _processes.Add(process.Key, process);
         RestartIdleTimer();
+        RestartTrimTimer();
         _workers.Queue(() =>
         {
             StartResult result;
@@ -422,8 +423,20 @@ internal sealed class MonitorServer : IDisposable
         Watch(process, log, [], default);
     }
 
-    private void Attach(SupervisedProcess process, AttachmentMessage attachment, SafeFileHandle socket) =>
-        _pumpLoop.Post(() => process.Output.Attach(socket, attachment.Stdout, attachment.Stderr, attachment.Framing));
+    private void Attach(DaemonConnection connection, int seq, SupervisedProcess process, AttachmentMessage attachment, SafeFileHandle socket) => _pumpLoop.Post(() =>
+    {
+        try
+        {
+            process.Output.Attach(socket, attachment.Stdout, attachment.Stderr, attachment.Framing);
+            // Answered only now: what the process says after the answer is not missed.
+            _control.Post(() => Done(connection, seq));
+        }
+        catch (Exception failure)
+        {
+            socket.Dispose();
+            _control.Post(() => Fail(connection, seq, failure));
+        }
+    });
 
     // --- while it runs
 
@@ -472,6 +485,7 @@ internal sealed class MonitorServer : IDisposable
         if (process.Key.IsContainer)
         {
             process.PartsLeft = 2;
+            process.Unmounting = true;
             _workers.Queue(() => RemoveCgroup(process));
         }
         _pumpLoop.Post(process.Output.ProcessEnded);
@@ -492,12 +506,17 @@ internal sealed class MonitorServer : IDisposable
             error = $"removing the cgroup: {failure.Message}";
             Journal.Write($"{process.Key}: {error}");
         }
-        // Before the exit is told: the next launch of this container mounts the same directories.
-        process.MountNamespace?.Dispose();
         _control.Post(() =>
         {
             process.Exit = process.Exit! with { OomKilled = oom };
             OnPartDone(process, error);
+        });
+        // Its end does not wait for this millisecond. The next launch does: it mounts the same directories.
+        process.MountNamespace?.Dispose();
+        _control.Post(() =>
+        {
+            process.Unmounting = false;
+            process.Unmounted?.Invoke();
         });
     }
 
@@ -506,13 +525,24 @@ internal sealed class MonitorServer : IDisposable
         process.Exit = process.Exit! with { Error = process.Exit.Error ?? error };
         if (--process.PartsLeft > 0) return;
         process.State = ProcessState.Ended;
-        if (process.Unclaimed) Forget(process);
+        if (process.Unclaimed) Acknowledge(new AckMessage(process.Key, process.Pid), () => { });
         else _daemon?.Send(new Response { Exit = process.Exit });
     }
 
-    private void Acknowledge(AckMessage ack)
+    private void Acknowledge(AckMessage ack, Action done)
     {
-        if (_processes.TryGetValue(ack.Key, out var process) && process.State == ProcessState.Ended && process.Pid == ack.Pid) Forget(process);
+        if (!_processes.TryGetValue(ack.Key, out var process) || process.State != ProcessState.Ended || process.Pid != ack.Pid)
+        {
+            done();
+            return;
+        }
+        void Finish()
+        {
+            Forget(process);
+            done();
+        }
+        if (process.Unmounting) process.Unmounted += Finish;
+        else Finish();
     }
 
     private void Forget(SupervisedProcess process)
@@ -520,5 +550,13 @@ internal sealed class MonitorServer : IDisposable
         if (!_processes.Remove(process.Key)) return;
         process.Dispose();
         RestartIdleTimer();
+        RestartTrimTimer();
+    }
+
+    // After a burst of launches their garbage would stay for as long as nothing more happens, hours perhaps.
+    private void RestartTrimTimer()
+    {
+        _trimTimer?.Dispose();
+        _trimTimer = _control.After(TrimDelay, () => _workers.Queue(() => GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true)));
     }
 }

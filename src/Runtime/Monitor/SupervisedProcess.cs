@@ -53,11 +53,18 @@ internal sealed class SupervisedProcess(ProcessKey key) : IDisposable
     /// <summary>Parts of the end still to come: output delivered, cgroup removed.</summary>
     public int PartsLeft { get; set; }
 
+    /// <summary>Its mounts are being taken down, which nobody waits for but the next launch of the container.</summary>
+    public bool Unmounting { get; set; }
+
+    /// <summary>What to do once they are: answer the acknowledgement that came before.</summary>
+    public Action? Unmounted { get; set; }
+
     public void Dispose()
     {
         ExitWatch?.Dispose();
         PidFd?.Dispose();
         Stdin?.Dispose();
         Terminal?.Dispose();
+        MountNamespace?.Dispose();
     }
 }

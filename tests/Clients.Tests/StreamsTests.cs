@@ -83,11 +83,11 @@ public sealed class StreamsTests(SharedDaemon shared) : IClassFixture<SharedDaem
         await second.WriteAsync("two\n");
         await first.OutputAsync("got two");
         await second.OutputAsync("got two");
-        second.CloseInput(); // StdinOnce is not set with -d -i: the container goes on
+        second.CloseInput(); // with -d -i the end of one client's input is the end of its attachment and no more
+        await second.WaitAsync();
         await first.WriteAsync("three\n");
         await first.OutputAsync("got three");
         await _daemon.Docker("rm", "-f", "several");
-        await second.OutputAsync("got three");
     }
 
     [Fact]
@@ -221,7 +221,7 @@ public sealed class StreamsTests(SharedDaemon shared) : IClassFixture<SharedDaem
     public async Task The_bytes_of_an_attachment_are_Dockers(bool tty, string headers, string head)
     {
         var created = await _daemon.AskAsync("POST", "/containers/create", $$"""
-            {"Image":"{{shared.Image}}","Cmd":["sh","-c","cat; echo bye"],"OpenStdin":true,"StdinOnce":true,"AttachStdin":true,"AttachStdout":true,"AttachStderr":true,"Tty":{{(tty ? "true" : "false")}} ,"HostConfig":{"NetworkMode":"none" } }
+            {"Image":"{{shared.Image}}","Cmd":["sh","-c","cat; sleep 0.3; echo bye"],"OpenStdin":true,"StdinOnce":true,"AttachStdin":true,"AttachStdout":true,"AttachStderr":true,"Tty":{{(tty ? "true" : "false")}} ,"HostConfig":{"NetworkMode":"none" } }
             """);
         var id = System.Text.Json.JsonSerializer.Deserialize(created.Body, ApiJson.Wire.ContainerCreateResponse)!.Id;
         using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
@@ -234,7 +234,8 @@ public sealed class StreamsTests(SharedDaemon shared) : IClassFixture<SharedDaem
             all.Append(Encoding.Latin1.GetString(buffer, 0, await socket.ReceiveAsync(buffer.AsMemory(), SocketFlags.None, limit.Token)));
         Assert.Equal(204, (await _daemon.AskAsync("POST", $"/containers/{id}/start")).Status);
         await socket.SendAsync(Encoding.ASCII.GetBytes(tty ? "hi\n\u0004" : "hi\n"));
-        socket.Shutdown(SocketShutdown.Send);
+        if (!tty) // with a terminal the end of input is a character, and the end of the connection's input detaches
+            socket.Shutdown(SocketShutdown.Send);
         int read;
         while ((read = await socket.ReceiveAsync(buffer.AsMemory(), SocketFlags.None, limit.Token)) > 0)
             all.Append(Encoding.Latin1.GetString(buffer, 0, read));

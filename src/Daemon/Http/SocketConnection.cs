@@ -60,8 +60,13 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
     {
         try
         {
-            // A receive of nothing completes when there is something to receive: data (a pipelined request) or the end.
-            await _socket.ReceiveAsync(Memory<byte>.Empty, SocketFlags.None, gone.Token);
+            do
+            {
+                // A receive of nothing completes when there is something to receive: data (a pipelined request) or the end;
+                // and now and then for no reason, so that poll has the last word.
+                await _socket.ReceiveAsync(Memory<byte>.Empty, SocketFlags.None, gone.Token);
+            }
+            while (!_socket.Poll(0, SelectMode.SelectRead));
             if (_socket.Available == 0)
                 await gone.CancelAsync();
         }
@@ -105,17 +110,22 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
         var before = Interlocked.Exchange(ref _state, 2);
         if (before == 0)
         {
-            await Transport.Input.CompleteAsync();
-            await Transport.Output.CompleteAsync();
+            // Whatever fails here, the socket is closed: a connection that is only half disposed of waits for the garbage collector,
+            // and its client with it.
             try
             {
+                await Transport.Input.CompleteAsync();
+                await Transport.Output.CompleteAsync();
                 _socket.Shutdown(SocketShutdown.Both);
             }
-            catch (Exception e) when (e is SocketException or ObjectDisposedException)
+            catch (Exception e) when (e is SocketException or IOException or ObjectDisposedException)
             {
-                // Gone already.
+                // The peer has gone already, with what was still to be written.
             }
-            _socket.Dispose();
+            finally
+            {
+                _socket.Dispose();
+            }
         }
         _closed.Dispose();
     }

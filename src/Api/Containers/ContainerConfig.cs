@@ -82,5 +82,5 @@ public sealed record ContainerCreateRequest : ContainerConfig
 public sealed record ContainerCreateResponse
 {
     public string Id { get; set; } = "";
-    public string[] Warnings { get; set; } = [];
+    public string[] Warnings { get; set => field = value ?? []; } = [];
 }

@@ -10,7 +10,7 @@ public sealed record ContainerInspect
     public DateTimeOffset Created { get; set; }
     public string Path { get; set; } = "";
     public string[]? Args { get; set; }
-    public ContainerState State { get; set; } = new();
+    public ContainerState State { get; set => field = value ?? new(); } = new();
     /// <summary>The image's id.</summary>
     public string Image { get; set; } = "";
     public string ResolvConfPath { get; set; } = "";
@@ -26,15 +26,15 @@ public sealed record ContainerInspect
     public string ProcessLabel { get; set; } = "";
     public string AppArmorProfile { get; set; } = "";
     public string[]? ExecIDs { get; set; }
-    public HostConfig HostConfig { get; set; } = new();
-    public DriverData GraphDriver { get; set; } = new();
+    public HostConfig HostConfig { get; set => field = value ?? new(); } = new();
+    public DriverData GraphDriver { get; set => field = value ?? new(); } = new();
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public long? SizeRw { get; set; }
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public long? SizeRootFs { get; set; }
-    public MountPoint[] Mounts { get; set; } = [];
-    public ContainerConfig Config { get; set; } = new();
-    public NetworkSettings NetworkSettings { get; set; } = new();
+    public MountPoint[] Mounts { get; set => field = value ?? []; } = [];
+    public ContainerConfig Config { get; set => field = value ?? new(); } = new();
+    public NetworkSettings NetworkSettings { get; set => field = value ?? new(); } = new();
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public Descriptor? ImageManifestDescriptor { get; set; }
 }
@@ -102,7 +102,7 @@ public sealed record NetworkSettings
     public string SandboxID { get; set; } = "";
     public string SandboxKey { get; set; } = "";
     /// <summary>"port/protocol" to host bindings; null for one exposed but not published.</summary>
-    public Dictionary<string, PortBinding[]?>? Ports { get; set; } = [];
+    public Dictionary<string, PortBinding[]?>? Ports { get; set => field = value ?? []; } = [];
     public bool HairpinMode { get; set; }
     public string LinkLocalIPv6Address { get; set; } = "";
     public int LinkLocalIPv6PrefixLen { get; set; }
@@ -137,18 +137,18 @@ public sealed record ContainerSummary
     public string Command { get; set; } = "";
     /// <summary>Unix seconds.</summary>
     public long Created { get; set; }
-    public Port[] Ports { get; set; } = [];
+    public Port[] Ports { get; set => field = value ?? []; } = [];
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public long SizeRw { get; set; }
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public long SizeRootFs { get; set; }
-    public Dictionary<string, string> Labels { get; set; } = [];
+    public Dictionary<string, string> Labels { get; set => field = value ?? []; } = [];
     public string State { get; set; } = "";
     /// <summary>For people: "Up 2 seconds".</summary>
     public string Status { get; set; } = "";
-    public HostConfigSummary HostConfig { get; set; } = new();
+    public HostConfigSummary HostConfig { get; set => field = value ?? new(); } = new();
     public NetworkSettingsSummary? NetworkSettings { get; set; }
-    public MountPoint[] Mounts { get; set; } = [];
+    public MountPoint[] Mounts { get; set => field = value ?? []; } = [];
 }
 
 public sealed record HostConfigSummary
@@ -177,8 +177,8 @@ public sealed record Port
 /// <summary>Answer of GET /containers/{id}/top.</summary>
 public sealed record ContainerTopResponse
 {
-    public string[][] Processes { get; set; } = [];
-    public string[] Titles { get; set; } = [];
+    public string[][] Processes { get; set => field = value ?? []; } = [];
+    public string[] Titles { get; set => field = value ?? []; } = [];
 }
 
 /// <summary>Answer of POST /containers/{id}/wait.</summary>

@@ -40,7 +40,7 @@ public sealed record ExecInspect
     public bool Running { get; set; }
     /// <summary>null until it ended.</summary>
     public int? ExitCode { get; set; }
-    public ExecProcessConfig ProcessConfig { get; set; } = new();
+    public ExecProcessConfig ProcessConfig { get; set => field = value ?? new(); } = new();
     public bool OpenStdin { get; set; }
     public bool OpenStderr { get; set; }
     public bool OpenStdout { get; set; }

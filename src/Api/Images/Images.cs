@@ -16,8 +16,8 @@ public sealed record ImageSummary
     public string ParentId { get; set; } = "";
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public Descriptor? Descriptor { get; set; }
-    public string[] RepoDigests { get; set; } = [];
-    public string[] RepoTags { get; set; } = [];
+    public string[] RepoDigests { get; set => field = value ?? []; } = [];
+    public string[] RepoTags { get; set => field = value ?? []; } = [];
     /// <summary>-1: not counted.</summary>
     public long SharedSize { get; set; } = -1;
     public long Size { get; set; }
@@ -29,8 +29,8 @@ public sealed record ImageSummary
 public sealed record ImageInspect
 {
     public string Id { get; set; } = "";
-    public string[] RepoTags { get; set; } = [];
-    public string[] RepoDigests { get; set; } = [];
+    public string[] RepoTags { get; set => field = value ?? []; } = [];
+    public string[] RepoDigests { get; set => field = value ?? []; } = [];
     public string Parent { get; set; } = "";
     public string Comment { get; set; } = "";
     /// <summary>RFC 3339; omitted when the image does not say.</summary>
@@ -51,12 +51,12 @@ public sealed record ImageInspect
     public long Size { get; set; }
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public long VirtualSize { get; set; }
-    public DriverData GraphDriver { get; set; } = new();
-    public RootFS RootFS { get; set; } = new();
-    public ImageMetadata Metadata { get; set; } = new();
+    public DriverData GraphDriver { get; set => field = value ?? new(); } = new();
+    public RootFS RootFS { get; set => field = value ?? new(); } = new();
+    public ImageMetadata Metadata { get; set => field = value ?? new(); } = new();
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public Descriptor? Descriptor { get; set; }
-    public ImageConfig Config { get; set; } = new();
+    public ImageConfig Config { get; set => field = value ?? new(); } = new();
 }
 
 public sealed record RootFS

@@ -49,16 +49,16 @@ public sealed record NetworkInspect
     public string Driver { get; set; } = "";
     public bool EnableIPv4 { get; set; }
     public bool EnableIPv6 { get; set; }
-    public IPAM IPAM { get; set; } = new();
+    public IPAM IPAM { get; set => field = value ?? new(); } = new();
     public bool Internal { get; set; }
     public bool Attachable { get; set; }
     public bool Ingress { get; set; }
-    public ConfigReference ConfigFrom { get; set; } = new();
+    public ConfigReference ConfigFrom { get; set => field = value ?? new(); } = new();
     public bool ConfigOnly { get; set; }
     /// <summary>By container id; filled by inspect, empty in a list.</summary>
-    public Dictionary<string, EndpointResource>? Containers { get; set; } = [];
-    public Dictionary<string, string>? Options { get; set; } = [];
-    public Dictionary<string, string>? Labels { get; set; } = [];
+    public Dictionary<string, EndpointResource>? Containers { get; set => field = value ?? []; } = [];
+    public Dictionary<string, string>? Options { get; set => field = value ?? []; } = [];
+    public Dictionary<string, string>? Labels { get; set => field = value ?? []; } = [];
 }
 
 public sealed record IPAM

@@ -6,7 +6,7 @@ namespace Berth.Api;
 /// <summary>Answer of GET /version.</summary>
 public sealed record SystemVersion
 {
-    public VersionPlatform Platform { get; set; } = new();
+    public VersionPlatform Platform { get; set => field = value ?? new(); } = new();
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public ComponentVersion[]? Components { get; set => field = GoJson.OrNull(value); }
     public string Version { get; set; } = "";
@@ -49,8 +49,8 @@ public sealed record SystemInfo
     public int Images { get; set; }
     public string Driver { get; set; } = "";
     /// <summary>[name, value] each.</summary>
-    public string[][] DriverStatus { get; set; } = [];
-    public PluginsInfo Plugins { get; set; } = new();
+    public string[][] DriverStatus { get; set => field = value ?? []; } = [];
+    public PluginsInfo Plugins { get; set => field = value ?? new(); } = new();
     public bool MemoryLimit { get; set; }
     public bool SwapLimit { get; set; }
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
@@ -87,26 +87,26 @@ public sealed record SystemInfo
     public string HttpsProxy { get; set; } = "";
     public string NoProxy { get; set; } = "";
     public string Name { get; set; } = "";
-    public string[] Labels { get; set; } = [];
+    public string[] Labels { get; set => field = value ?? []; } = [];
     public bool ExperimentalBuild { get; set; }
     public string ServerVersion { get; set; } = "";
     public Dictionary<string, RuntimeWithStatus>? Runtimes { get; set; }
     public string DefaultRuntime { get; set; } = "";
-    public SwarmInfo Swarm { get; set; } = new();
+    public SwarmInfo Swarm { get; set => field = value ?? new(); } = new();
     public bool LiveRestoreEnabled { get; set; }
     public string Isolation { get; set; } = "";
     public string InitBinary { get; set; } = "";
-    public Commit ContainerdCommit { get; set; } = new();
-    public Commit RuncCommit { get; set; } = new();
-    public Commit InitCommit { get; set; } = new();
-    public string[] SecurityOptions { get; set; } = [];
+    public Commit ContainerdCommit { get; set => field = value ?? new(); } = new();
+    public Commit RuncCommit { get; set => field = value ?? new(); } = new();
+    public Commit InitCommit { get; set => field = value ?? new(); } = new();
+    public string[] SecurityOptions { get; set => field = value ?? []; } = [];
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public string? ProductLicense { get; set => field = GoJson.OrNull(value); }
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public NetworkAddressPool[]? DefaultAddressPools { get; set => field = GoJson.OrNull(value); }
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public FirewallInfo? FirewallBackend { get; set; }
-    public string[] CDISpecDirs { get; set; } = [];
+    public string[] CDISpecDirs { get; set => field = value ?? []; } = [];
     public string[]? Warnings { get; set; }
 }
 
@@ -168,14 +168,14 @@ public sealed record SwarmInfo
 
 public sealed record RegistryServiceConfig
 {
-    public Dictionary<string, IndexInfo> IndexConfigs { get; set; } = [];
-    public string[] InsecureRegistryCIDRs { get; set; } = [];
+    public Dictionary<string, IndexInfo> IndexConfigs { get; set => field = value ?? []; } = [];
+    public string[] InsecureRegistryCIDRs { get; set => field = value ?? []; } = [];
     public string[]? Mirrors { get; set; }
 }
 
 public sealed record IndexInfo
 {
-    public string[] Mirrors { get; set; } = [];
+    public string[] Mirrors { get; set => field = value ?? []; } = [];
     public string Name { get; set; } = "";
     public bool Official { get; set; }
     public bool Secure { get; set; }
@@ -237,7 +237,7 @@ public sealed record EventMessage
     /// <summary>container, image, network, volume, daemon, ...</summary>
     public string Type { get; set; } = "";
     public string Action { get; set; } = "";
-    public EventActor Actor { get; set; } = new();
+    public EventActor Actor { get; set => field = value ?? new(); } = new();
     [JsonPropertyName("scope")]
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public string? Scope { get; set => field = GoJson.OrNull(value); }

@@ -41,7 +41,7 @@ public sealed record VolumeCreateRequest
 /// <summary>Answer of GET /volumes.</summary>
 public sealed record VolumeListResponse
 {
-    public Volume[] Volumes { get; set; } = [];
+    public Volume[] Volumes { get; set => field = value ?? []; } = [];
     public string[]? Warnings { get; set; }
 }
 

@@ -21,16 +21,11 @@ internal static class Shorten
     }
 
     /// <summary>Unix seconds as Go prints a time: "2006-01-02 15:04:05 +0000 UTC".</summary>
-    public static string Time(long unixSeconds)
+    public static string Time(long unixSeconds, TimeZoneInfo zone)
     {
-        var time = TimeZoneInfo.ConvertTime(DateTimeOffset.FromUnixTimeSeconds(unixSeconds), TimeZoneInfo.Local);
-        return Time(time);
-    }
-
-    public static string Time(DateTimeOffset time)
-    {
+        var time = TimeZoneInfo.ConvertTime(DateTimeOffset.FromUnixTimeSeconds(unixSeconds), zone);
         var offset = (time.Offset < TimeSpan.Zero ? "-" : "+") + time.Offset.ToString("hhmm", CultureInfo.InvariantCulture);
-        var zone = time.Offset == TimeSpan.Zero ? "UTC" : offset;
-        return $"{time.DateTime.ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture)} {offset} {zone}";
+        var zoneName = time.Offset == TimeSpan.Zero ? "UTC" : offset;
+        return $"{time.DateTime.ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture)} {offset} {zoneName}";
     }
 }

@@ -45,14 +45,14 @@ internal static class PsCommand
             format = format == "json" ? format : "{{.ID}}";
         }
         var table = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}" + (size ? "\t{{.Size}}" : "");
-        FormatterFor(truncate: !flags.Bool("no-trunc"), context.Time.GetUtcNow()).Write(context.Out, format, table, containers);
+        FormatterFor(truncate: !flags.Bool("no-trunc"), context.Time).Write(context.Out, format, table, containers);
         return 0;
     }
 
-    internal static Formatter<ContainerSummary> FormatterFor(bool truncate, DateTimeOffset now) => new("ContainerContext",
+    internal static Formatter<ContainerSummary> FormatterFor(bool truncate, TimeProvider clock) => new("ContainerContext",
     [
         new("Command", "COMMAND", c => GoText.Quote(truncate ? Shorten.Ellipsis(c.Command, 20) : c.Command)),
-        new("CreatedAt", "CREATED AT", c => Shorten.Time(c.Created)),
+        new("CreatedAt", "CREATED AT", c => Shorten.Time(c.Created, clock.LocalTimeZone)),
         new("ID", "CONTAINER ID", c => truncate ? Shorten.Id(c.Id) : c.Id),
         new("Image", "IMAGE", c => ImageOf(c, truncate)),
         new("Labels", "LABELS", c => string.Join(',', c.Labels.Select(l => $"{l.Key}={l.Value}").Order(StringComparer.Ordinal))),
@@ -62,7 +62,7 @@ internal static class PsCommand
         new("Networks", "NETWORKS", c => string.Join(',', c.NetworkSettings?.Networks?.Keys.Order(StringComparer.Ordinal) ?? Enumerable.Empty<string>())),
         new("Platform", "PLATFORM", c => c.ImageManifestDescriptor?.Platform is { } platform ? $"{platform.Os}/{platform.Architecture}" : null),
         new("Ports", "PORTS", c => PortsText.Of(c.Ports)),
-        new("RunningFor", "CREATED", c => Units.HumanDuration(now - DateTimeOffset.FromUnixTimeSeconds(c.Created)) + " ago"),
+        new("RunningFor", "CREATED", c => Units.HumanDuration(clock.GetUtcNow() - DateTimeOffset.FromUnixTimeSeconds(c.Created)) + " ago"),
         new("Size", "SIZE", c => Units.HumanSize(c.SizeRw, 3) + (c.SizeRootFs > 0 ? $" (virtual {Units.HumanSize(c.SizeRootFs, 3)})" : "")),
         new("State", "STATE", c => c.State),
         new("Status", "STATUS", c => c.Status),

@@ -40,7 +40,7 @@ internal static class EventsCommand
         }
         await foreach (var message in context.Client.EventsAsync(Times.ToUnix(flags.String("since"), context.Time), Times.ToUnix(flags.String("until"), context.Time), FilterFlag.Of(flags), invocation.Cancelled))
         {
-            if (format.Length == 0) context.Out.Write(Line(message) + "\n");
+            if (format.Length == 0) context.Out.Write(Line(message, context.Time.LocalTimeZone) + "\n");
             else
             {
                 var json = JsonSerializer.SerializeToElement(message, ApiJson.Wire.EventMessage);
@@ -58,10 +58,10 @@ internal static class EventsCommand
         return 0;
     }
 
-    internal static string Line(EventMessage message)
+    internal static string Line(EventMessage message, TimeZoneInfo zone)
     {
         var time = message.TimeNano != 0 ? DateTimeOffset.UnixEpoch.AddTicks(message.TimeNano / 100) : DateTimeOffset.FromUnixTimeSeconds(message.Time);
-        var stamp = GoTime.FormatFixed(TimeZoneInfo.ConvertTime(time, TimeZoneInfo.Local));
+        var stamp = GoTime.FormatFixed(TimeZoneInfo.ConvertTime(time, zone));
         // What is past our clock's 100 ns is put back in its place.
         if (message.TimeNano % 100 is > 0 and var rest) stamp = string.Concat(stamp.AsSpan(0, 27), $"{rest:00}", stamp.AsSpan(29));
         var attributes = (message.Actor.Attributes ?? []).OrderBy(a => a.Key, StringComparer.Ordinal).Select(a => $"{a.Key}={a.Value}").ToArray();

@@ -33,7 +33,7 @@ internal static class HistoryCommand
         var (context, flags) = (invocation.Context, invocation.Arguments);
         var history = await context.Client.ImageHistoryAsync(flags.Positional[0], invocation.Cancelled);
         var (human, truncate, now) = (flags.Bool("human"), !flags.Bool("no-trunc"), context.Time.GetUtcNow());
-        static string At(HistoryResponseItem item) => GoTime.Format(TimeZoneInfo.ConvertTime(DateTimeOffset.FromUnixTimeSeconds(item.Created), TimeZoneInfo.Local));
+        string At(HistoryResponseItem item) => GoTime.Format(TimeZoneInfo.ConvertTime(DateTimeOffset.FromUnixTimeSeconds(item.Created), context.Time.LocalTimeZone));
         var formatter = new Formatter<HistoryResponseItem>("historyContext",
         [
             new("Comment", "COMMENT", i => i.Comment),

@@ -38,7 +38,7 @@ internal static class ImagesCommand
         var digests = flags.Bool("digests");
         var table = "{{.Repository}}\t{{.Tag}}" + (digests ? "\t{{.Digest}}" : "") + "\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
         var rows = Rows(images, digests || format.Contains("{{.Digest}}", StringComparison.Ordinal), digests);
-        FormatterFor(truncate: !flags.Bool("no-trunc"), context.Time.GetUtcNow()).Write(context.Out, format, table, rows);
+        FormatterFor(truncate: !flags.Bool("no-trunc"), context.Time).Write(context.Out, format, table, rows);
         return 0;
     }
 
@@ -71,11 +71,11 @@ internal static class ImagesCommand
         return rows;
     }
 
-    internal static Formatter<ImageRow> FormatterFor(bool truncate, DateTimeOffset now) => new("imageContext",
+    internal static Formatter<ImageRow> FormatterFor(bool truncate, TimeProvider clock) => new("imageContext",
     [
         new("Containers", "CONTAINERS", r => Count(r.Image.Containers)),
-        new("CreatedAt", "CREATED AT", r => Shorten.Time(r.Image.Created)),
-        new("CreatedSince", "CREATED", r => Units.HumanDuration(now - DateTimeOffset.FromUnixTimeSeconds(r.Image.Created)) + " ago"),
+        new("CreatedAt", "CREATED AT", r => Shorten.Time(r.Image.Created, clock.LocalTimeZone)),
+        new("CreatedSince", "CREATED", r => Units.HumanDuration(clock.GetUtcNow() - DateTimeOffset.FromUnixTimeSeconds(r.Image.Created)) + " ago"),
         new("Digest", "DIGEST", r => r.Digest),
         new("ID", "IMAGE ID", r => truncate ? Shorten.Id(r.Image.Id) : r.Image.Id),
         new("Repository", "REPOSITORY", r => r.Repository),

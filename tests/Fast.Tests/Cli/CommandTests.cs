@@ -1,0 +1,169 @@
+using System.Text.RegularExpressions;
+using Berth.Cli.Commands;
+using Berth.Testing;
+
+namespace Berth.Fast.Tests.Cli;
+
+public class CommandTests
+{
+    private const string Containers =
+        """
+        [{"Id":"7134a918abfc4deaa585718682c68f66d0832e11c5f629c49836b78e35cd769e","Names":["/web","/other/link"],"Image":"nginx:1.27@sha256:aaaa","ImageID":"sha256:e2812a8537522eaf","Command":"sh -c 'echo hi; sleep 100000'",
+          "Created":1714996620,"Ports":[{"IP":"0.0.0.0","PrivatePort":80,"PublicPort":8080,"Type":"tcp"}],"Labels":{"b":"2","a":"1"},"State":"running","Status":"Up 3 minutes (healthy)","HostConfig":{"NetworkMode":"bridge"},
+          "NetworkSettings":{"Networks":{"bridge":{}}},"Mounts":[{"Type":"volume","Name":"a-very-long-volume-name","Source":"/x","Destination":"/v","Driver":"local","Mode":"z","RW":true,"Propagation":""}]},
+         {"Id":"06df91b1e592fbb7df4f1238c67a9644ef2b184266644bfd7357c35b48cf7f49","Names":["/gone"],"Image":"sha256:c405e57650b6ad187a2ecc6674951e43b8debcda6b2539490ec28366a0ae4b8a","ImageID":"sha256:c405e57650b6ad187a2ecc6674951e43b8debcda6b2539490ec28366a0ae4b8a","Command":"sleep 1000",
+          "Created":1714953600,"Ports":[],"Labels":{},"State":"exited","Status":"Exited (0) About a minute ago","HostConfig":{"NetworkMode":"none"},"NetworkSettings":{"Networks":{"none":{}}},"Mounts":[]}]
+        """;
+
+    private const string Images =
+        """
+        [{"Containers":-1,"Created":1714996620,"Id":"sha256:e2812a8537522eaf2c10ad33c2c2139cae6786722c5917e5395f0c0b710d487e","Labels":null,"ParentId":"","RepoDigests":["web@sha256:1111"],"RepoTags":["web:1","web:latest","localhost:5000/web:1"],"SharedSize":-1,"Size":4446000},
+         {"Containers":-1,"Created":1609459200,"Id":"sha256:c405e57650b6ad187a2ecc6674951e43b8debcda6b2539490ec28366a0ae4b8a","Labels":null,"ParentId":"","RepoDigests":[],"RepoTags":[],"SharedSize":-1,"Size":7798000}]
+        """;
+
+    private static CliRun Engine() => new CliRun()
+        .Answer("GET /containers/json", Containers)
+        .Answer("GET /images/json", Images)
+        .Answer("GET /containers/web/json", """{"Id":"7134","Name":"/web","State":{"Running":true},"NetworkSettings":{"Ports":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"},{"HostIp":"::","HostPort":"8080"}],"9/udp":null}},"Config":{"Labels":{"a":"<1>"}}}""")
+        .Answer("GET /version", """{"Platform":{"Name":""},"Version":"0.1.0","ApiVersion":"1.51","MinAPIVersion":"1.24","Os":"linux","Arch":"amd64","BuildTime":"2024-05-06T07:08:09.000000000+00:00","GitCommit":"abc","GoVersion":""}""")
+        .Answer("GET /images/web/history", """[{"Comment":"","Created":1714996620,"CreatedBy":"/bin/sh -c #(nop) ADD file:0123456789012345678901234567890123456789 in /","Id":"sha256:e2812a853752","Size":4446000,"Tags":["web:1"]},{"Comment":"Imported from -","Created":0,"CreatedBy":"","Id":"<missing>","Size":0,"Tags":null}]""");
+
+    public static TheoryData<string, string> Goldens => new()
+    {
+        { "ps.txt", "ps" },
+        { "ps-no-trunc.txt", "ps -a --no-trunc" },
+        { "ps-quiet.txt", "ps -q" },
+        { "ps-json.txt", "ps --format json" },
+        { "ps-template.txt", "ps --format table|{{.Names}}\\t{{.Networks}}\\t{{.Label \"a\"}}" },
+        { "images.txt", "images" },
+        { "images-digests.txt", "images --digests" },
+        { "images-quiet.txt", "images -q --no-trunc" },
+        { "history.txt", "history web" },
+        { "version.txt", "version" },
+        { "inspect.txt", "inspect web" },
+        { "port.txt", "port web" },
+        { "help.txt", "--help" },
+        { "help-container.txt", "container --help" },
+        { "help-ps.txt", "ps --help" },
+        { "help-run.txt", "run --help" },
+    };
+
+    [Theory]
+    [MemberData(nameof(Goldens))]
+    public async Task Output_is_as_in_the_golden_file(string file, string line)
+    {
+        var result = await Engine().RunAsync([.. line.Split(' ', line.Contains('{') ? 3 : 9).Select(w => w.Replace('|', ' '))]);
+        Assert.Equal("", result.Error);
+        Assert.Equal(0, result.ExitCode);
+        var (expected, actual) = Golden.Read(file, Regex.Replace(result.Output, @"\d+\.\d+\.\d+(?=\n API)|(?<= linux/)arm64", m => m.Value == "arm64" ? "amd64" : "VERSION"));
+        Assert.Equal(expected, actual);
+    }
+
+    [Theory]
+    [InlineData("run", 1, "berth: 'berth run' requires at least 1 argument\n\nUsage:  berth run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\nSee 'berth run --help' for more information\n")]
+    [InlineData("ps x", 1, "berth: 'berth ps' accepts no arguments\n\nUsage:  berth ps [OPTIONS]\n\nRun 'berth ps --help' for more information\n")]
+    [InlineData("rename x", 1, "berth: 'berth rename' requires 2 arguments\n\nUsage:  berth rename CONTAINER NEW_NAME\n\nRun 'berth rename --help' for more information\n")]
+    [InlineData("run --foo", 125, "unknown flag: --foo\n\nUsage:  berth run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\nRun 'berth run --help' for more information\n")]
+    [InlineData("ps -f foo", 125, "invalid argument \"foo\" for \"-f, --filter\" flag: bad format of filter (expected name=value)\n\nUsage:  berth ps [OPTIONS]\n\nRun 'berth ps --help' for more information\n")]
+    [InlineData("imagse", 1, "berth: unknown command: berth imagse\n\nDid you mean 'berth images'?\n\nRun 'berth --help' for more information\n")]
+    [InlineData("container sl", 1, "berth: unknown command: berth container sl\n\nDid you mean 'berth container ls'?\n\nUsage:  berth container\n\nRun 'berth container --help' for more information\n")]
+    [InlineData("run --pull x i", 125, "berth: invalid pull option: 'x': must be one of \"always\", \"missing\" or \"never\"\n\nRun 'berth run --help' for more information\n")]
+    [InlineData("run -v a:b:c:d i", 125, "berth: invalid spec: a:b:c:d: too many colons\n\nRun 'berth run --help' for more information\n")]
+    [InlineData("run -d -a stdin i", 1, "conflicting options: cannot specify both --attach and --detach\n")]
+    [InlineData("run -it i", 1, "the input device is not a TTY\n")]
+    [InlineData("ps --format {{.Foo}}", 1, "failed to execute template: template: :1:2: executing \"\" at <.Foo>: can't evaluate field Foo in type *formatter.ContainerContext\n")]
+    [InlineData("inspect nope", 1, "Error: No such object: nope\n")]
+    [InlineData("port web 99", 1, "Error: No public port '99' published for web\n")]
+    [InlineData("load -i /nowhere", 1, "open /nowhere: no such file or directory\n")]
+    [InlineData("--foo", 125, "unknown flag: --foo\n\nUsage:  berth [OPTIONS] COMMAND [ARG...]\n\nRun 'berth --help' for more information\n")]
+    [InlineData("-H nonsense ps", 1, "unable to parse docker host `nonsense`\n")]
+    public async Task Errors_and_exit_codes_are_dockers(string line, int exitCode, string error)
+    {
+        var result = await Engine().RunAsync(line.Split(' '));
+        Assert.Equal(error, result.Error);
+        Assert.Equal(exitCode, result.ExitCode);
+    }
+
+    [Theory]
+    [InlineData("executable file not found in $PATH", 127)]
+    [InlineData("exec: \\\"/x\\\": stat /x: no such file or directory", 127)]
+    [InlineData("exec: \\\"/etc\\\": is a directory: permission denied", 126)]
+    [InlineData("something else", 125)]
+    public async Task A_start_that_failed_has_docker_runs_exit_code(string message, int exitCode)
+    {
+        var result = await new CliRun()
+            .Answer("POST /containers/create", """{"Id":"abc","Warnings":["careful"]}""", "201 Created")
+            .Answer("POST /containers/abc/start", $$"""{"message":"{{message}}"}""", "400 Bad Request")
+            .RunAsync("run", "-d", "i");
+        Assert.Equal(exitCode, result.ExitCode);
+        Assert.StartsWith("WARNING: careful\nberth: Error response from daemon: ", result.Error);
+        Assert.EndsWith("\n\nRun 'berth run --help' for more information\n", result.Error);
+        Assert.Equal("abc\n", result.Output);
+    }
+
+    [Fact]
+    public async Task A_missing_image_is_pulled_and_tried_again()
+    {
+        var result = await new CliRun()
+            .Answer("POST /containers/create", """{"message":"No such image: web:latest"}""", "404 Not Found")
+            .Answer("POST /images/create", """{"status":"Pulling from library/web","id":"latest"}""" + "\r\n" + """{"errorDetail":{"message":"no route"},"error":"no route"}""")
+            .RunAsync("create", "web");
+        Assert.Equal(["POST /containers/create", "POST /images/create?fromImage=web&tag=latest"], result.Requests);
+        Assert.Equal("Unable to find image 'web:latest' locally\nlatest: Pulling from library/web\nno route\n", result.Error);
+        Assert.Equal(1, result.ExitCode);
+    }
+
+    [Fact]
+    public async Task A_detached_run_needs_two_requests()
+    {
+        var result = await new CliRun()
+            .Answer("POST /containers/create", """{"Id":"abc","Warnings":[]}""", "201 Created")
+            .Answer("POST /containers/abc/start", "", "204 No Content")
+            .RunAsync("run", "-d", "--name", "x", "i");
+        Assert.Equal(["POST /containers/create?name=x", "POST /containers/abc/start"], result.Requests);
+        Assert.Equal(("abc\n", "", 0), (result.Output, result.Error, result.ExitCode));
+    }
+
+    [Fact]
+    public async Task The_id_file_does_not_outlive_a_create_that_failed()
+    {
+        var path = Path.Combine(Path.GetTempPath(), Guid.NewGuid().ToString("N"));
+        var failed = await new CliRun().Answer("POST /containers/create", """{"message":"no"}""", "500 Internal Server Error").RunAsync("create", "--cidfile", path, "i");
+        Assert.Equal(1, failed.ExitCode);
+        Assert.False(File.Exists(path));
+        await new CliRun().Answer("POST /containers/create", """{"Id":"abc","Warnings":null}""", "201 Created").RunAsync("create", "--cidfile", path, "i");
+        Assert.Equal("abc", File.ReadAllText(path));
+        var again = await new CliRun().RunAsync("create", "--cidfile", path, "i");
+        Assert.Equal($"container ID file found, make sure the other container isn't running or delete {path}\n", again.Error);
+        File.Delete(path);
+    }
+
+    [Fact]
+    public async Task Names_that_fail_do_not_keep_the_others_from_being_done()
+    {
+        var result = await new CliRun()
+            .Answer("POST /containers/a/stop", "", "204 No Content")
+            .Answer("POST /containers/c/stop", "", "304 Not Modified")
+            .Answer("POST /containers/b/stop", """{"message":"No such container: b"}""", "404 Not Found")
+            .RunAsync("stop", "a", "b", "c");
+        Assert.Equal(("a\nc\n", "Error response from daemon: No such container: b\n", 1), (result.Output, result.Error, result.ExitCode));
+    }
+
+    [Fact]
+    public void Every_command_is_found_under_all_its_names_and_no_name_is_taken_twice()
+    {
+        Assert.Equal(CommandTable.Paths.Count(), CommandTable.Paths.Distinct().Count());
+        foreach (var path in CommandTable.Paths)
+        {
+            Assert.NotNull(CommandTable.Find(path));
+            if (path.Contains(' ')) Assert.NotNull(CommandTable.Group(path.Split(' ')[0]));
+        }
+        foreach (var command in CommandTable.All)
+        {
+            var flags = command.Flags();
+            Assert.Equal(flags.Length, flags.Select(f => f.Name).Distinct().Count());
+            Assert.Equal(flags.Count(f => f.Short != '\0'), flags.Where(f => f.Short != '\0').Select(f => f.Short).Distinct().Count());
+            Assert.All(flags.Where(f => f.SpellingOf is not null), f => Assert.Contains(flags, g => g.Name == f.SpellingOf));
+        }
+    }
+}

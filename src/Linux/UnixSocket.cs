@@ -31,7 +31,8 @@ public static unsafe class UnixSocket
         LibC.Check(LibC.socket(SocketAbi.AF_UNIX, (int)kind | SocketAbi.SOCK_CLOEXEC, 0), "socket", $"AF_UNIX, {kind}");
 
     /// <summary>A socket listening at <paramref name="path"/>; what a predecessor left there is replaced.</summary>
-    public static SafeFileHandle Listen(string path, UnixSocketKind kind, int backlog)
+    /// <param name="permissions">Who may write may connect. Set before anybody can.</param>
+    public static SafeFileHandle Listen(string path, UnixSocketKind kind, int backlog, uint permissions)
     {
         var socket = Create(kind);
         try
@@ -40,6 +41,7 @@ public static unsafe class UnixSocket
             var address = stackalloc byte[2 + SocketAbi.UNIX_PATH_MAX];
             var length = MakeAddress(path, address);
             LibC.Check(LibC.bind(socket, address, length), "bind", $"\"{path}\"");
+            FileAt.ChangeMode(null, path, permissions); // nobody gets in before listen
             LibC.Check(LibC.listen(socket, backlog), "listen", $"\"{path}\", {backlog}");
             return socket;
         }

@@ -13,7 +13,7 @@ namespace Berth.Runtime.Monitor;
 /// <summary>Where the monitor is found, and how it is started.</summary>
 public sealed record MonitorOptions
 {
-    /// <summary>Directory of monitor.sock (mode 0700); one monitor per exec root.</summary>
+    /// <summary>Directory of monitor.sock (which root alone may connect to); one monitor per exec root.</summary>
     public required string ExecRoot { get; init; }
 
     /// <summary>The berth-monitor executable.</summary>
@@ -335,8 +335,9 @@ public sealed class MonitorClient : IAsyncDisposable
             {
                 connection = Establish();
             }
-            catch (Exception failure) when (failure is IOException or MonitorException or InvalidDataException or JsonException or TimeoutException or System.ComponentModel.Win32Exception)
+            catch (Exception failure)
             {
+                if (failure is AggregateException { InnerException: { } inner }) failure = inner;
                 if (first)
                 {
                     _current.TrySetException(failure as MonitorException ?? new MonitorException(MonitorError.MonitorLost, failure.Message, failure));
@@ -531,9 +532,11 @@ public sealed class MonitorClient : IAsyncDisposable
                 Dispatch(connection, response, descriptors);
             }
         }
-        catch (Exception broken) when (broken is InvalidDataException or JsonException or ObjectDisposedException)
+        catch (Exception broken)
         {
-            _logger.CannotStart($"the monitor breaks the protocol: {broken.Message}");
+            // Whatever it is, the daemon goes on: connected anew, it asks for the list again.
+            _logger.ReceiverFailed(broken);
+            _disposing.Wait(RetryDelay);
         }
         return false;
     }
@@ -596,6 +599,7 @@ public sealed class MonitorClient : IAsyncDisposable
                 foreach (var descriptor in descriptors) descriptor.Dispose();
                 return known;
             }
+            known?.Dispose();
             var pidFd = Take(true)!;
             var stdin = Take(message.HasStdin);
             var terminal = Take(message.HasTerminal);

@@ -27,4 +27,7 @@ internal static partial class MonitorClientLog
 
     [LoggerMessage(207, LogLevel.Warning, "clean-up after the last monitor's unfinished launch of {ContainerId}: {Reason}")]
     public static partial void NotDiscarded(this ILogger logger, string containerId, string reason);
+
+    [LoggerMessage(208, LogLevel.Error, "what the monitor said was not understood; connecting again")]
+    public static partial void ReceiverFailed(this ILogger logger, Exception exception);
 }

@@ -49,7 +49,7 @@ internal sealed class MonitorServer : IDisposable
         _pump = new PumpContext(_pumpLoop, options.Clock, options.AttachmentStall, options.OutputGrace);
         _cgroups = CgroupHost.Detect();
         _starter = new ContainerStarter(_cgroups, _pump.LogBuffer, options.Clock);
-        _listener = UnixSocket.Listen(options.SocketPath, UnixSocketKind.SequencedPackets, Backlog);
+        _listener = UnixSocket.Listen(options.SocketPath, UnixSocketKind.SequencedPackets, Backlog, permissions: 0x180 /* 0600 */);
         _control.Watch(_listener, PollEvents.Readable, _ => OnConnect(), failure => Journal.Write($"listening: {failure}"));
         RestartIdleTimer();
     }
@@ -91,7 +91,7 @@ internal sealed class MonitorServer : IDisposable
     private void OnConnect()
     {
         var socket = UnixSocket.Accept(_listener);
-        // The directory's mode says so already; this holds even where somebody loosened it.
+        // The socket's mode says so already; this holds even where somebody loosened it.
         if (UnixSocket.GetPeer(socket) is { Uid: not 0 } stranger || _unknown.Count >= MaxUnknownConnections)
         {
             socket.Dispose();

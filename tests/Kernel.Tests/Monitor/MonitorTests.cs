@@ -459,4 +459,35 @@ public sealed class MonitorTests
 
         Assert.Single(monitor.Client.Processes);
     }
+
+    [Fact]
+    public async Task Two_hundred_idle_containers_cost_next_to_nothing()
+    {
+        await using var monitor = await TestMonitor.StartAsync();
+        async Task LaunchAsync(int from, int count)
+        {
+            var next = from - 1;
+            await Task.WhenAll(Enumerable.Range(0, 10).Select(async _ =>
+            {
+                while (Interlocked.Increment(ref next) is var i && i < from + count) await monitor.LaunchAsync($"c{i}", "sleep", "1000");
+            }));
+            // A collection follows a burst of launches after a moment; what lasts is wanted here.
+            await Task.Delay(TimeSpan.FromSeconds(4));
+        }
+        await LaunchAsync(0, 50);
+        var memory = TestMonitor.MemoryOf(monitor.Client.MonitorPid);
+        var descriptors = TestMonitor.DescriptorsOf(monitor.Client.MonitorPid);
+        await LaunchAsync(50, 150);
+
+        Assert.InRange((TestMonitor.MemoryOf(monitor.Client.MonitorPid) - memory) / 150, -1_000_000, 60_000);
+        Assert.InRange(TestMonitor.DescriptorsOf(monitor.Client.MonitorPid) - descriptors, 1, 150 * 5);
+    }
+
+    [Fact]
+    public async Task Nobody_but_root_may_connect()
+    {
+        await using var monitor = await TestMonitor.StartAsync();
+
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Path.Combine(monitor.ExecRoot, "monitor.sock")));
+    }
 }

@@ -156,7 +156,17 @@ internal sealed class TestMonitor : IAsyncDisposable
     }
 
     /// <summary>Open descriptors but for assemblies, which the JIT's runtime opens when it first needs them.</summary>
-    public static int DescriptorsOf(int pid) => Directory.GetFiles($"/proc/{pid}/fd").Count(f => File.ResolveLinkTarget(f, false)?.FullName.EndsWith(".dll", StringComparison.Ordinal) != true);
+    public static int DescriptorsOf(int pid) => Directory.GetFiles($"/proc/{pid}/fd").Count(f =>
+    {
+        try
+        {
+            return File.ResolveLinkTarget(f, false)?.FullName.EndsWith(".dll", StringComparison.Ordinal) == false;
+        }
+        catch (FileNotFoundException)
+        {
+            return false; // closed while we looked
+        }
+    });
 
     public static long MemoryOf(int pid)
     {

@@ -32,7 +32,7 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
             pending.Add(exit);
             if (exit.Key.IsContainer) ended.Add(exit.Key.ContainerId);
         }
-        foreach (var container in loaded) Adopt(container, processes.GetValueOrDefault(container.Id));
+        foreach (var container in loaded) Adopt(container, processes.GetValueOrDefault(container.Id), ended.Contains(container.Id));
 
         var running = loaded.Where(c => c.Process is not null && !ended.Contains(c.Id) && c.Record.Endpoint is not null)
             .Select(c => new RunningContainer(c.Id, c.State.Pid, c.Record.Endpoint!)).ToList();
@@ -88,7 +88,8 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
         }
     }
 
-    private void Adopt(Container container, MonitoredProcess? process)
+    /// <param name="ended">The monitor has its end to tell: that is recorded as any other, after all have been adopted.</param>
+    private void Adopt(Container container, MonitoredProcess? process, bool ended)
     {
         var record = container.Record;
         if (process is not null)
@@ -105,7 +106,7 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
             core.Logger.Adopted(record.Id, process.Pid);
             return;
         }
-        if (!record.State.Running) return;
+        if (!record.State.Running || ended) return;
         if (record.State.Restarting)
         {
             // It waited for its restart; the policy decides anew below.

@@ -127,7 +127,8 @@ public sealed class ImagesTests(SharedDaemon shared) : IClassFixture<SharedDaemo
         Assert.Equal(1, (await _daemon.Docker("load").WithInput(cut).MayFail()).ExitCode);
         Assert.Equal(1, (await _daemon.Docker("import", "-", "cut-2:a").WithInput("garbage, too").MayFail()).ExitCode);
         Assert.Equal(before, (await _daemon.Docker("images", "-aq")).Output);
-        var temporary = Directory.EnumerateFiles(Path.Combine(_daemon.DataRoot, "images"), "*", SearchOption.AllDirectories).Where(f => f.Contains("tmp", StringComparison.OrdinalIgnoreCase));
+        var temporary = Directory.EnumerateFiles(Path.Combine(_daemon.DataRoot, "images"), "*", SearchOption.AllDirectories)
+            .Select(f => Path.GetRelativePath(_daemon.DataRoot, f)).Where(f => f.Contains("tmp", StringComparison.OrdinalIgnoreCase));
         Assert.Empty(temporary);
     }
 

@@ -106,7 +106,11 @@ public sealed class NetworkTests(SharedDaemon shared) : IClassFixture<SharedDaem
     public async Task Udp_is_published_too()
     {
         var port = FreePort();
-        await _daemon.Docker("run", "-d", "--name", "udp-1", "-p", $"{port}:9/udp", shared.Image, "sh", "-c", "while :; do echo pong | nc -u -l -p 9 -w 1; done");
+        await _daemon.Docker("run", "-d", "--name", "udp-1", "-p", $"{port}:9/udp", shared.Image, "sleep", "600");
+        // busybox-static has no UDP server: the machine's perl serves inside the container's network namespace.
+        var pid = (await _daemon.Docker("inspect", "--format", "{{.State.Pid}}", "udp-1")).Line;
+        using var server = new Command("nsenter", ["-t", pid, "-n", "perl", "-MIO::Socket::INET", "-e",
+            "$s = IO::Socket::INET->new(LocalPort => 9, Proto => 'udp') or die; while ($s->recv($b, 99)) { $s->send(\"pong\\n\") }"]).MayFail().Start();
         using var client = new UdpClient();
         client.Connect(IPAddress.Loopback, port);
         await Eventually.HoldsAsync("the answer came", async () =>

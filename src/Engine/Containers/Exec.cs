@@ -197,7 +197,7 @@ public sealed partial class ContainerService
 
     public ExecInspect ExecInspect(string execId)
     {
-        if (!_execs.TryGetValue(execId, out var exec) || exec.Container.Removed) throw EngineException.NotFound($"No such exec instance: {execId}");
+        if (!_execs.TryGetValue(execId, out var exec) || (exec.Container.Removed && exec.ExitCode is null)) throw EngineException.NotFound($"No such exec instance: {execId}");
         var request = exec.Request;
         return new ExecInspect
         {

@@ -80,7 +80,8 @@ public sealed partial class ContainerService
         {
             if (mount.Type == "volume") _core.Volumes.Release(mount.Name, record.Id, removeVolumes && mount.Anonymous);
         }
-        foreach (var exec in container.Execs.Values) _execs.TryRemove(exec.Id, out _);
+        // Those that have ended can be asked for their exit code still: `docker exec` does when its stream ends, and removing is quick here.
+        foreach (var exec in container.Execs.Values.Where(e => e.ExitCode is null)) _execs.TryRemove(exec.Id, out _);
         foreach (var attachment in container.TakePending()) attachment.Failed();
         if (container.UnacknowledgedExit is { } exit)
         {

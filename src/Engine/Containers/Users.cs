@@ -81,7 +81,7 @@ public static class Users
             int gid;
             if (Entries(group, 4).FirstOrDefault(g => g[0] == name || g[2] == name) is { } entry && Number(entry[2]) is { } known) gid = known;
             else if (!long.TryParse(name, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number))
-                throw EngineException.Invalid($"Unable to find group {name}: {NoGroupEntries}");
+                throw EngineException.Invalid($"unable to find group {name}: {NoGroupEntries}");
             else if (number is < 0 or > int.MaxValue) throw EngineException.Invalid(OutOfRange);
             else gid = (int)number;
             if (!gids.Contains(gid)) gids.Add(gid);

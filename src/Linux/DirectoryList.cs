@@ -10,13 +10,14 @@ public readonly record struct DirectoryEntry(byte[] Name, FileKind? Kind, ulong 
 /// <summary>getdents64(2): the names in a directory as bytes, without "." and "..".</summary>
 public static unsafe class DirectoryList
 {
-    private const int BufferBytes = 32 * 1024;
+    private const int BufferBytes = 8 * 1024;
 
     /// <summary>Reads on from the descriptor's position and returns at least one more entry, or none at the end.</summary>
     /// <param name="directory">Open for reading (not O_PATH).</param>
     public static Errno ReadSome(SafeFileHandle directory, List<DirectoryEntry> into)
     {
-        var buffer = new byte[BufferBytes];
+        // Most directories are small: the stack is enough for them, and for large ones it only means more calls.
+        Span<byte> buffer = stackalloc byte[BufferBytes];
         using var fd = new DirectoryArgument(directory);
         while (true)
         {
@@ -25,7 +26,7 @@ public static unsafe class DirectoryList
             if (length < 0) return LibC.LastErrno;
             if (length == 0) return Errno.Success;
             var before = into.Count;
-            Parse(buffer.AsSpan(0, (int)length), into);
+            Parse(buffer[..(int)length], into);
             if (into.Count > before) return Errno.Success; // else only "." and ".." came
         }
     }

@@ -37,9 +37,10 @@ public static class FileTree
         var errno = RawAt.Unlink(directory, name);
         if (errno is Errno.Success or Errno.ENOENT) return;
         if (errno is not (Errno.EISDIR or Errno.EPERM)) throw Failed("unlinkat", name, errno);
+        var why = errno; // EPERM may mean a directory, on some file systems, or an immutable file
         errno = RawAt.RemoveDirectory(directory, name);
         if (errno is Errno.Success or Errno.ENOENT) return;
-        if (errno is not (Errno.ENOTEMPTY or Errno.EEXIST)) throw Failed("unlinkat", name, errno);
+        if (errno is not (Errno.ENOTEMPTY or Errno.EEXIST)) throw Failed("unlinkat", name, errno == Errno.ENOTDIR ? why : errno);
 
         // Directories moved up appear in the top directory, perhaps behind the reading position: read again until none was.
         int moved = 0, before;
@@ -69,9 +70,10 @@ public static class FileTree
                 errno = entry.Kind == FileKind.Directory ? Errno.EISDIR : RawAt.Unlink(directory, entry.Name);
                 if (errno is Errno.Success or Errno.ENOENT) continue;
                 if (errno is not (Errno.EISDIR or Errno.EPERM)) throw Failed("unlinkat", entry.Name, errno);
+                var why = errno;
                 errno = RawAt.RemoveDirectory(directory, entry.Name);
                 if (errno is Errno.Success or Errno.ENOENT) continue;
-                if (errno is not (Errno.ENOTEMPTY or Errno.EEXIST)) throw Failed("unlinkat", entry.Name, errno);
+                if (errno is not (Errno.ENOTEMPTY or Errno.EEXIST)) throw Failed("unlinkat", entry.Name, errno == Errno.ENOTDIR ? why : errno);
                 if (depth >= MaxDepth)
                 {
                     var up = Encoding.ASCII.GetBytes($".removing-{(++moved).ToString(CultureInfo.InvariantCulture)}-{Environment.TickCount64:x}");

@@ -19,6 +19,7 @@ internal static class ExecPlan
         };
         if (process.Terminal == true) steps.Add(new OpenTerminal("/dev/pts", Console: false));
         if (process.Cwd is not "/") steps.Add(new ChangeDirectory(process.Cwd, Create: false));
+        process = process with { OomScoreAdj = process.OomScoreAdj ?? spec.Process?.OomScoreAdj };
         LaunchPlan.AddProcess(steps, process, spec.Linux?.Seccomp);
         return new LaunchPlan(steps);
     }

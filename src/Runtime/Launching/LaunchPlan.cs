@@ -90,7 +90,7 @@ internal sealed record LaunchPlan(IReadOnlyList<LaunchStep> Steps)
     /// <summary>The steps that only concern the process: the same for a container's first one and for an exec.</summary>
     internal static void AddProcess(List<LaunchStep> steps, OciProcess process, OciSeccomp? seccomp)
     {
-        if (process.OomScoreAdj is { } score) steps.Add(new SetOomScore(score));
+        steps.Add(new SetOomScore(process.OomScoreAdj ?? 0)); // never the monitor's own, which is as good as unkillable
         foreach (var limit in process.Rlimits ?? []) steps.Add(new SetLimit(limit.Type, limit.Soft, limit.Hard));
         if (process.NoNewPrivileges == true) steps.Add(new SetNoNewPrivileges());
         // Docker's and runc's default; the umask of whoever started the monitor is nobody's business.

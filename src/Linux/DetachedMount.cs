@@ -1,5 +1,7 @@
+using System.Globalization;
 using System.Text;
 using Berth.Linux.Abi;
+using Berth.Linux.Spawn;
 using Microsoft.Win32.SafeHandles;
 
 namespace Berth.Linux;
@@ -25,15 +27,73 @@ public static unsafe class DetachedMount
     /// </summary>
     /// <param name="lower">Topmost first.</param>
     /// <param name="upper">Null for a read-only overlay.</param>
-    /// <exception cref="LinuxException">EINVAL from `fsconfig(…, "lowerdir+", …)` on a kernel before 6.5.</exception>
     public static SafeFileHandle Overlay(IReadOnlyList<string> lower, string? upper, string? work, MountAttributes attributes)
     {
+        if (!Volatile.Read(ref s_layersOneByOne)) return OverlayByMount(lower, upper, work, attributes);
         using var context = OpenFileSystem("overlay");
         Configure(context, MountAbi.FSCONFIG_SET_STRING, "source", "overlay");
-        foreach (var directory in lower) Configure(context, MountAbi.FSCONFIG_SET_STRING, "lowerdir+", directory);
+        for (var i = 0; i < lower.Count; i++)
+        {
+            try
+            {
+                Configure(context, MountAbi.FSCONFIG_SET_STRING, "lowerdir+", lower[i]);
+            }
+            catch (LinuxException exception) when (i == 0 && exception.Errno == Errno.EINVAL && !KernelIsAtLeast(6, 5))
+            {
+                Volatile.Write(ref s_layersOneByOne, false);
+                return OverlayByMount(lower, upper, work, attributes);
+            }
+        }
         if (upper is not null) Configure(context, MountAbi.FSCONFIG_SET_STRING, "upperdir", upper);
         if (work is not null) Configure(context, MountAbi.FSCONFIG_SET_STRING, "workdir", work);
         return Finish(context, "overlay", attributes);
+    }
+
+    private static bool s_layersOneByOne = true;
+
+    private static bool KernelIsAtLeast(int major, int minor) => Environment.OSVersion.Version is var version && (version.Major, version.Minor).CompareTo((major, minor)) >= 0;
+
+    /// <summary>
+    /// The same by mount(2), which needs a place to mount on: a helper child has a namespace of its own for that and leaves a detached copy in our descriptors, which it shares. The layers are named
+    /// by their descriptors' numbers, relative to /proc/self/fd: so the one page that mount(2) takes is enough for some 800.
+    /// </summary>
+    internal static SafeFileHandle OverlayByMount(IReadOnlyList<string> lower, string? upper, string? work, MountAttributes attributes)
+    {
+        var opened = new List<SafeFileHandle>();
+        try
+        {
+            string Number(string path)
+            {
+                var handle = FileAt.Open(null, path, OpenFlags.Path | OpenFlags.Directory);
+                opened.Add(handle);
+                return handle.DangerousGetHandle().ToString(CultureInfo.InvariantCulture);
+            }
+            var data = "lowerdir=" + string.Join(':', lower.Select(Number));
+            if (upper is not null) data += $",upperdir={Number(upper)}";
+            if (work is not null) data += $",workdir={Number(work)}";
+
+            const string AnyDirectory = "/dev";
+            var plan = new SpawnPlan();
+            plan.Add(SystemCall.Unshare, (ulong)CloneFlags.NewMount);
+            plan.Add(SystemCall.Mount, 0, "/", 0, MountAbi.MS_REC | MountAbi.MS_PRIVATE);
+            var numbers = plan.Add(SystemCall.Openat, At.FDCWD, "/proc/self/fd", (int)(OpenFlags.Path | OpenFlags.CloseOnExec));
+            plan.Add(SystemCall.Fchdir, numbers);
+            plan.Add(SystemCall.Close, numbers);
+            var mounting = plan.Add(SystemCall.Mount, "overlay", AnyDirectory, "overlay", 0, data);
+            var copy = plan.Add(SystemCall.OpenTree, At.FDCWD, AnyDirectory, MountAbi.OPEN_TREE_CLONE | MountAbi.OPEN_TREE_CLOEXEC);
+            plan.Add(SystemCall.ExitGroup, 0);
+            var result = plan.Run(CloneFlags.Files);
+            PidFd.WaitAndReap(result.PidFd);
+            result.PidFd.Dispose();
+            if (result.Failed is not null) throw new LinuxException(result.Failed.Call.Name, result.Failed == mounting ? $"\"overlay\", {data} of {string.Join(':', lower)}" : "for an overlay", result.Errno);
+            var mount = new SafeFileHandle((nint)copy.Result, ownsHandle: true);
+            SetAttributes(mount, attributes, 0, MountPropagation.Private, recursive: false);
+            return mount;
+        }
+        finally
+        {
+            opened.ForEach(handle => handle.Dispose());
+        }
     }
 
     /// <summary>A copy of what is mounted at a path (with the mounts below it when recursive), as by mount --bind.</summary>

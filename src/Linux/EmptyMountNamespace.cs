@@ -39,11 +39,7 @@ public static class EmptyMountNamespace
         plan.Add(SystemCall.Umount2, ".", MountAbi.MNT_DETACH); // and is taken off
         plan.Add(SystemCall.ExitGroup, 0);
         var result = plan.Run(CloneFlags.Files);
-        using (result.PidFd)
-        {
-            Descriptor.Poll(result.PidFd, PollEvents.Readable, -1);
-            PidFd.TryReap(result.PidFd);
-        }
+        using (result.PidFd) PidFd.WaitAndReap(result.PidFd);
         var handle = space.Result > 0 ? new SafeFileHandle((nint)space.Result, ownsHandle: true) : null;
         if (result.Failed is null) return handle!;
         handle?.Dispose();

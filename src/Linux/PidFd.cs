@@ -48,6 +48,16 @@ public static unsafe class PidFd
         return info.Code == WaitAbi.CLD_EXITED ? new ProcessEnd(info.Status & 0xff, null) : new ProcessEnd(null, info.Status & 0x7f);
     }
 
+    /// <summary>Waits for a child's end, which is near, and reaps it.</summary>
+    public static ProcessEnd WaitAndReap(SafeFileHandle child)
+    {
+        while (true)
+        {
+            Descriptor.Poll(child, PollEvents.Readable, -1);
+            if (TryReap(child) is { } end) return end;
+        }
+    }
+
     /// <summary>
     /// How somebody else's child ended. After it was reaped the kernel tells by PIDFD_GET_INFO (6.15 and later); while it is a zombie, /proc/pid/stat does on any kernel.
     /// </summary>

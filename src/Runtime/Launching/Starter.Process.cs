@@ -156,11 +156,7 @@ internal sealed partial class Starter
             return ended;
         }
 
-        using (result.PidFd)
-        {
-            Descriptor.Poll(result.PidFd, PollEvents.Readable, -1);
-            PidFd.TryReap(result.PidFd);
-        }
+        using (result.PidFd) PidFd.WaitAndReap(result.PidFd);
         var (kind, text) = _failures.TryGetValue(failed, out var describe) ? describe(result.Errno) : (LaunchErrorKind.Other, $"{failed.Call}: {result.Errno.DescribeAsGo()}");
         throw new LaunchException(kind, Prefix(text), result.Errno, stepIndex, step);
     }

@@ -320,6 +320,120 @@ public sealed class StartTests
     }
 
     [Fact]
+    public void Capabilities_are_Dockers_and_those_of_another_user_are_none()
+    {
+        using var container = new TestContainer();
+        using var other = new TestContainer();
+        other.WithProcess(process => process with { User = new OciUser { Uid = 1000, Gid = 1000 }, Capabilities = process.Capabilities! with { Effective = [], Permitted = [] } });
+
+        var root = container.Run("cat", "/proc/self/status");
+        var user = other.Run("cat", "/proc/self/status");
+
+        Assert.Equal(["0000000000000000", "00000000a80425fb", "00000000a80425fb", "00000000a80425fb", "0000000000000000"], Sets(root));
+        Assert.Equal(["0000000000000000", "0000000000000000", "0000000000000000", "00000000a80425fb", "0000000000000000"], Sets(user));
+    }
+
+    [Fact]
+    public void Ambient_capabilities_reach_another_users_process()
+    {
+        using var container = new TestContainer();
+        string[] one = ["CAP_NET_BIND_SERVICE"];
+        container.WithProcess(process => process with
+        {
+            User = new OciUser { Uid = 1000, Gid = 1000 },
+            Capabilities = new OciCapabilities { Bounding = Specs.DockerCapabilities, Effective = one, Permitted = one, Inheritable = one, Ambient = one },
+        });
+
+        Assert.Equal(["0000000000000400", "0000000000000400", "0000000000000400", "00000000a80425fb", "0000000000000400"], Sets(container.Run("cat", "/proc/self/status")));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_filter_is_installed_with_and_without_new_privileges(bool noNewPrivileges)
+    {
+        using var container = new TestContainer();
+        container.WithProcess(process => process with { User = new OciUser { Uid = 1000, Gid = 1000 }, NoNewPrivileges = noNewPrivileges, Capabilities = process.Capabilities! with { Effective = [], Permitted = [] } });
+        // Nothing but what must come after the filter is allowed to the launcher; mkdir is refused to the program.
+        container.WithLinux(linux => linux with
+        {
+            Seccomp = new OciSeccomp
+            {
+                DefaultAction = "SCMP_ACT_ALLOW",
+                Architectures = ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"],
+                Syscalls =
+                [
+                    new() { Names = ["mkdir", "mkdirat"], Action = "SCMP_ACT_ERRNO", ErrnoRet = 95 },
+                    new() { Names = ["faccessat2", "close_range", "prctl", "setresuid", "setgroups", "openat2", "rt_sigprocmask"], Action = "SCMP_ACT_KILL_PROCESS" },
+                ],
+            },
+        });
+
+        var output = container.Run("/bin/busybox", "mkdir", "/tmp/x");
+
+        Assert.Equal("mkdir: can't create directory '/tmp/x': Operation not supported\n", output.Errors.Replace("Not supported", "Operation not supported", StringComparison.Ordinal));
+        Assert.Equal(1, output.Code);
+    }
+
+    [Fact]
+    public void Dockers_default_filter_lets_a_container_start_and_exec()
+    {
+        using var container = new TestContainer();
+        container.WithLinux(linux => linux with { Seccomp = Berth.Runtime.Seccomp.SeccompProfiles.Default(Specs.DockerCapabilities) });
+        container.Start("sleep", "1000");
+
+        var output = container.Exec("sh", "-c", "cat /proc/self/status; unshare -m true || mount -t tmpfs x /tmp");
+
+        Assert.Equal("2", output.Field("Seccomp"));
+        Assert.NotEqual(0, output.Code);
+    }
+
+    [Fact]
+    public void The_process_is_in_its_cgroup_and_sees_it()
+    {
+        var host = Berth.Linux.Cgroups.CgroupHost.Detect();
+        var cgroup = host.Create($"/berth-launch-test-{Environment.ProcessId}/x", Berth.Linux.Cgroups.CgroupLimits.None);
+        try
+        {
+            using (var container = new TestContainer { Cgroup = cgroup })
+            {
+                container.Start("sleep", "1000");
+                Assert.Equal([container.Started!.Pid], cgroup.Processes());
+
+                var output = container.Exec("sh", "-c", "cat /proc/1/cgroup; ls /sys/fs/cgroup");
+
+                Assert.All(output.Lines.Where(line => line.Contains(':') && !line.StartsWith("0::", StringComparison.Ordinal)), line => Assert.EndsWith(cgroup.Path, line, StringComparison.Ordinal));
+                if (host.Version == Berth.Linux.Cgroups.CgroupVersion.V1) Assert.Contains("memory", output.Lines);
+            }
+        }
+        finally
+        {
+            cgroup.Remove();
+            host.RemoveEmpty($"/berth-launch-test-{Environment.ProcessId}");
+        }
+    }
+
+    [Fact]
+    public void An_overlay_is_mounted_without_lowerdir_plus_too()
+    {
+        using var container = new TestContainer();
+        var layers = Enumerable.Range(0, 300).Select(i =>
+        {
+            var layer = Path.Combine(container.Scratch, $"layer-{i}-{new string('x', 60)}");
+            Directory.CreateDirectory(layer);
+            File.WriteAllText(Path.Combine(layer, $"file-{i}"), $"{i}\n");
+            return layer;
+        }).ToList();
+
+        using var mount = DetachedMount.OverlayByMount(layers, container.Root.UpperDirectory, container.Root.WorkDirectory, 0);
+
+        Assert.Equal(2ul, FileAt.Status(mount, "file-7").SizeBytes);
+        Assert.Equal(4ul, FileAt.Status(mount, "file-299").SizeBytes);
+    }
+
+    private static string[] Sets(Output status) => [status.Field("CapInh"), status.Field("CapPrm"), status.Field("CapEff"), status.Field("CapBnd"), status.Field("CapAmb")];
+
+    [Fact]
     public void A_terminal_is_the_containers_own()
     {
         using var container = new TestContainer();

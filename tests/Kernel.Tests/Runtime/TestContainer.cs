@@ -108,8 +108,7 @@ internal sealed class TestContainer : IDisposable
             try
             {
                 PidFd.SendSignal(started.PidFd, 9);
-                Descriptor.Poll(started.PidFd, PollEvents.Readable, -1);
-                PidFd.TryReap(started.PidFd);
+                PidFd.WaitAndReap(started.PidFd);
             }
             catch (LinuxException exception) when (exception.Errno == Errno.ECHILD)
             {
@@ -125,8 +124,7 @@ internal sealed class TestContainer : IDisposable
         var errors = stderr is null ? Task.FromResult("") : Task.Run(() => ReadAll(stderr));
         var text = ReadAll(stdout);
         var error = errors.Result;
-        Descriptor.Poll(process.PidFd, PollEvents.Readable, -1);
-        return new Output(text, error, PidFd.TryReap(process.PidFd)!.Value.ShellCode);
+        return new Output(text, error, PidFd.WaitAndReap(process.PidFd).ShellCode);
     }
 
     private static string ReadAll(SafeFileHandle handle)
@@ -219,6 +217,11 @@ internal static class Specs
 {
     private const string Path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+    public static readonly string[] DockerCapabilities =
+    [
+        "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
+    ];
+
     /// <summary>What Docker writes for `docker run --network none`, without the files of its own that it binds and without seccomp.</summary>
     public static OciSpec Docker(params string[] arguments) => new()
     {
@@ -231,6 +234,7 @@ internal static class Specs
             Env = [Path, "HOSTNAME=a07a9d76686a"],
             Cwd = "/",
             OomScoreAdj = 0,
+            Capabilities = new OciCapabilities { Bounding = DockerCapabilities, Effective = DockerCapabilities, Permitted = DockerCapabilities },
         },
         Mounts =
         [

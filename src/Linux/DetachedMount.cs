@@ -59,23 +59,34 @@ public static unsafe class DetachedMount
     /// </summary>
     internal static SafeFileHandle OverlayByMount(IReadOnlyList<string> lower, string? upper, string? work, MountAttributes attributes)
     {
-        var opened = new List<SafeFileHandle>();
+        var reserved = new List<SafeFileHandle>();
         try
         {
-            string Number(string path)
+            // The layers have to be opened in the child's namespace, but their numbers have to be known here: the child puts them into the places of these.
+            using var place = FileAt.Open(null, "/", OpenFlags.Path);
+            string Reserve()
             {
-                var handle = FileAt.Open(null, path, OpenFlags.Path | OpenFlags.Directory);
-                opened.Add(handle);
+                var handle = Descriptor.Duplicate(place);
+                reserved.Add(handle);
                 return handle.DangerousGetHandle().ToString(CultureInfo.InvariantCulture);
             }
-            var data = "lowerdir=" + string.Join(':', lower.Select(Number));
-            if (upper is not null) data += $",upperdir={Number(upper)}";
-            if (work is not null) data += $",workdir={Number(work)}";
+            string[] paths = [.. lower, .. upper is null ? (string[])[] : [upper], .. work is null ? (string[])[] : [work]];
+            var data = "lowerdir=" + string.Join(':', lower.Select(_ => Reserve()));
+            if (upper is not null) data += $",upperdir={Reserve()}";
+            if (work is not null) data += $",workdir={Reserve()}";
 
             const string AnyDirectory = "/dev";
             var plan = new SpawnPlan();
             plan.Add(SystemCall.Unshare, (ulong)CloneFlags.NewMount);
             plan.Add(SystemCall.Mount, 0, "/", 0, MountAbi.MS_REC | MountAbi.MS_PRIVATE);
+            var opening = new Dictionary<SpawnCall, string>();
+            foreach (var (path, handle) in paths.Zip(reserved))
+            {
+                var opened = plan.Add(SystemCall.Openat, At.FDCWD, path, (OpenFlags.Path | OpenFlags.Directory | OpenFlags.CloseOnExec).ToKernel());
+                opening.Add(opened, path);
+                plan.Add(SystemCall.Dup3, opened, handle, OpenFlags.CloseOnExec.ToKernel());
+                plan.Add(SystemCall.Close, opened);
+            }
             var numbers = plan.Add(SystemCall.Openat, At.FDCWD, "/proc/self/fd", (int)(OpenFlags.Path | OpenFlags.CloseOnExec));
             plan.Add(SystemCall.Fchdir, numbers);
             plan.Add(SystemCall.Close, numbers);
@@ -85,14 +96,15 @@ public static unsafe class DetachedMount
             var result = plan.Run(CloneFlags.Files);
             PidFd.WaitAndReap(result.PidFd);
             result.PidFd.Dispose();
-            if (result.Failed is not null) throw new LinuxException(result.Failed.Call.Name, result.Failed == mounting ? $"\"overlay\", {data} of {string.Join(':', lower)}" : "for an overlay", result.Errno);
+            if (result.Failed is { } failed)
+                throw new LinuxException(failed.Call.Name, failed == mounting ? $"\"overlay\", {lower.Count} layers, upperdir={upper}" : opening.TryGetValue(failed, out var path) ? $"\"{path}\"" : "for an overlay", result.Errno);
             var mount = new SafeFileHandle((nint)copy.Result, ownsHandle: true);
             SetAttributes(mount, attributes, 0, MountPropagation.Private, recursive: false);
             return mount;
         }
         finally
         {
-            opened.ForEach(handle => handle.Dispose());
+            reserved.ForEach(handle => handle.Dispose());
         }
     }
 

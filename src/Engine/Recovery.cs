@@ -23,18 +23,22 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
         }
         FinishRemovals();
 
-        // Ends that were seen before we came are in the channel; what is in Processes and not there, runs.
+        // Ends that were seen before we came are in the channel; the books of the monitor's client have what runs, and may have what has ended.
         var processes = core.Monitor.Processes.Where(p => p.Key.IsContainer).ToDictionary(p => p.Key.ContainerId);
-        var ended = new HashSet<string>();
+        var ended = new Dictionary<string, ProcessExit>();
         var pending = new List<ProcessExit>();
         while (core.Monitor.Exits.TryRead(out var exit))
         {
             pending.Add(exit);
-            if (exit.Key.IsContainer) ended.Add(exit.Key.ContainerId);
+            if (exit.Key.IsContainer) ended[exit.Key.ContainerId] = exit;
         }
-        foreach (var container in loaded) Adopt(container, processes.GetValueOrDefault(container.Id), ended.Contains(container.Id));
+        foreach (var container in loaded)
+        {
+            if (ended.TryGetValue(container.Id, out var exit)) AdoptEnded(container, exit);
+            else Adopt(container, processes.GetValueOrDefault(container.Id));
+        }
 
-        var running = loaded.Where(c => c.Process is not null && !ended.Contains(c.Id) && c.Record.Endpoint is not null)
+        var running = loaded.Where(c => c.Process is not null && !ended.ContainsKey(c.Id) && c.Record.Endpoint is not null)
             .Select(c => new RunningContainer(c.Id, c.State.Pid, c.Record.Endpoint!)).ToList();
         await core.Networks.RestoreAsync(running, cancellationToken).ConfigureAwait(false);
 
@@ -88,8 +92,21 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
         }
     }
 
-    /// <param name="ended">The monitor has its end to tell: that is recorded as any other, after all have been adopted.</param>
-    private void Adopt(Container container, MonitoredProcess? process, bool ended)
+    /// <summary>Makes the record say that the process runs, so that its end is recorded like any other.</summary>
+    private static void AdoptEnded(Container container, ProcessExit exit)
+    {
+        var record = container.Record;
+        if (record.State.Running && record.State.Pid == exit.Pid) return;
+        // An end that was recorded and not yet acknowledged: nothing is left to record.
+        if (!record.State.Running && record.State.FinishedAt == exit.Time) return;
+        // Launched, ended, and neither was recorded.
+        container.Publish(record with
+        {
+            StartedBefore = true, State = record.State with { Running = true, Restarting = false, Paused = false, Pid = exit.Pid, StartedAt = exit.Time, Error = "" },
+        });
+    }
+
+    private void Adopt(Container container, MonitoredProcess? process)
     {
         var record = container.Record;
         if (process is not null)
@@ -106,7 +123,7 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
             core.Logger.Adopted(record.Id, process.Pid);
             return;
         }
-        if (!record.State.Running || ended) return;
+        if (!record.State.Running) return;
         if (record.State.Restarting)
         {
             // It waited for its restart; the policy decides anew below.
@@ -121,6 +138,8 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
             State = record.State with { Running = false, Paused = false, Pid = 0, ExitCode = UnknownExit, FinishedAt = core.Time.GetUtcNow() },
         });
         core.Logger.Lost(record.Id, UnknownExit);
+        // If its processes live on without a parent, they end here, wherever --cgroup-parent put them.
+        RemoveCgroup(SpecCompiler.CgroupPath(record.HostConfig, core.Options, record.Id), record.Id);
         if (record.HostConfig.AutoRemove) containers.AutoRemoveInBackground(container);
     }
 
@@ -168,16 +187,21 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
         {
             if (name.Length != 64 || (core.Containers.TryGetById(name, out var container) && container.Process is not null)) continue;
             if (core.Monitor.Processes.Any(p => p.Key.ContainerId == name)) continue;
-            var path = Validation.CleanPath(core.Options.CgroupParent + "/" + name);
-            try
-            {
-                core.Cgroups.Open(path)?.Remove();
-                core.Logger.SweptCgroup(path);
-            }
-            catch (Exception e) when (e is LinuxException or TimeoutException)
-            {
-                core.Logger.CleanupFailed(name, "removing its cgroup", e);
-            }
+            RemoveCgroup(Validation.CleanPath(core.Options.CgroupParent + "/" + name), name);
+        }
+    }
+
+    private void RemoveCgroup(string path, string container)
+    {
+        try
+        {
+            if (core.Cgroups.Open(path) is not { } cgroup) return;
+            cgroup.Remove();
+            core.Logger.SweptCgroup(path);
+        }
+        catch (Exception e) when (e is LinuxException or TimeoutException)
+        {
+            core.Logger.CleanupFailed(container, "removing its cgroup", e);
         }
     }
 }

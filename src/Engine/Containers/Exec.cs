@@ -74,9 +74,12 @@ public sealed partial class ContainerService
         var exec = new Exec(Names.NewId(), container, request, keys);
         container.Execs[exec.Id] = exec;
         _execs[exec.Id] = exec;
-        _core.Emit(container, "exec_create: " + string.Join(' ', request.Cmd), ("execID", exec.Id));
+        _core.Emit(container, "exec_create: " + CommandOf(request), ("execID", exec.Id));
         return Task.FromResult(new IdResponse { Id = exec.Id });
     }
+
+    // As dockerd words it: a blank behind the executable even without arguments.
+    private static string CommandOf(ExecCreateRequest request) => request.Cmd![0] + " " + string.Join(' ', request.Cmd[1..]);
 
     private void ForgetOldExecs()
     {
@@ -121,7 +124,7 @@ public sealed partial class ContainerService
     {
         if (!exec.TryBegin())
             throw EngineException.Conflict(exec.ExitCode is null ? $"exec command {exec.Id} is already running" : $"exec command {exec.Id} has already run");
-        _core.Emit(exec.Container, "exec_start: " + string.Join(' ', exec.Request.Cmd!), ("execID", exec.Id));
+        _core.Emit(exec.Container, "exec_start: " + CommandOf(exec.Request), ("execID", exec.Id));
     }
 
     private async Task LaunchExecAsync(Exec exec, uint[]? consoleSize, ContainerAttachment? attachment)

@@ -157,7 +157,7 @@ public sealed partial class ContainerService
             try
             {
                 if (bare.Length == 0) throw EngineException.Invalid($"Invalid container name ({newName}), only {Names.AllowedCharacters} are allowed");
-                reserved = _core.Containers.ReserveName(record.Id, newName);
+                reserved = _core.Containers.ReserveName(record.Id, "/" + bare);
             }
             catch (EngineException e)
             {

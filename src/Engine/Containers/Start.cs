@@ -97,8 +97,8 @@ public sealed partial class ContainerService
                 launch = launch with { Attachments = [.. launch.Attachments.Take(MonitorLimits.AttachmentsPerMessage)] };
             // Before the launch: killed right after it, the next daemon adopts a process whose address only this file tells.
             if (endpoint is not null) File.WriteAllBytes(EndpointFile(bundle), JsonSerializer.SerializeToUtf8Bytes(endpoint, EngineJson.Default.EndpointState));
-            if (endpoint is not null) _core.EmitNetwork(record.Id, endpoint, "connect");
             foreach (var mount in record.Mounts.Where(m => m.Type == "volume")) EmitMount(record, mount);
+            if (endpoint is not null) _core.EmitNetwork(record.Id, endpoint, "connect");
 
             var process = await LaunchAsync(launch).ConfigureAwait(false);
 

@@ -278,11 +278,8 @@ internal static class SpecCompiler
             rules.Add(new(true, null, null, null, "rwm"));
             return rules;
         }
-        // Any node may be made; used may be null, zero, full, random, urandom, tty, console, ptmx, tun and the terminals of its own devpts (runc's list).
-        rules.Add(new(true, "c", -1, -1, "m"));
-        rules.Add(new(true, "b", -1, -1, "m"));
-        foreach (var (major, minor) in (ReadOnlySpan<(long, long)>)[(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (10, 200), (136, -1)])
-            rules.Add(new(true, "c", major, minor, "rwm"));
+        // zero, null, urandom, random, tty, console; what every runtime allows besides (ptmx, full, making any node) is the runtime's to add.
+        foreach (var (major, minor) in (ReadOnlySpan<(long, long)>)[(1, 5), (1, 3), (1, 9), (1, 8), (5, 0), (5, 1)]) rules.Add(new(true, "c", major, minor, "rwm"));
         rules.AddRange(input.DeviceRules);
         return rules;
     }

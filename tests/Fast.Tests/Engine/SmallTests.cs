@@ -105,7 +105,7 @@ public class UsersTests
     public void Without_files_numbers_still_work()
     {
         Assert.Equal(5u, Users.Resolve("5", [], null, null).Uid);
-        Assert.Equal("Unable to find group x: no matching entries in group file", Assert.Throws<EngineException>(() => Users.Resolve("5", ["x"], null, null)).Message);
+        Assert.Equal("unable to find group x: no matching entries in group file", Assert.Throws<EngineException>(() => Users.Resolve("5", ["x"], null, null)).Message);
     }
 }
 

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Berth.Linux.Abi;
 using Microsoft.Win32.SafeHandles;
 
@@ -84,13 +85,26 @@ internal static unsafe class DeviceProgram
         var (allowed, exceptions) = DeviceList.Reduce(rules);
         if (!allowed || exceptions.Count > 0)
         {
-            using var program = Load(Compile(rules));
+            var program = Loaded(rules);
             using var target = new DirectoryArgument(cgroup);
             using var attached = new DirectoryArgument(program);
             // Several programs may be on one cgroup and all must agree; BPF_F_ALLOW_MULTI lets a nested engine add its own below.
             AttachOrDetach(ProgAttach, target.Fd, attached.Fd, AllowMulti, directory);
         }
         foreach (var id in before) Detach(cgroup, id, directory);
+    }
+
+    // Loading takes 300 µs (verifier, compiler), and nearly all containers have the same rules. A program can be on any number of cgroups.
+    private const int MaxLoaded = 16;
+    private static readonly ConcurrentDictionary<string, SafeFileHandle> Programs = new(StringComparer.Ordinal);
+
+    private static SafeFileHandle Loaded(IReadOnlyList<DeviceRule> rules)
+    {
+        var key = string.Join(';', rules.Select(r => (r.Allow ? "+" : "-") + r));
+        if (Programs.TryGetValue(key, out var program)) return program;
+        program = Load(Compile(rules));
+        if (Programs.Count >= MaxLoaded) Programs.Clear(); // those in use are closed by their finalizer; the kernel keeps what is attached
+        return Programs.GetOrAdd(key, program);
     }
 
     /// <summary>Identifiers of the device programs attached to the cgroup itself.</summary>

@@ -1,0 +1,141 @@
+using System.Diagnostics;
+using Berth.Api;
+using Berth.Testing;
+
+namespace Berth.Bench;
+
+/// <summary>One method per row of the table. The limits are what the project promises (ratio to Docker, or absolute).</summary>
+internal sealed class Benchmarks(Engine berth, Engine? docker, Options options)
+{
+    internal Table Table { get; } = new();
+
+    private static double Median(List<double> values)
+    {
+        values.Sort();
+        return (values[(values.Count - 1) / 2] + values[values.Count / 2]) / 2;
+    }
+
+    /// <summary>Median of the samples on both engines, taken in turn.</summary>
+    private async Task<(double Ours, double? Theirs)> CompareAsync(Func<Engine, Task<TimeSpan>> sample, int samples)
+    {
+        List<double> ours = [], theirs = [];
+        for (var i = 0; i < samples; i++)
+        {
+            ours.Add((await sample(berth)).TotalMilliseconds);
+            if (docker is not null) theirs.Add((await sample(docker)).TotalMilliseconds);
+        }
+        return (Median(ours), docker is null ? null : Median(theirs));
+    }
+
+    private static Func<double, double?, bool?> RatioOf(double limit) => (_, ratio) => ratio is null ? null : ratio <= limit;
+
+    private static Func<double, double?, bool?> AtMost(double limit) => (ours, _) => ours <= limit;
+
+    internal void Run(string row, string what, string network, string limit, double ratio)
+    {
+        var (ours, theirs) = CompareAsync(e => Task.FromResult(e.Client("run", "--rm", "--label", Engine.Label, "--network", network, Images.Busybox, "true")), options.Samples).GetAwaiter().GetResult();
+        Table.Add(row, what, ours, theirs, "ms", limit + " of Docker", RatioOf(ratio));
+    }
+
+    internal async Task ApiAsync(string row, string what, string? network, double limitMilliseconds)
+    {
+        async Task<TimeSpan> Once(Engine engine)
+        {
+            var request = engine.Request(network, "true");
+            var start = Stopwatch.GetTimestamp();
+            var id = (await engine.Api.CreateContainerAsync(request)).Id;
+            await engine.Api.StartContainerAsync(id);
+            using (var wait = await engine.Api.BeginWaitAsync(id)) await wait.ResultAsync();
+            await engine.Api.RemoveContainerAsync(id);
+            return Stopwatch.GetElapsedTime(start);
+        }
+        await Once(berth);
+        if (docker is not null) await Once(docker);
+        var (ours, theirs) = await CompareAsync(Once, options.Samples);
+        Table.Add(row, what, ours, theirs, "ms", $"{limitMilliseconds} ms", AtMost(limitMilliseconds));
+    }
+
+    internal void BerthRun()
+    {
+        var executable = Repository.Executable("berth");
+        var (ours, theirs) = CompareAsync(e => Task.FromResult(e == berth
+            ? Engine.Time(executable, "-H", e.Host, "run", "--rm", "--label", Engine.Label, Images.Busybox, "true")
+            : e.Client("run", "--rm", "--label", Engine.Label, Images.Busybox, "true")), options.Samples).GetAwaiter().GetResult();
+        Table.Add("berth-run", "berth run --rm … true against docker run on Docker", ours, theirs, "ms", "1/10 of Docker", RatioOf(0.1));
+    }
+
+    internal async Task ExecAsync()
+    {
+        var ids = new Dictionary<Engine, string>();
+        foreach (var engine in docker is null ? [berth] : new[] { berth, docker }) ids[engine] = await engine.StartAsync("none", "sleep", "100000");
+        var (ours, theirs) = await CompareAsync(e => Task.FromResult(e.Client("exec", ids[e], "true")), options.Samples);
+        foreach (var (engine, id) in ids) await engine.Api.RemoveContainerAsync(id, force: true);
+        Table.Add("exec", "docker exec … true", ours, theirs, "ms", "1/3 of Docker", RatioOf(1 / 3.0));
+    }
+
+    internal Task IdleAsync()
+    {
+        var (rss, pss, count) = berth.Memory();
+        var theirs = docker?.Memory();
+        Table.Add("idle", $"all processes ({count}{(theirs is { } t ? $"; {t.Count}" : "")}), no container: RSS", rss / 1024.0, theirs?.Rss / 1024.0, "MB", "50 MB", AtMost(50));
+        Table.Add("idle", "the same, PSS (shared pages divided)", pss / 1024.0, theirs?.Pss / 1024.0, "MB", "", (_, _) => null);
+        return Task.CompletedTask;
+    }
+
+    /// <summary>100 containers from 10 clients at once: ten loops, each starting the stock client ten times.</summary>
+    internal async Task ParallelAsync()
+    {
+        const int Clients = 10, Each = 10;
+        async Task<double> WallAsync(Engine engine)
+        {
+            var start = Stopwatch.GetTimestamp();
+            await Task.WhenAll(Enumerable.Range(0, Clients).Select(_ => Task.Factory.StartNew(() =>
+            {
+                for (var i = 0; i < Each; i++) engine.Client("run", "-d", "--label", Engine.Label, Images.Busybox, "sleep", "100000");
+            }, TaskCreationOptions.LongRunning)));
+            var elapsed = Stopwatch.GetElapsedTime(start).TotalSeconds;
+            await engine.RemoveContainersAsync();
+            return elapsed;
+        }
+        var ours = await WallAsync(berth);
+        double? theirs = docker is null ? null : await WallAsync(docker);
+        Table.Add("parallel", "100 × docker run -d from 10 clients: wall time", ours, theirs, "s", "1/5 of Docker", RatioOf(0.2));
+    }
+
+    internal async Task DensityAsync()
+    {
+        async Task<(double Rss, double Pss)> PerContainerAsync(Engine engine)
+        {
+            var before = engine.Memory();
+            await Parallel.ForEachAsync(Enumerable.Range(0, options.Density), new ParallelOptions { MaxDegreeOfParallelism = 10 },
+                async (_, _) => await engine.StartAsync(null, "sleep", "100000"));
+            var after = engine.Memory();
+            await engine.RemoveContainersAsync();
+            return ((after.Rss - before.Rss) / 1024.0 / options.Density, (after.Pss - before.Pss) / 1024.0 / options.Density);
+        }
+        var ours = await PerContainerAsync(berth);
+        (double Rss, double Pss)? theirs = docker is null ? null : await PerContainerAsync(docker);
+        Table.Add("density", $"added per idle container at {options.Density}: RSS", ours.Rss, theirs?.Rss, "MB", "0.3 MB", AtMost(0.3));
+        Table.Add("density", "the same, PSS (shared pages divided)", ours.Pss, theirs?.Pss, "MB", "", (_, _) => null);
+    }
+
+    /// <summary>A container prints, then the client reads its log; lines of 100 bytes.</summary>
+    internal async Task LogsAsync()
+    {
+        async Task<(double Print, double Read)> OnceAsync(Engine engine)
+        {
+            var line = new string('x', 99);
+            var start = Stopwatch.GetTimestamp();
+            var id = await engine.StartAsync("none", "sh", "-c", $"yes {line} | head -c {options.LogMegabytes}000000");
+            using (var wait = await engine.Api.BeginWaitAsync(id)) await wait.ResultAsync();
+            var print = Stopwatch.GetElapsedTime(start).TotalSeconds;
+            var read = engine.Client("logs", id).TotalSeconds;
+            await engine.Api.RemoveContainerAsync(id, force: true);
+            return (print, read);
+        }
+        var ours = await OnceAsync(berth);
+        (double Print, double Read)? theirs = docker is null ? null : await OnceAsync(docker);
+        Table.Add("logs", $"a container prints {options.LogMegabytes} MB", ours.Print, theirs?.Print, "s", "Docker", RatioOf(1));
+        Table.Add("logs", "docker logs of it", ours.Read, theirs?.Read, "s", "Docker", RatioOf(1));
+    }
+}

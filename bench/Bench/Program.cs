@@ -1,0 +1,106 @@
+using System.Diagnostics;
+using System.Globalization;
+using Berth.Bench;
+using Berth.Testing;
+
+// The figures that Berth promises, one method per row; each runs on both engines in turn, a sample here, a sample there, so that a busy
+// moment of the machine hits both.
+var options = Options.Parse(args);
+if (options is null) return 2;
+CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
+
+await using var daemon = await TestDaemon.StartAsync("--debug=false");
+using var berth = Engine.Berth(daemon);
+using var docker = options.Docker is null ? null : Engine.Docker(options.Docker);
+Engine[] engines = docker is null ? [berth] : [berth, docker];
+
+var bench = new Benchmarks(berth, docker, options);
+try
+{
+    // Before anything else: what the engines take when they have done nothing yet.
+    if (options.Wants("idle")) await bench.IdleAsync();
+    foreach (var engine in engines)
+    {
+        Directory.CreateDirectory(Path.Combine(Repository.Root, "artifacts", "bench", "docker-config"));
+        engine.Client("load", "-i", Images.BusyboxArchive);
+        await engine.RemoveContainersAsync();
+        engine.Client("run", "--rm", Images.Busybox, "true"); // the first of each is not counted
+    }
+    if (options.Wants("run-none")) bench.Run("run-none", "docker run --rm --network none … true", "none", "1/5", 0.2);
+    if (options.Wants("run")) bench.Run("run", "docker run --rm … true, default bridge", "bridge", "1/5", 0.2);
+    if (options.Wants("api-none")) await bench.ApiAsync("api-none", "API: create, start, wait, remove; none", "none", 15);
+    if (options.Wants("api")) await bench.ApiAsync("api", "API: create, start, wait, remove; bridge", null, 20);
+    if (options.Wants("berth-run")) bench.BerthRun();
+    if (options.Wants("exec")) await bench.ExecAsync();
+    if (options.Wants("parallel")) await bench.ParallelAsync();
+    if (options.Wants("density")) await bench.DensityAsync();
+    if (options.Wants("logs")) await bench.LogsAsync();
+}
+finally
+{
+    foreach (var engine in engines) await engine.RemoveContainersAsync();
+    docker?.Client("rmi", Images.Busybox);
+}
+bench.Table.Print(Console.Out);
+return 0;
+
+namespace Berth.Bench
+{
+    internal sealed record Options(string? Docker, int Samples, IReadOnlyList<string>? Rows, int Density, int LogMegabytes)
+    {
+        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs"];
+
+        internal bool Wants(string row) => Rows is null || Rows.Contains(row);
+
+        internal static Options? Parse(string[] args)
+        {
+            var options = new Options(Environment.GetEnvironmentVariable("BENCH_DOCKER"), 20, null, 200, 1000);
+            for (var i = 0; i + 1 < args.Length; i += 2)
+            {
+                switch (args[i])
+                {
+                    case "--docker": options = options with { Docker = args[i + 1] }; break;
+                    case "--samples" when int.TryParse(args[i + 1], out var n) && n is > 0 and <= 1000: options = options with { Samples = n }; break;
+                    case "--density" when int.TryParse(args[i + 1], out var n) && n is > 0 and <= 240: options = options with { Density = n }; break;
+                    case "--log-mb" when int.TryParse(args[i + 1], out var n) && n is > 0 and <= 10_000: options = options with { LogMegabytes = n }; break;
+                    case "--rows" when args[i + 1].Split(',') is var rows && rows.All(Known.Contains): options = options with { Rows = rows }; break;
+                    default: return Usage();
+                }
+            }
+            return args.Length % 2 == 0 ? options : Usage();
+        }
+
+        private static Options? Usage()
+        {
+            Console.Error.WriteLine($"bench/run [--docker unix:///path] [--samples N] [--rows {string.Join(',', Known)}] [--density containers, at most 240] [--log-mb megabytes]");
+            return null;
+        }
+    }
+
+    /// <summary>Collected rows; printed as Markdown at the end, each also as it comes.</summary>
+    internal sealed class Table
+    {
+        private readonly List<string[]> _rows = [["row", "what", "Berth", "Docker", "ratio", "at most", ""]];
+
+        /// <param name="limit">In <paramref name="unit"/> for our figure, or a ratio to Docker's when <paramref name="unit"/>'s limit is one.</param>
+        internal void Add(string row, string what, double ours, double? theirs, string unit, string limit, Func<double, double?, bool?> isMet)
+        {
+            var ratio = theirs is > 0 ? ours / theirs : null;
+            string[] cells = [row, what, Show(ours, unit), theirs is { } t ? Show(t, unit) : "", ratio is { } r ? $"1/{1 / r:0.0}" : "", limit, isMet(ours, ratio) switch { true => "ok", false => "MISSED", null => "" }];
+            _rows.Add(cells);
+            Console.Error.WriteLine(string.Join("  ", cells.Where(c => c.Length > 0)));
+        }
+
+        private static string Show(double value, string unit) => value >= 100 ? $"{value:0} {unit}" : value >= 10 ? $"{value:0.0} {unit}" : $"{value:0.00} {unit}";
+
+        internal void Print(TextWriter to)
+        {
+            var widths = Enumerable.Range(0, _rows[0].Length).Select(i => _rows.Max(r => r[i].Length)).ToArray();
+            for (var i = 0; i < _rows.Count; i++)
+            {
+                to.WriteLine("| " + string.Join(" | ", _rows[i].Select((cell, column) => cell.PadRight(widths[column]))) + " |");
+                if (i == 0) to.WriteLine("|" + string.Join("|", widths.Select(w => new string('-', w + 2))) + "|");
+            }
+        }
+    }
+}

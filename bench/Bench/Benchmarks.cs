@@ -73,13 +73,12 @@ internal sealed class Benchmarks(Engine berth, Engine? docker, Options options)
         Table.Add("exec", "docker exec … true", ours, theirs, "ms", "1/3 of Docker", RatioOf(1 / 3.0));
     }
 
-    internal Task IdleAsync()
+    internal void Idle()
     {
         var (rss, pss, count) = berth.Memory();
         var theirs = docker?.Memory();
         Table.Add("idle", $"all processes ({count}{(theirs is { } t ? $"; {t.Count}" : "")}), no container: RSS", rss / 1024.0, theirs?.Rss / 1024.0, "MB", "50 MB", AtMost(50));
         Table.Add("idle", "the same, PSS (shared pages divided)", pss / 1024.0, theirs?.Pss / 1024.0, "MB", "", (_, _) => null);
-        return Task.CompletedTask;
     }
 
     /// <summary>100 containers from 10 clients at once: ten loops, each starting the stock client ten times.</summary>

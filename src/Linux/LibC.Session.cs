@@ -12,4 +12,7 @@ internal static partial class LibC
 
     [LibraryImport(Library, SetLastError = true)]
     internal static partial int dup2(int from, int to);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static unsafe partial int prlimit(int pid, int resource, ulong* newLimit, ulong* oldLimit);
 }

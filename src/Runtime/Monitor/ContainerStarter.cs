@@ -10,9 +10,11 @@ namespace Berth.Runtime.Monitor;
 internal sealed record StartResult(StartedProcess Process, ICgroup Cgroup, SafeFileHandle? Stdin, SafeFileHandle? Stdout, SafeFileHandle? Stderr, JsonLogFile? Log);
 
 /// <summary>From a Launch or Exec message to a running process; on a worker's thread. Whatever fails, nothing is left.</summary>
-internal sealed class ContainerStarter(CgroupHost cgroups, byte[] logBuffer, TimeProvider clock)
+internal sealed class ContainerStarter(CgroupHost cgroups, byte[] logBuffer, MonitorServerOptions options)
 {
-    private const string SpecFile = "config.json";
+    private const string SpecFile = "config.json", OpenFilesLimit = "RLIMIT_NOFILE";
+
+    private readonly ulong _hardOpenFiles = OpenFiles.Hard;
 
     public StartResult Launch(LaunchMessage message, SafeFileHandle? network)
     {
@@ -84,7 +86,7 @@ internal sealed class ContainerStarter(CgroupHost cgroups, byte[] logBuffer, Tim
     }
 
     public JsonLogFile? OpenLog(LogSettings settings) =>
-        settings.Driver == LogDriver.JsonFile ? new JsonLogFile(settings, logBuffer, clock) : null;
+        settings.Driver == LogDriver.JsonFile ? new JsonLogFile(settings, logBuffer, options.Clock) : null;
 
     private static StartResult Result(StartedProcess process, ICgroup cgroup, Stdio? stdio, JsonLogFile? log)
     {
@@ -93,13 +95,18 @@ internal sealed class ContainerStarter(CgroupHost cgroups, byte[] logBuffer, Tim
         return new StartResult(process, cgroup, stdio?.Stdin, stdio?.Stdout ?? process.Terminal, stdio?.Stderr, log);
     }
 
-    private static OciProcess Complete(OciProcess process, TerminalSize? terminal) => process with
+    private OciProcess Complete(OciProcess process, TerminalSize? terminal) => process with
     {
         // Ours is that of a process which must not be killed; it would be inherited.
         OomScoreAdj = process.OomScoreAdj ?? 0,
+        Rlimits = WithOpenFiles(process.Rlimits ?? []),
         Terminal = terminal is not null,
         ConsoleSize = terminal is { Columns: > 0, Rows: > 0 } size ? new OciConsoleSize(size.Rows, size.Columns) : process.ConsoleSize,
     };
+
+    // Ours was raised; programs that close everything up to the soft limit would take seconds for it.
+    private IReadOnlyList<OciRlimit> WithOpenFiles(IReadOnlyList<OciRlimit> limits) =>
+        options.ContainerOpenFiles is not { } soft || soft == _hardOpenFiles || limits.Any(l => l.Type == OpenFilesLimit) ? limits : [.. limits, new OciRlimit(OpenFilesLimit, _hardOpenFiles, soft)];
 
     private static OciSpec ReadSpec(string bundle) => OciJson.ParseSpec(ReadBounded(Path.Combine(bundle, SpecFile)));
 

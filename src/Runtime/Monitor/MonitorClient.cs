@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Threading.Channels;
@@ -41,6 +42,7 @@ public sealed class MonitorClient : IAsyncDisposable
     private readonly InputWriter _input = new();
     private readonly byte[] _receiveBuffer = new byte[MonitorLimits.MessageBytes];
     private TaskCompletionSource<Connection> _current = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly ulong _openFiles;
     private Thread? _thread;
     private volatile bool _shuttingDown;
 
@@ -48,6 +50,7 @@ public sealed class MonitorClient : IAsyncDisposable
     {
         _options = options;
         _logger = logger;
+        _openFiles = OpenFiles.Raise(); // this side holds up to five per process
     }
 
     /// <summary>Connects to the monitor of this exec root, or starts one. <see cref="Processes"/> is complete when this returns.</summary>
@@ -435,7 +438,7 @@ public sealed class MonitorClient : IAsyncDisposable
     private void StartMonitor()
     {
         Directory.CreateDirectory(_options.ExecRoot);
-        var start = new ProcessStartInfo(_options.MonitorPath, [_options.ExecRoot]) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(_options.MonitorPath, [_options.ExecRoot, _openFiles.ToString(CultureInfo.InvariantCulture)]) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true };
         // Meant for the daemon alone; a monitor that outlives it must not answer for it.
         foreach (var name in (string[])["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"]) start.Environment.Remove(name);
         using var process = Process.Start(start)!;

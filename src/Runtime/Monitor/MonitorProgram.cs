@@ -13,13 +13,15 @@ public static class MonitorProgram
     private const string LogFile = "monitor.log", LockFile = "monitor.lock";
     private const long MaxLogBytes = 1024 * 1024;
 
-    /// <summary>Arguments: the exec root.</summary>
+    /// <summary>Arguments: the exec root, and the soft limit of open files that containers without one of their own are given (the daemon has raised its own).</summary>
     /// <returns>Exit code; 1 with the reason on stderr.</returns>
     public static int Run(string[] arguments)
     {
-        if (arguments is not [var execRoot] || !Path.IsPathRooted(execRoot))
+        ulong? openFiles = null;
+        if (arguments is [_, var number] && ulong.TryParse(number, out var parsed)) openFiles = parsed;
+        if (arguments is not [var execRoot, ..] || arguments.Length > (openFiles is null ? 1 : 2) || !Path.IsPathRooted(execRoot))
         {
-            Session.WriteStandard(error: true, "usage: berth-monitor EXEC-ROOT\nStarted by berthd; it looks after the containers while berthd is away.\n");
+            Session.WriteStandard(error: true, "usage: berth-monitor EXEC-ROOT [OPEN-FILES]\nStarted by berthd; it looks after the containers while berthd is away.\n");
             return 1;
         }
         try
@@ -31,8 +33,9 @@ public static class MonitorProgram
             // .NET holds the file with flock: one monitor per exec root, and the kernel lets go of it when it dies.
             using var once = new FileStream(Path.Combine(execRoot, LockFile), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
             ProtectFromOutOfMemory();
+            var inherited = OpenFiles.Raise();
 
-            using var server = new MonitorServer(new MonitorServerOptions { ExecRoot = execRoot });
+            using var server = new MonitorServer(new MonitorServerOptions { ExecRoot = execRoot, ContainerOpenFiles = openFiles ?? inherited });
             using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Ignore);
             using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Ignore);
             using var hangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context => context.Cancel = true);

@@ -14,6 +14,9 @@ internal sealed record MonitorServerOptions
     public TimeSpan IdleExit { get; init; } = MonitorLimits.IdleExit;
     public TimeProvider Clock { get; init; } = TimeProvider.System;
 
+    /// <summary>Soft limit of open files for processes whose spec has none; null: the monitor's own.</summary>
+    public ulong? ContainerOpenFiles { get; init; }
+
     public string SocketPath => SocketPathOf(ExecRoot);
 
     public static string SocketPathOf(string execRoot) => Path.Combine(execRoot, "monitor.sock");
@@ -48,7 +51,7 @@ internal sealed class MonitorServer : IDisposable
         _options = options;
         _pump = new PumpContext(_pumpLoop, options.Clock, options.AttachmentStall, options.OutputGrace);
         _cgroups = CgroupHost.Detect();
-        _starter = new ContainerStarter(_cgroups, _pump.LogBuffer, options.Clock);
+        _starter = new ContainerStarter(_cgroups, _pump.LogBuffer, options);
         _listener = UnixSocket.Listen(options.SocketPath, UnixSocketKind.SequencedPackets, Backlog, permissions: 0x180 /* 0600 */);
         _control.Watch(_listener, PollEvents.Readable, _ => OnConnect(), failure => Journal.Write($"listening: {failure}"));
         RestartIdleTimer();
@@ -74,7 +77,14 @@ internal sealed class MonitorServer : IDisposable
     private void Stop()
     {
         // Before the last connection closes, so that whoever sees that finds no socket of ours.
-        File.Delete(_options.SocketPath);
+        try
+        {
+            File.Delete(_options.SocketPath);
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            Journal.Write($"removing the socket: {failure.Message}"); // the whole directory may be gone
+        }
         _control.Stop();
     }
 

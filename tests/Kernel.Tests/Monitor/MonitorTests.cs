@@ -490,4 +490,37 @@ public sealed class MonitorTests
 
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Path.Combine(monitor.ExecRoot, "monitor.sock")));
     }
+
+    [Fact]
+    public async Task An_idle_monitor_ends_even_if_its_directory_was_removed()
+    {
+        // It failed like this: deleting the socket threw, and the loop went on for ever.
+        var root = Directory.CreateTempSubdirectory("berth-monitor-").FullName;
+        Assert.SkipUnless(Environment.UserName == "root", "needs root");
+        using var server = new MonitorServer(new MonitorServerOptions { ExecRoot = root, IdleExit = TimeSpan.FromMilliseconds(100) });
+        Directory.Delete(root, recursive: true);
+
+        await Task.Run(server.Run).WaitAsync(TestMonitor.Patience);
+    }
+
+    [Fact]
+    public async Task A_container_does_not_inherit_what_the_monitor_gives_itself()
+    {
+        await using var monitor = await TestMonitor.StartAsync();
+        // What a shell with a soft limit of 1000 would have started.
+        var root = Directory.CreateTempSubdirectory("berth-monitor-").FullName;
+        using var server = new MonitorServer(new MonitorServerOptions { ExecRoot = root, ContainerOpenFiles = 1000 });
+        var running = Task.Run(server.Run);
+        await using var client = await MonitorClient.ConnectOrStartAsync(new MonitorOptions { ExecRoot = root, MonitorPath = "/none" },
+            Microsoft.Extensions.Logging.Abstractions.NullLogger<MonitorClient>.Instance, None);
+        var request = monitor.Request("c1", spec => spec with { Process = spec.Process! with { OomScoreAdj = null } }, "sh", "-c", "ulimit -Sn; cat /proc/self/oom_score_adj");
+        await client.LaunchAsync(request, None);
+        var exit = await client.Exits.ReadAsync(new CancellationTokenSource(TestMonitor.Patience).Token);
+        await client.AcknowledgeAsync(exit, None);
+        await client.ShutdownAsync(None);
+        await running.WaitAsync(TestMonitor.Patience);
+        Directory.Delete(root, recursive: true);
+
+        Assert.Equal("1000\n0\n", monitor.LogText("c1"));
+    }
 }

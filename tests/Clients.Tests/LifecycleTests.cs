@@ -79,9 +79,11 @@ public sealed class LifecycleTests(SharedDaemon shared) : IClassFixture<SharedDa
         Assert.Equal("", (await _daemon.Docker("ps", "-aq", "--filter", "name=gone-1")).Output);
         await _daemon.Docker("run", "-d", "--rm", "--name", "gone-2", "-v", "/anonymous", shared.Image, "sleep", "600");
         var volume = (await _daemon.Docker("inspect", "--format", "{{(index .Mounts 0).Name}}", "gone-2")).Line;
-        using var wait = _daemon.Docker("wait", "gone-2").Start();
+        // The headers come when the wait is registered.
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/containers/gone-2/wait?condition=removed");
+        using var wait = await _daemon.Http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
         await _daemon.Docker("stop", "-t", "0", "gone-2");
-        Assert.Equal("137", (await wait.WaitAsync()).Line);
+        Assert.Equal("{\"StatusCode\":137}\n", await wait.Content.ReadAsStringAsync());
         await Eventually.HoldsAsync("the container is removed", async () => (await _daemon.Docker("ps", "-aq", "--filter", "name=gone-2")).Output == "");
         await Eventually.HoldsAsync("its anonymous volume is removed", async () => (await _daemon.Docker("volume", "ls", "-q")).Lines.Contains(volume) == false);
     }

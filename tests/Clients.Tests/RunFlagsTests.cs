@@ -86,15 +86,16 @@ public sealed class RunFlagsTests(SharedDaemon shared) : IClassFixture<SharedDae
     [InlineData("--blkio-weight 300", "blkio", "blkio.weight|blkio.bfq.weight", "io.weight|io.bfq.weight", "300|default 300")]
     public async Task A_limit_reaches_the_containers_cgroup(string flags, string controller, string v1File, string v2File, string value)
     {
-        var id = (await _daemon.Docker(["run", "-d", .. flags.Split(' '), shared.Image, "sleep", "60"])).Line;
+        var run = await _daemon.Docker(["run", "-d", .. flags.Split(' '), shared.Image, "sleep", "60"]);
+        var id = run.Line;
         try
         {
+            if (run.Error.Contains("Your kernel does not support Block I/O weight", StringComparison.Ordinal))
+                Assert.Skip("the kernel has no I/O weight here, and Docker's warning says so");
             var directories = Berth.Testing.Host.CgroupDirectories($"{_daemon.CgroupParent}/{id}");
             Assert.NotEmpty(directories);
             var v1 = directories.Where(d => d.Split('/').Any(part => part.Split(',').Contains(controller))).ToList();
             var files = (v1.Count > 0 ? v1File : v2File).Split('|').SelectMany(f => (v1.Count > 0 ? v1 : directories).Select(d => Path.Combine(d, f))).Where(File.Exists).ToList();
-            if (controller == "blkio" && files.Count == 0)
-                Assert.Skip("the kernel has no I/O weight here");
             if (v1File.Contains("memsw", StringComparison.Ordinal) && files.Count == 0)
                 Assert.Skip("the kernel does not account swap here");
             var values = value.Split('|');

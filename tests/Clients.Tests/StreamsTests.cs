@@ -84,7 +84,6 @@ public sealed class StreamsTests(SharedDaemon shared) : IClassFixture<SharedDaem
         await first.OutputAsync("got two");
         await second.OutputAsync("got two");
         second.CloseInput(); // with -d -i the end of one client's input is the end of its attachment and no more
-        await second.WaitAsync();
         await first.WriteAsync("three\n");
         await first.OutputAsync("got three");
         await _daemon.Docker("rm", "-f", "several");

@@ -369,9 +369,9 @@ public sealed class MonitorClient : IAsyncDisposable
             }
             foreach (var pending in connection.Close())
             {
-                // A launch may have got as far as a running process: what is left of it goes first.
-                if (pending.Request.Launch is not null && !replaced && !_disposing.IsSet) launches.Add(pending);
-                else pending.Fail(lost);
+                // A launch may have got as far as a running process: what is left of it goes first. That may take more than one monitor.
+                if ((pending.Discards ?? (pending.Request.Launch is null ? null : pending)) is { } launch && !replaced && !_disposing.IsSet) launches.Add(launch);
+                else (pending.Discards ?? pending).Fail(lost);
             }
             if (replaced) return;
             if (_disposing.IsSet) break;
@@ -484,24 +484,29 @@ public sealed class MonitorClient : IAsyncDisposable
             }
             adopted.Task.ContinueWith(t => OnNotAdopted(orphan, t.Exception!.InnerException!), CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
         }
-        foreach (var launch in launches)
+        foreach (var launch in launches) Discard(connection, launch);
+    }
+
+    private void Discard(Connection connection, Pending launch)
+    {
+        void Finish(Exception? failure)
         {
-            var lost = new MonitorException(MonitorError.MonitorLost, "the monitor died during the launch");
-            try
-            {
-                var discard = new Pending(new Request { DiscardCgroup = CgroupOf(launch.Request.Launch!) });
-                connection.Send(Wire.Write(connection.Register(discard)), []);
-                discard.Task.ContinueWith(t =>
-                {
-                    if (t.Exception?.InnerException is { } failure) _logger.NotDiscarded(launch.Request.Launch!.ContainerId, failure.Message);
-                    launch.Fail(lost);
-                }, TaskScheduler.Default);
-            }
-            catch (Exception failure) when (failure is IOException or JsonException or MonitorException)
-            {
-                _logger.NotDiscarded(launch.Request.Launch!.ContainerId, failure.Message);
-                launch.Fail(lost);
-            }
+            if (failure is not null) _logger.NotDiscarded(launch.Request.Launch!.ContainerId, failure.Message);
+            launch.Fail(new MonitorException(MonitorError.MonitorLost, "the monitor died during the launch"));
+        }
+        try
+        {
+            var discard = new Pending(new Request { DiscardCgroup = CgroupOf(launch.Request.Launch!) }) { Discards = launch };
+            discard.Task.ContinueWith(t => Finish(t.Exception?.InnerException), TaskScheduler.Default);
+            connection.Send(Wire.Write(connection.Register(discard)), []);
+        }
+        catch (MonitorException lost) when (lost.Error == MonitorError.MonitorLost)
+        {
+            // Registered, so the next monitor is asked.
+        }
+        catch (Exception failure) when (failure is IOException or JsonException or UnauthorizedAccessException)
+        {
+            Finish(failure);
         }
     }
 
@@ -683,6 +688,10 @@ public sealed class MonitorClient : IAsyncDisposable
         private readonly TaskCompletionSource<Reply> _reply = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public Request Request { get; } = request;
+
+        /// <summary>Of a DiscardCgroup: the launch that is told to have failed once this is done.</summary>
+        public Pending? Discards { get; init; }
+
         public Task<Reply> Task => _reply.Task;
 
         /// <returns>False if the caller has gone.</returns>

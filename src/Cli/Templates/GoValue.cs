@@ -25,7 +25,8 @@ internal interface ITemplateObject
 
 /// <summary>
 /// A JSON value seen as the Go value it was made from. With the record type that describes it, the difference between a
-/// struct and a map is known, and fields that JSON left out because they are empty are there.
+/// struct and a map is known, fields have Go's names, and those that JSON left out because they are empty are there.
+/// Without a type it is what JSON says: maps, and JSON's names.
 /// </summary>
 internal sealed record JsonValue(JsonElement Element, Type? Type)
 {
@@ -64,22 +65,37 @@ internal sealed record JsonValue(JsonElement Element, Type? Type)
     {
         value = null;
         if (IsArray || IsNull) return false;
-        if (Element.TryGetProperty(name, out var found))
+        if (Properties is not { } properties)
         {
-            value = Wrap(found, TypeOf(name));
+            if (!Element.TryGetProperty(name, out var entry)) return false;
+            value = Wrap(entry, TypeOf(name));
             return true;
         }
-        if (Properties is not { } properties)
-            return false;
-        // Go's field names are JSON's in other letter cases: .ID for "Id", .HostConfig.NanoCPUs for "NanoCpus".
         foreach (var property in properties)
         {
-            if (!property.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) continue;
-            value = Element.TryGetProperty(property.Name, out found) ? Wrap(found, property.PropertyType) : Zero(property.PropertyType);
+            if (GoName(property.Name) != name) continue;
+            value = Element.TryGetProperty(property.Name, out var found) ? Wrap(found, property.PropertyType) : Zero(property.PropertyType);
             return true;
         }
         return false;
     }
+
+    // Where Go's name of a field is not JSON's.
+    private static string GoName(string name) => name switch
+    {
+        "Id" => "ID",
+        "ParentId" => "ParentID",
+        "HostIp" => "HostIP",
+        "NanoCpus" => "NanoCPUs",
+        "CpuShares" or "CpuPeriod" or "CpuQuota" or "CpuRealtimePeriod" or "CpuRealtimeRuntime" or "CpuCount" or "CpuPercent" or "CpuCfsPeriod" or "CpuCfsQuota" => "CPU" + name[3..],
+        "Dns" or "DnsOptions" or "DnsSearch" => "DNS" + name[3..],
+        "HttpProxy" => "HTTPProxy",
+        "HttpsProxy" => "HTTPSProxy",
+        "ApiVersion" => "APIVersion",
+        "AuxiliaryAddresses" => "AuxAddress",
+        _ when char.IsAsciiLetterLower(name[0]) => name switch { "id" => "ID", "timeNano" => "TimeNano", "mediaType" => "MediaType", "os" => "OS", _ => char.ToUpperInvariant(name[0]) + name[1..] },
+        _ => name,
+    };
 
     public IEnumerable<object?> Items
     {

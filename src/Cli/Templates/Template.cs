@@ -36,6 +36,23 @@ internal sealed class Template
         return output.ToString();
     }
 
+    /// <summary>
+    /// Over a document: with Go's names and types if the template goes through that way, otherwise with JSON's, so that
+    /// {{.ID}} and {{.Id}} both find something, each as docker shows it.
+    /// </summary>
+    /// <exception cref="TemplateException">Neither way; the message is about JSON's.</exception>
+    public string Execute(System.Text.Json.JsonElement document, Type type)
+    {
+        try
+        {
+            return Execute(JsonValue.Wrap(document, type));
+        }
+        catch (TemplateException)
+        {
+            return Execute(JsonValue.Wrap(document, null));
+        }
+    }
+
     private enum Flow
     {
         Next,

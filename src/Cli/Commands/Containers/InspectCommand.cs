@@ -85,7 +85,7 @@ internal static class InspectCommand
             {
                 var (document, record) = await FindAsync(context, name, type, flags.Bool("size"));
                 if (template is null) documents.Add(document);
-                else lines.Add(template.Execute(new JsonValue(document, record)));
+                else lines.Add(template.Execute(document, record));
             }
             catch (TemplateException e)
             {

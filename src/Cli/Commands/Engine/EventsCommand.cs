@@ -46,7 +46,7 @@ internal static class EventsCommand
                 var json = JsonSerializer.SerializeToElement(message, ApiJson.Wire.EventMessage);
                 try
                 {
-                    context.Out.Write((template is null ? json.GetRawText() : template.Execute(JsonValue.Wrap(json, typeof(EventMessage)))) + "\n");
+                    context.Out.Write((template is null ? json.GetRawText() : template.Execute(json, typeof(EventMessage))) + "\n");
                 }
                 catch (TemplateException e)
                 {

@@ -37,7 +37,7 @@ internal static class InfoCommand
             using var document = JsonDocument.Parse(await context.Client.GetBytesAsync("/info", invocation.Cancelled));
             try
             {
-                context.Out.Write(template.Execute(JsonValue.Wrap(document.RootElement, typeof(SystemInfo))) + "\n");
+                context.Out.Write(template.Execute(document.RootElement, typeof(SystemInfo)) + "\n");
             }
             catch (TemplateException e)
             {

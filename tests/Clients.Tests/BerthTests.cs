@@ -27,7 +27,7 @@ public sealed partial class BerthTests(SharedDaemon shared) : IClassFixture<Shar
         "inspect -f '{{if .State.Health}}x{{else}}none{{end}} {{range $k, $v := .NetworkSettings.Networks}}{{$k}}={{$v.IPAddress}}{{end}}' asked",
         "inspect -f '{{index .Config.Labels \"a\"}} {{len .Config.Env}} {{join .Config.Cmd \"+\"}} {{.Config.Labels.zzz}} {{.HostConfig.Binds}} {{.HostConfig.Tmpfs}} {{.Config.Volumes}} {{.HostConfig.Devices}}' asked",
         "inspect -f '{{.ID}} {{.NetworkSettings.Ports}} {{.HostConfig.NanoCPUs}} {{.HostConfig.LogConfig}}' asked",
-        "inspect -f '{{with index .NetworkSettings.Ports \"80/tcp\"}}{{(index . 0).HostIP}}{{end}} {{printf \"%-8s|%5d\" .Name .State.ExitCode}} {{.HostConfig.RestartPolicy.Name | upper}}' asked",
+        "inspect -f '{{with index .NetworkSettings.Ports \"80/tcp\"}}{{(index . 0).HostIP}}{{end}} {{printf \"%-8s|%5d\" .Name .State.ExitCode}} {{.Name | upper}}' asked",
         "inspect -f {{.Nope}} asked", "inspect --format {{.Name}} --type container asked", "inspect -f json asked",
         "logs asked", "logs -n 1 asked", "logs -t asked", "logs --until 1s asked",
         "port asked", "port asked 80", "port asked 99", "top asked", "history IMAGE", "history -q IMAGE", "history --no-trunc --human=false IMAGE",
@@ -48,6 +48,7 @@ public sealed partial class BerthTests(SharedDaemon shared) : IClassFixture<Shar
         string[] words = [.. Words().Matches(line).Select(m => m.Value.Trim('\'')).Select(w => w == "IMAGE" ? shared.Image : w)];
         var docker = await _daemon.Docker(words).MayFail();
         var berth = await Berth(words).MayFail();
+        if (docker.Error.Contains("level=error")) Assert.Fail(docker.ToString());
         Assert.Equal(Comparable(docker.Output), Comparable(berth.Output));
         Assert.Equal(Comparable(docker.Error).Replace("docker", "berth"), Comparable(berth.Error).Replace("docker", "berth"));
         Assert.Equal(docker.ExitCode, berth.ExitCode);
@@ -56,13 +57,16 @@ public sealed partial class BerthTests(SharedDaemon shared) : IClassFixture<Shar
     // What differs between two runs, not between two clients: times of day, ids of containers made by the question itself, a hint of which flag is near.
     private static string Comparable(string text)
     {
-        text = Ago().Replace(text, "AGO");
+        text = Columns().Replace(Ago().Replace(text, "AGO"), "  "); // columns are as wide as what is in them
         text = Suggestion().Replace(text, "");
         return text.Replace("See '", "Run '", StringComparison.Ordinal);
     }
 
     [GeneratedRegex(@"(Less than a second|About a minute|\d+ seconds?|\d+ minutes?)( ago)?")]
     private static partial Regex Ago();
+
+    [GeneratedRegex(@" {2,}")]
+    private static partial Regex Columns();
 
     [GeneratedRegex(@"Did you mean .*\n\n")]
     private static partial Regex Suggestion();

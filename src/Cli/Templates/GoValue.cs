@@ -212,7 +212,7 @@ internal static class GoValue
     /// <summary>As encoding/json writes it, "&lt;" and the like not escaped.</summary>
     public static string ToJson(object? value)
     {
-        if (value is JsonValue json) return json.Element.GetRawText();
+        if (value is JsonValue { Type: not null } json) return json.Element.GetRawText();
         if (value is ITemplateObject row) return row.ToJson();
         using var stream = new MemoryStream();
         using (var writer = new Utf8JsonWriter(stream, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping })) Write(writer, value);
@@ -226,6 +226,20 @@ internal static class GoValue
             case null or NoValue: writer.WriteNullValue(); break;
             case string text: writer.WriteStringValue(text); break;
             case bool flag: writer.WriteBooleanValue(flag); break;
+            case JsonValue { Type: null, IsArray: false } map: // a map is sorted
+                writer.WriteStartObject();
+                foreach (var (key, item) in map.Entries)
+                {
+                    writer.WritePropertyName(key);
+                    Write(writer, item);
+                }
+                writer.WriteEndObject();
+                break;
+            case JsonValue { Type: null } array:
+                writer.WriteStartArray();
+                foreach (var item in array.Items) Write(writer, item);
+                writer.WriteEndArray();
+                break;
             case JsonValue json: json.Element.WriteTo(writer); break;
             case double number: writer.WriteNumberValue(number); break;
             case ulong number: writer.WriteNumberValue(number); break;

@@ -131,8 +131,10 @@ public sealed class CrashTests(ITestOutputHelper output)
         var image = await daemon.LoadBusyboxAsync();
         await daemon.Docker("run", "-d", "--name", "ends", image, "sh", "-c", "while ! test -e /tmp/go; do usleep 10000; done; echo last words; exit 42");
         await daemon.Docker("run", "-d", "--rm", "--name", "ends-and-goes", image, "sh", "-c", "while ! test -e /tmp/go; do usleep 10000; done");
-        await daemon.Docker("run", "-d", "--restart", "always", "--name", "comes-back", image, "sh", "-c", "if test -e /tmp/go; then exec sleep 600; fi; while ! test -e /tmp/go; do usleep 10000; done; exit 1");
+        await daemon.Docker("run", "-d", "--restart", "always", "--name", "comes-back", image, "sh", "-c", "if test -e /tmp/go; then exec sleep 600; fi; touch /tmp/ready; while ! test -e /tmp/go; do usleep 10000; done; exit 1");
         var pids = (await daemon.Docker("inspect", "--format", "{{.State.Pid}}", "ends", "ends-and-goes", "comes-back")).Lines;
+        // The last one looks for the file when it begins: it must have looked.
+        await Eventually.HoldsAsync("it has begun", () => File.Exists($"/proc/{pids[2]}/root/tmp/ready"));
         await daemon.KillAsync();
         foreach (var pid in pids)
             await File.WriteAllTextAsync($"/proc/{pid}/root/tmp/go", "");

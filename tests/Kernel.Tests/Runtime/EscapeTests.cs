@@ -31,8 +31,8 @@ public sealed class EscapeTests
 
         var links = File.ReadAllLines(Path.Combine(seen, "links")).Distinct().ToList();
         Assert.Contains("/bin/busybox", links); // it did look
-        Assert.Empty(links.Where(link => link.Contains("dotnet", StringComparison.Ordinal) || link.Contains("Kernel.Tests", StringComparison.Ordinal)
-            || link.Contains("berth", StringComparison.Ordinal) || link.Contains("anon_inode", StringComparison.Ordinal) || link.Contains("mem", StringComparison.Ordinal)));
+        Assert.DoesNotContain(links, link => link.Contains("dotnet", StringComparison.Ordinal) || link.Contains("Kernel.Tests", StringComparison.Ordinal)
+            || link.Contains("berth", StringComparison.Ordinal) || link.Contains("anon_inode", StringComparison.Ordinal) || link.Contains("mem", StringComparison.Ordinal));
     }
 
     // CVE-2019-5736, second half: an image whose command is a link to /proc/self/exe runs the runtime itself and reopens it for writing.

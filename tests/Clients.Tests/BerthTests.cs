@@ -27,7 +27,6 @@ public sealed partial class BerthTests(SharedDaemon shared) : IClassFixture<Shar
         "inspect -f '{{if .State.Health}}x{{else}}none{{end}} {{range $k, $v := .NetworkSettings.Networks}}{{$k}}={{$v.IPAddress}}{{end}}' asked",
         "inspect -f '{{index .Config.Labels \"a\"}} {{len .Config.Env}} {{join .Config.Cmd \"+\"}} {{.Config.Labels.zzz}} {{.HostConfig.Binds}} {{.HostConfig.Tmpfs}} {{.Config.Volumes}} {{.HostConfig.Devices}}' asked",
         "inspect -f '{{.ID}} {{.NetworkSettings.Ports}} {{.HostConfig.NanoCPUs}} {{.HostConfig.LogConfig}}' asked",
-        "inspect -f '{{with index .NetworkSettings.Ports \"80/tcp\"}}{{(index . 0).HostIP}}{{end}} {{printf \"%-8s|%5d\" .Name .State.ExitCode}} {{.Name | upper}}' asked",
         "inspect -f {{.Nope}} asked", "inspect --format {{.Name}} --type container asked", "inspect -f json asked",
         "logs asked", "logs -n 1 asked", "logs -t asked", "logs --until 1s asked",
         "port asked", "port asked 80", "port asked 99", "top asked", "history IMAGE", "history -q IMAGE", "history --no-trunc --human=false IMAGE",

@@ -46,9 +46,22 @@ public sealed class TestDaemon : IAsyncDisposable
 
     public bool IsRunning => _process is { HasExited: false };
 
+    // By its arguments: the monitor runs from a read-only detached mount, so that /proc/PID/exe names nothing.
+    private static bool IsMonitor(int pid)
+    {
+        try
+        {
+            return Path.GetFileName(File.ReadAllText($"/proc/{pid}/cmdline").Split('\0')[0]).StartsWith("berth-monitor", StringComparison.Ordinal);
+        }
+        catch (IOException)
+        {
+            return false; // it has ended
+        }
+    }
+
     /// <summary>The monitor's process id; null when there is none.</summary>
     public int? MonitorPid => Host.ProcessesWith(ExecRoot + "\0").Concat(Host.ProcessesWith(ExecRoot)).Distinct()
-        .FirstOrDefault(pid => Path.GetFileName(ReadLink($"/proc/{pid}/exe")).StartsWith("berth-monitor", StringComparison.Ordinal)) is > 0 and var found ? found : null;
+        .FirstOrDefault(IsMonitor) is > 0 and var found ? found : null;
 
     /// <summary>Starts one and waits until it serves.</summary>
     /// <param name="flags">Further flags of berthd.</param>

@@ -27,6 +27,8 @@ public sealed partial class BerthTests(SharedDaemon shared) : IClassFixture<Shar
         "inspect -f '{{if .State.Health}}x{{else}}none{{end}} {{range $k, $v := .NetworkSettings.Networks}}{{$k}}={{$v.IPAddress}}{{end}}' asked",
         "inspect -f '{{index .Config.Labels \"a\"}} {{len .Config.Env}} {{join .Config.Cmd \"+\"}} {{.Config.Labels.zzz}} {{.HostConfig.Binds}} {{.HostConfig.Tmpfs}} {{.Config.Volumes}} {{.HostConfig.Devices}}' asked",
         "inspect -f '{{.ID}} {{.NetworkSettings.Ports}} {{.HostConfig.NanoCPUs}} {{.HostConfig.LogConfig}}' asked",
+        "inspect -f '{{with index .NetworkSettings.Ports \"80/tcp\"}}{{(index . 0).HostIp}}{{end}} {{.Name | upper}}' asked", "inspect -f '{{printf \"%-8s|%5d\" .Name .State.ExitCode}}' asked",
+        "inspect -f '{{index .Config.ExposedPorts \"80/tcp\"}} {{index .HostConfig.PortBindings \"80/tcp\"}}' asked", "inspect -f '{{range $p, $b := .NetworkSettings.Ports}}{{$p}} {{len $b}}{{end}}' asked",
         "inspect -f {{.Nope}} asked", "inspect --format {{.Name}} --type container asked", "inspect -f json asked",
         "logs asked", "logs -n 1 asked", "logs -t asked", "logs --until 1s asked",
         "port asked", "port asked 80", "port asked 99", "top asked", "history IMAGE", "history -q IMAGE", "history --no-trunc --human=false IMAGE",
@@ -38,10 +40,6 @@ public sealed partial class BerthTests(SharedDaemon shared) : IClassFixture<Shar
         "run --rm -a stderr IMAGE sh -c 'echo a; echo b >&2'", "wait gone", "start asked", "-H unix:///nowhere ps", "--foo", "events --since 0 --until 1",
         "create --cidfile / IMAGE", "load -i /nope", "import /nope", "run --rm --cpus x IMAGE", "run --rm --env-file /nope IMAGE", "run --rm --security-opt seccomp=/nope IMAGE", "run --rm --restart always --rm IMAGE",
     ];
-
-    [Theory(Skip = "docker printed an empty line where berth printed the values, once, in a run of the whole suite; cause not found yet")]
-    [InlineData("inspect -f '{{with index .NetworkSettings.Ports \"80/tcp\"}}{{(index . 0).HostIP}}{{end}} {{printf \"%-8s|%5d\" .Name .State.ExitCode}} {{.Name | upper}}' asked")]
-    public Task It_prints_a_port_in_a_template_as_docker_does(string line) => It_prints_and_ends_as_docker_does(line);
 
     [Theory]
     [MemberData(nameof(Questions))]

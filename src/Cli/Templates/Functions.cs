@@ -116,6 +116,8 @@ internal static class Functions
                     var list = List(value).ToList();
                     value = index >= 0 && index < list.Count ? list[(int)index] : throw new TemplateException($"error calling index: reflect: slice index out of range");
                     break;
+                case (JsonValue { KeysArePorts: true }, string):
+                    throw new TemplateException("error calling index: value has type string; should be nat.Port");
                 case (JsonValue { IsArray: false } map, string name):
                     if (!map.TryGet(name, out value)) value = map.Type == typeof(Dictionary<string, string>) ? "" : null;
                     break;

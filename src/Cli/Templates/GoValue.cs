@@ -55,6 +55,15 @@ internal sealed record JsonValue(JsonElement Element, Type? Type)
 
     private static bool IsMap(Type type) => type == typeof(SortedSet<string>) || (type.IsGenericType && type.GetGenericTypeDefinition() == typeof(Dictionary<,>));
 
+    /// <summary>
+    /// A Go map whose keys are of a string type of its own (nat.Port): <c>index</c> with a plain string is refused there, so that docker takes such a
+    /// template over to the JSON as the engine sent it.
+    /// </summary>
+    public bool KeysArePorts { get; init; }
+
+    private static object? Field(string name, JsonElement element, Type type) =>
+        Wrap(element, type) is var value && value is JsonValue { IsArray: false } map && name is "Ports" or "PortBindings" or "ExposedPorts" ? map with { KeysArePorts = true } : value;
+
     private bool IsNull => Element.ValueKind == JsonValueKind.Null;
 
     public bool IsArray => Element.ValueKind == JsonValueKind.Array || (IsNull && Type!.IsArray);
@@ -74,7 +83,7 @@ internal sealed record JsonValue(JsonElement Element, Type? Type)
         foreach (var property in properties)
         {
             if (GoName(property.Name) != name) continue;
-            value = Element.TryGetProperty(property.Name, out var found) ? Wrap(found, property.PropertyType) : Zero(property.PropertyType);
+            value = Element.TryGetProperty(property.Name, out var found) ? Field(property.Name, found, property.PropertyType) : Zero(property.PropertyType);
             return true;
         }
         return false;

@@ -137,4 +137,40 @@ internal sealed class Benchmarks(Engine berth, Engine? docker, Options options)
         Table.Add("logs", $"a container prints {options.LogMegabytes} MB", ours.Print, theirs?.Print, "s", "Docker", RatioOf(1));
         Table.Add("logs", "docker logs of it", ours.Read, theirs?.Read, "s", "Docker", RatioOf(1));
     }
+
+    /// <summary>100 containers, the statistics of each streamed to a client of its own: processor time of the engine's processes.</summary>
+    internal async Task StatsAsync()
+    {
+        const int Containers = 100;
+        var (settle, measure) = (TimeSpan.FromSeconds(3), TimeSpan.FromSeconds(10));
+        async Task<double> PercentAsync(Engine engine)
+        {
+            using var stop = new CancellationTokenSource();
+            var ids = new List<string>();
+            for (var i = 0; i < Containers; i++) ids.Add(await engine.StartAsync(null, "sleep", "100000"));
+            var watchers = ids.ConvertAll(async id =>
+            {
+                try
+                {
+                    await foreach (var _ in engine.Api.StatsAsync(id, cancellationToken: stop.Token))
+                    {
+                    }
+                }
+                catch (OperationCanceledException)
+                {
+                }
+            });
+            await Task.Delay(settle);
+            var (before, start) = (engine.ProcessorTime(), Stopwatch.GetTimestamp());
+            await Task.Delay(measure);
+            var percent = 100 * (engine.ProcessorTime() - before).TotalSeconds / Stopwatch.GetElapsedTime(start).TotalSeconds;
+            await stop.CancelAsync();
+            await Task.WhenAll(watchers);
+            await engine.RemoveContainersAsync();
+            return percent;
+        }
+        var ours = await PercentAsync(berth);
+        double? theirs = docker is null ? null : await PercentAsync(docker);
+        Table.Add("stats", $"statistics of {Containers} containers once a second: processor time, of one core", ours, theirs, "%", "10 %", AtMost(10));
+    }
 }

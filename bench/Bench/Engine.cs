@@ -70,6 +70,20 @@ internal sealed class Engine : IDisposable
         return (rss, pss, count);
     }
 
+    /// <summary>Used so far by all the engine's processes.</summary>
+    internal TimeSpan ProcessorTime()
+    {
+        var ticks = 0L;
+        foreach (var pid in _processes())
+        {
+            // The name before it may hold blanks; of what follows the parenthesis utime and stime are the 12th and 13th.
+            if (ReadOrNull($"/proc/{pid}/stat") is not { } text) continue;
+            var fields = text[(text.LastIndexOf(')') + 2)..].Split(' ');
+            ticks += long.Parse(fields[11], CultureInfo.InvariantCulture) + long.Parse(fields[12], CultureInfo.InvariantCulture);
+        }
+        return TimeSpan.FromSeconds(ticks / 100.0); // USER_HZ
+    }
+
     private static long Field(string text, string name) =>
         long.Parse(text.Split('\n').First(l => l.StartsWith(name, StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture);
 

@@ -35,6 +35,7 @@ try
     if (options.Wants("parallel")) await bench.ParallelAsync();
     if (options.Wants("density")) await bench.DensityAsync();
     if (options.Wants("logs")) await bench.LogsAsync();
+    if (options.Wants("stats")) await bench.StatsAsync();
 }
 finally
 {
@@ -48,7 +49,7 @@ namespace Berth.Bench
 {
     internal sealed record Options(string? Docker, int Samples, IReadOnlyList<string>? Rows, int Density, int LogMegabytes)
     {
-        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs"];
+        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats"];
 
         internal bool Wants(string row) => Rows is null || Rows.Contains(row);
 

@@ -49,4 +49,7 @@ internal static partial class EngineLog
 
     [LoggerMessage(15, LogLevel.Warning, "cgroup {Cgroup} belongs to no container: removed")]
     public static partial void SweptCgroup(this ILogger logger, string cgroup);
+
+    [LoggerMessage(40, LogLevel.Warning, "sampling a container: {Problem}")]
+    public static partial void StatsFailed(this ILogger logger, string problem);
 }

@@ -91,6 +91,13 @@ public sealed partial class EngineClient
     public Task<EngineResponse> LogsAsync(string id, bool stdout = true, bool stderr = true, bool follow = false, bool timestamps = false, bool details = false, string? since = null, string? until = null, string tail = "all", CancellationToken cancellationToken = default) =>
         SendAsync("GET", Container(id, "logs").AddIf("details", details).AddIf("follow", follow).AddIf("since", since).AddIf("stderr", stderr).AddIf("stdout", stdout).Add("tail", tail).AddIf("timestamps", timestamps).AddIf("until", until), cancellationToken: cancellationToken);
 
+    /// <summary>A sample a second until the container is removed; without <paramref name="stream"/> one, which takes a second.</summary>
+    public async IAsyncEnumerable<ContainerStats> StatsAsync(string id, bool stream = true, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
+        using var response = await SendAsync("GET", Container(id, "stats").Add("stream", stream ? "true" : "false"), cancellationToken: cancellationToken).ConfigureAwait(false);
+        await foreach (var sample in ReadObjectsAsync(response.Body, ApiJson.Wire.ContainerStats, cancellationToken).ConfigureAwait(false)) yield return sample;
+    }
+
     public async Task<string> CreateExecAsync(string containerId, ExecCreateRequest request, CancellationToken cancellationToken = default) =>
         (await PostAsync(Container(containerId, "exec"), Json(request, ApiJson.Wire.ExecCreateRequest), ApiJson.Wire.IdResponse, cancellationToken).ConfigureAwait(false)).Id;
 

@@ -15,7 +15,7 @@ namespace Berth.Api;
     Converters = [
         typeof(Json.GoStringConverter), typeof(Json.GoTimeConverter), typeof(Json.StringSetConverter),
         typeof(Json.SortedMapConverter<string>), typeof(Json.SortedMapConverter<PortBinding[]>), typeof(Json.SortedMapConverter<EndpointSettings>),
-        typeof(Json.SortedMapConverter<EndpointResource>), typeof(Json.SortedMapConverter<RuntimeWithStatus>), typeof(Json.SortedMapConverter<IndexInfo>),
+        typeof(Json.SortedMapConverter<EndpointResource>), typeof(Json.SortedMapConverter<RuntimeWithStatus>), typeof(Json.SortedMapConverter<ulong>), typeof(Json.SortedMapConverter<NetworkStats>), typeof(Json.SortedMapConverter<IndexInfo>),
     ])]
 [JsonSerializable(typeof(ContainerConfig))]
 [JsonSerializable(typeof(HostConfig))]
@@ -26,6 +26,7 @@ namespace Berth.Api;
 [JsonSerializable(typeof(ContainerSummary[]))]
 [JsonSerializable(typeof(List<ContainerSummary>))]
 [JsonSerializable(typeof(ContainerTopResponse))]
+[JsonSerializable(typeof(ContainerStats))]
 [JsonSerializable(typeof(ContainerWaitResponse))]
 [JsonSerializable(typeof(ContainerPruneResponse))]
 [JsonSerializable(typeof(ContainerUpdateResponse))]

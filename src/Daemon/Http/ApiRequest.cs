@@ -178,8 +178,22 @@ internal sealed class ApiRequest(HttpContext http, ApiServer server, ApiVersion 
         return new JsonLines<T>(http.Response, type, lineEnd, gone);
     }
 
+    /// <summary>
+    /// One object of an endless stream, and a line end. Waits for a client that reads slowly: what it misses meanwhile is for the sender to decide, who holds no more than
+    /// it wants to. <see cref="StartAsync"/> comes first.
+    /// </summary>
+    public async Task WriteLineAsync<T>(T value, JsonTypeInfo<T> type, CancellationToken cancellationToken)
+    {
+        var body = http.Response.BodyWriter;
+        using (var writer = new Utf8JsonWriter(body, new JsonWriterOptions { Encoder = type.Options.Encoder, SkipValidation = true }))
+            JsonSerializer.Serialize(writer, value, type);
+        body.GetSpan(1)[0] = (byte)'\n';
+        body.Advance(1);
+        await body.FlushAsync(cancellationToken);
+    }
+
     /// <summary>Sends status and headers now; the client may rely on having them before there is a body.</summary>
-    public async Task StartAsync(string contentType)
+    public async Task StartAsync(string? contentType)
     {
         http.Response.ContentType = contentType;
         await http.Response.StartAsync();

@@ -14,6 +14,7 @@ internal static class ContainerRoutes
         router.Get("/containers/{name}/json", async r => await r.JsonAsync(await containers.InspectAsync(r.Name, r.Query.Bool("size"), r.Stopping), ApiJson.Wire.ContainerInspect));
         router.Get("/containers/{name}/top", async r => await r.JsonAsync(await containers.TopAsync(r.Name, r.Query["ps_args"], r.Stopping), ApiJson.Wire.ContainerTopResponse));
         router.Get("/containers/{name}/logs", r => Logs(r, containers));
+        router.Get("/containers/{name}/stats", r => Stats(r, containers));
         router.Post("/containers/create", r => Create(r, containers));
         router.Post("/containers/prune", r => Prune(r, containers));
         router.Post("/containers/{name}/kill", r => Done(r, containers.KillAsync(r.Name, r.Query["signal"], r.Stopping)));
@@ -118,6 +119,24 @@ internal static class ContainerRoutes
         }, request.Gone());
         await request.StartAsync(request.StreamType(log.Multiplexed));
         await log.CopyToAsync(request.Http.Response.Body, request.Gone());
+    }
+
+    private static async Task Stats(ApiRequest request, ContainerService containers)
+    {
+        var query = request.Query;
+        var stream = query.Bool("stream", absent: true);
+        var oneShot = !request.Version.Before(41) && query.Bool("one-shot");
+        var gone = request.Gone();
+        var stats = containers.StatsAsync(request.Name, stream, oneShot, gone);
+        if (stream)
+        {
+            await request.StartAsync(contentType: null); // as Docker, whose stream has none
+            await foreach (var sample in stats)
+                await request.WriteLineAsync(sample, ApiJson.Wire.ContainerStats, gone);
+            return;
+        }
+        await foreach (var sample in stats)
+            await request.JsonAsync(sample, ApiJson.Wire.ContainerStats);
     }
 
     private static async Task Attach(ApiRequest request, ContainerService containers)

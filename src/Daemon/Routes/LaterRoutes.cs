@@ -14,7 +14,6 @@ internal static class LaterRoutes
     {
         foreach (var (method, template, what) in (ReadOnlySpan<(string, string, string)>)
         [
-            ("GET", "/containers/{name}/stats", "docker stats"),
             ("GET", "/containers/{name}/changes", "docker diff"),
             ("GET", "/containers/{name}/export", "docker export"),
             ("GET", "/containers/{name}/archive", "docker cp"),

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Berth.Linux.Cgroups;
 
 namespace Berth.Engine;
@@ -30,6 +31,7 @@ public sealed record HostFacts
     public bool CgroupNamespaces { get; init; }
     public bool IPv4Forwarding { get; init; }
     public int ProcessorCount { get; init; } = 1;
+    public long MemoryTotalBytes { get; init; }
 
     /// <summary>/proc and /sys paths hidden and made read-only in every container that is not privileged.</summary>
     public IReadOnlyList<string> MaskedPaths { get; init; } = [];
@@ -42,9 +44,20 @@ public sealed record HostFacts
             CgroupNamespaces = File.Exists("/proc/self/ns/cgroup"),
             IPv4Forwarding = TryRead("/proc/sys/net/ipv4/ip_forward") == "1",
             ProcessorCount = Environment.ProcessorCount,
+            MemoryTotalBytes = ReadMemoryTotal(),
             MaskedPaths = DefaultMaskedPaths(),
         };
         return cgroups.Version == CgroupVersion.V2 ? V2(facts, cgroups) : V1(facts, cgroups);
+    }
+
+    private static long ReadMemoryTotal()
+    {
+        foreach (var line in (TryRead("/proc/meminfo") ?? "").Split('\n'))
+        {
+            if (!line.StartsWith("MemTotal:", StringComparison.Ordinal)) continue;
+            return long.TryParse(line["MemTotal:".Length..].Replace("kB", "").Trim(), CultureInfo.InvariantCulture, out var kilobytes) ? kilobytes * 1024 : 0;
+        }
+        return 0;
     }
 
     private static HostFacts V2(HostFacts facts, CgroupHost cgroups)

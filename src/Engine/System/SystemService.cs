@@ -80,7 +80,7 @@ public sealed class SystemService
             LoggingDriver = options.LogDriver, CgroupDriver = "cgroupfs", CgroupVersion = facts.CgroupV2 ? "2" : "1", NEventsListener = _core.Events.Listeners,
             KernelVersion = HostFacts.TryRead("/proc/sys/kernel/osrelease") ?? "", OperatingSystem = release.GetValueOrDefault("PRETTY_NAME", "Linux"), OSVersion = release.GetValueOrDefault("VERSION_ID", ""),
             OSType = "linux", Architecture = Architecture switch { "amd64" => "x86_64", "arm64" => "aarch64", var a => a }, IndexServerAddress = "https://index.docker.io/v1/",
-            RegistryConfig = Registries(), NCPU = facts.ProcessorCount, MemTotal = MemoryTotalBytes(), DockerRootDir = options.DataRoot,
+            RegistryConfig = Registries(), NCPU = facts.ProcessorCount, MemTotal = facts.MemoryTotalBytes, DockerRootDir = options.DataRoot,
             HttpProxy = options.HttpProxy, HttpsProxy = options.HttpsProxy, NoProxy = options.NoProxy, Name = Environment.MachineName, Labels = [.. options.Labels], ServerVersion = options.Version,
             Runtimes = new() { [options.DefaultRuntime] = new RuntimeWithStatus { Path = options.DefaultRuntime } }, DefaultRuntime = options.DefaultRuntime,
             // What Docker calls so is how this engine always is.
@@ -118,16 +118,6 @@ public sealed class SystemService
             if (equals > 0) map[line[..equals]] = line[(equals + 1)..].Trim('"', '\'');
         }
         return map;
-    }
-
-    private static long MemoryTotalBytes()
-    {
-        foreach (var line in (HostFacts.TryRead("/proc/meminfo") ?? "").Split('\n'))
-        {
-            if (!line.StartsWith("MemTotal:", StringComparison.Ordinal)) continue;
-            return long.TryParse(line["MemTotal:".Length..].Replace("kB", "").Trim(), CultureInfo.InvariantCulture, out var kilobytes) ? kilobytes * 1024 : 0;
-        }
-        return 0;
     }
 
     private static int CountFiles(string directory)

@@ -101,6 +101,21 @@ internal static unsafe class CgroupFile
         }
     }
 
+    /// <summary>The beginning of a file, in one call: whatever a counter's file says, the kernel gives at once if there is room.</summary>
+    /// <returns>Bytes read, or -1 and the error.</returns>
+    internal static int ReadOnce(SafeFileHandle file, Span<byte> buffer, out Errno errno)
+    {
+        using var fd = new DirectoryArgument(file);
+        nint count;
+        fixed (byte* p = buffer)
+        {
+            do count = LibC.pread(fd.Fd, p, (nuint)buffer.Length, 0);
+            while (count < 0 && LibC.LastErrno == Errno.EINTR);
+        }
+        errno = count < 0 ? LibC.LastErrno : Errno.Success;
+        return (int)count;
+    }
+
     /// <summary>The number behind a name in a file of <c>name number</c> lines (memory.events, memory.oom_control, cgroup.events).</summary>
     internal static long? Value(ReadOnlySpan<char> text, ReadOnlySpan<char> name)
     {

@@ -231,6 +231,9 @@ internal sealed class CgroupV1Host : CgroupHost
                 ? CgroupFile.Value(text, "oom_kill") ?? 0
                 : 0;
 
+        public CgroupStatistics OpenStatistics() =>
+            new CgroupV1Statistics(controller => host.Hierarchies.FirstOrDefault(h => h.Controllers.Contains(controller) && !h.IsUnified)?.DirectoryOf(path));
+
         public void Update(CgroupLimits limits)
         {
             var current = limits.MemoryLimitBytes is not null && host._memory is { } memory

@@ -130,6 +130,8 @@ internal sealed class CgroupV2Host(CgroupHierarchy hierarchy) : CgroupHost([hier
         public long OomKillCount() =>
             CgroupFile.TryRead(_unified.Directory + "/memory.events", out _) is { } text ? CgroupFile.Value(text, "oom_kill") ?? 0 : 0;
 
+        public CgroupStatistics OpenStatistics() => new CgroupV2Statistics(_unified.Directory);
+
         public void Update(CgroupLimits limits)
         {
             Apply(CgroupV2Plan.For(limits));

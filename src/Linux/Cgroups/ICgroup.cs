@@ -40,6 +40,9 @@ public interface ICgroup
     /// <summary>How many processes the kernel killed for want of memory since the cgroup was made; 0 when it is gone or memory is not controlled.</summary>
     long OomKillCount();
 
+    /// <summary>Opens the files with its counters, for sampling. The caller disposes it.</summary>
+    CgroupStatistics OpenStatistics();
+
     /// <summary>
     /// Writes new limits to the running cgroup (docker update); only what is not null is changed. Devices are replaced when given.
     /// </summary>

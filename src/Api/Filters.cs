@@ -93,7 +93,7 @@ public sealed class Filters
         if (values.Count == 0) return absent;
         var yes = values.Contains("1") || values.Contains("true");
         var no = values.Contains("0") || values.Contains("false");
-        return yes != no ? yes : throw new FormatException($"invalid filter '{name}={(values.Count == 1 ? values.First() : "[" + string.Join(" ", values) + "]")}'");
+        return yes != no ? yes : throw new FormatException($"invalid filter '{name}=[{string.Join(" ", values)}]'");
     }
 
     /// <summary>Checks that only the given names are used.</summary>

@@ -19,6 +19,7 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
             foreach (var mount in container.Record.Mounts)
             {
                 if (mount.Type == "volume") core.Volumes.Adopt(mount.Name, container.Id);
+                else if (mount.Type == "image") HoldImage(container, mount);
             }
         }
         FinishRemovals();
@@ -38,6 +39,13 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
             else Adopt(container, processes.GetValueOrDefault(container.Id));
         }
 
+        foreach (var container in loaded)
+        {
+            if (container.Process is null && !ended.ContainsKey(container.Id)) continue;
+            foreach (var mount in container.Record.Mounts) core.Volumes.AdoptMount(mount.Name, container.Id);
+        }
+        core.Volumes.UnmountUnused();
+
         var running = loaded.Where(c => c.Process is not null && !ended.ContainsKey(c.Id) && c.Record.Endpoint is not null)
             .Select(c => new RunningContainer(c.Id, c.State.Pid, c.Record.Endpoint!)).ToList();
         await core.Networks.RestoreAsync(running, cancellationToken).ConfigureAwait(false);
@@ -47,6 +55,19 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
         SweepBundles();
         SweepCgroups();
         foreach (var container in core.Containers.All) containers.ApplyPolicyAtStart(container);
+    }
+
+    private void HoldImage(Container container, MountRecord mount)
+    {
+        if (!Images.Digest.TryParse(mount.ImageId, out var image)) return;
+        try
+        {
+            core.Images.HoldLayers(ImageMount.Holder(container.Id, mount.Destination), image);
+        }
+        catch (Images.ImageException)
+        {
+            // Removed by force: a start will say so.
+        }
     }
 
     private void SweepHalfMade(string id)
@@ -171,10 +192,11 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
             try
             {
                 ShmMount.Unmount(bundle);
+                ImageMount.Sweep(bundle);
             }
             catch (LinuxException e)
             {
-                core.Logger.CleanupFailed(Path.GetFileName(bundle), "unmounting its shm", e);
+                core.Logger.CleanupFailed(Path.GetFileName(bundle), "unmounting what was in its bundle", e);
             }
             TrashCan.Delete(bundle);
         }

@@ -8,6 +8,9 @@ internal static unsafe partial class LibC
 {
     internal static int open_tree(int dirfd, byte* path, uint flags) => (int)syscall(428, dirfd, (nint)path, (nint)flags);
 
+    internal static int move_mount(int fromDirfd, byte* fromPath, int toDirfd, byte* toPath, uint flags) =>
+        (int)syscall(429, fromDirfd, (nint)fromPath, toDirfd, (nint)toPath, (nint)flags);
+
     internal static int fsopen(byte* name, uint flags) => (int)syscall(430, (nint)name, (nint)flags);
 
     internal static int fsconfig(int fd, uint command, byte* key, byte* value, int aux) => (int)syscall(431, fd, (nint)command, (nint)key, (nint)value, aux);

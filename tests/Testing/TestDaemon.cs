@@ -27,7 +27,7 @@ public sealed class TestDaemon : IAsyncDisposable
         Http = NewHttpClient();
     }
 
-    public string DataRoot { get; private init; } = "";
+    public string DataRoot { get; private set; } = "";
     public string ExecRoot => Path.Combine(_directory, "run");
     public string SocketPath => Path.Combine(ExecRoot, "berth.sock");
     public string Bridge => _slot.Bridge;
@@ -156,6 +156,14 @@ public sealed class TestDaemon : IAsyncDisposable
 
     /// <summary>Starts it again on the same roots, after <see cref="KillAsync"/> or <see cref="StopAsync"/>.</summary>
     public Task RestartAsync() => LaunchAsync();
+
+    /// <summary>Moves the data root while the daemon is down, and starts it there.</summary>
+    public Task MoveDataRootAsync(string to)
+    {
+        Directory.Move(DataRoot, to);
+        DataRoot = to;
+        return LaunchAsync();
+    }
 
     // ---- talking to it
 

@@ -37,7 +37,6 @@ internal static class LaterRoutes
             ("POST", "/networks/{name}/connect", "docker network connect"),
             ("POST", "/networks/{name}/disconnect", "docker network disconnect"),
             ("DELETE", "/networks/{name}", "docker network rm"),
-            ("PUT", "/volumes/{name}", "docker volume update"),
             ("POST", "/auth", "docker login"),
             ("GET", "/system/df", "docker system df"),
             ("GET", "/distribution/{name}/json", "docker manifest inspect"),

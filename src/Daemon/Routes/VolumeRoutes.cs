@@ -18,6 +18,11 @@ internal static class VolumeRoutes
         });
         router.Post("/volumes/prune", r => Prune(r, volumes));
         router.Get("/volumes/{name}", r => r.JsonAsync(volumes.Inspect(r.Name), ApiJson.Wire.Volume));
+        router.Put("/volumes/{name}", _ =>
+        {
+            VolumeService.Update();
+            return Task.CompletedTask;
+        });
         router.Delete("/volumes/{name}", async r =>
         {
             await volumes.RemoveAsync(r.Name, r.Query.Bool("force"), r.Stopping);
@@ -29,7 +34,7 @@ internal static class VolumeRoutes
     {
         var filters = Filters.Parse(request.Query["filters"]);
         // Before 1.42 prune took named volumes, too.
-        if (request.Version.Before(42) && !filters.Contains("all"))
+        if (request.Version.Before(42))
             filters.Add("all", "true");
         await request.JsonAsync(await volumes.PruneAsync(filters, request.Stopping), ApiJson.Wire.VolumePruneResponse);
     }

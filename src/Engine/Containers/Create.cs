@@ -11,7 +11,7 @@ public sealed partial class ContainerService
     /// <param name="name">As asked for, with or without a leading slash; null or empty: a random one.</param>
     /// <param name="platform">os/arch[/variant], or null.</param>
     /// <exception cref="EngineException">InvalidParameter; NotFound "No such image: x"; Conflict when the name is taken.</exception>
-    public Task<ContainerCreateResponse> CreateAsync(ContainerCreateRequest request, string? name, string? platform, CancellationToken cancellationToken)
+    public async Task<ContainerCreateResponse> CreateAsync(ContainerCreateRequest request, string? name, string? platform, CancellationToken cancellationToken)
     {
         var config = request.PortablePart();
         var host = request.HostConfig ?? new HostConfig();
@@ -28,6 +28,7 @@ public sealed partial class ContainerService
         if (config.MacAddress is not null) MigrateMacAddress(config, host, ref endpoints, warnings);
 
         if (host.Links is { Length: > 0 }) throw new EngineException(ErrorKind.NotImplemented, "legacy links (--link) are not supported");
+        if (host.Mounts?.Any(m => m.Type == "image") == true) warnings.Add("Image mount is an experimental feature");
         var main = Modes.NetworkName(host.NetworkMode);
         if (endpoints?.Keys.FirstOrDefault(k => k != "default" && k != main && _core.Networks.Find(k)?.Name != main) is { } second)
             throw new EngineException(ErrorKind.NotImplemented, $"connecting a container to more than one network is not supported: {main}, {second}");
@@ -57,7 +58,7 @@ public sealed partial class ContainerService
             undo.Push(() => _core.Images.RemoveWritableLayer(id));
         }
 
-        var mounts = ClaimMounts(id, config, host, image is not null, undo);
+        var mounts = await ClaimMountsAsync(id, config, host, image is not null, undo).ConfigureAwait(false);
         var (path, args) = ImageDefaults.CommandOf(config);
         var record = new ContainerRecord
         {
@@ -70,7 +71,7 @@ public sealed partial class ContainerService
         undo.Commit();
         _core.Containers.Add(container);
         _core.Emit(container, "create");
-        return Task.FromResult(new ContainerCreateResponse { Id = id, Warnings = [.. warnings] });
+        return new ContainerCreateResponse { Id = id, Warnings = [.. warnings] };
     }
 
     private static void MigrateMacAddress(ContainerConfig config, HostConfig host, ref Dictionary<string, EndpointSettings>? endpoints, List<string> warnings)
@@ -105,7 +106,7 @@ public sealed partial class ContainerService
         }
     }
 
-    private MountRecord[] ClaimMounts(string id, ContainerConfig config, HostConfig host, bool hasImage, UndoStack undo)
+    private async Task<MountRecord[]> ClaimMountsAsync(string id, ContainerConfig config, HostConfig host, bool hasImage, UndoStack undo)
     {
         var byDestination = new Dictionary<string, MountRequest>(StringComparer.Ordinal);
         foreach (var from in host.VolumesFrom ?? []) TakeVolumesFrom(from, byDestination);
@@ -113,6 +114,7 @@ public sealed partial class ContainerService
         foreach (var bind in host.Binds ?? [])
         {
             var request = MountParser.ParseVolume(bind, host.VolumeDriver);
+            request = request with { Record = InDataRoot(request.Record) };
             if (!asked.Add(request.Record.Destination) || host.Tmpfs?.ContainsKey(request.Record.Destination) == true)
                 throw EngineException.Invalid($"Duplicate mount point: {request.Record.Destination}");
             byDestination[request.Record.Destination] = request;
@@ -120,6 +122,7 @@ public sealed partial class ContainerService
         foreach (var mount in host.Mounts ?? [])
         {
             var request = MountParser.Parse(mount);
+            request = request with { Record = InDataRoot(request.Record) };
             if (!asked.Add(request.Record.Destination)) throw EngineException.Invalid($"Duplicate mount point: {mount.Target}");
             byDestination[request.Record.Destination] = request;
         }
@@ -144,7 +147,15 @@ public sealed partial class ContainerService
                 var volume = _core.Volumes.Claim(record.Name, record.Driver, request.VolumeLabels, request.VolumeOptions, id);
                 undo.Push(() => _core.Volumes.Release(volume.Name, id, remove: record.Anonymous));
                 record = record with { Name = volume.Name, Source = _core.Volumes.DataOf(volume.Name), Driver = VolumeService.DriverName };
-                if (request.Copy && record.Subpath.Length == 0 && files is not null) CopyUp(files, destination, record.Source);
+                if (request.Copy && record.Subpath.Length == 0 && files is not null) await PopulateAsync(files, destination, record, id).ConfigureAwait(false);
+            }
+            else if (record.Type == "image")
+            {
+                var image = LayerErrors.Translate(() => _core.Images.Get(record.ImageId.Length > 0 ? record.ImageId : record.Name));
+                record = record with { ImageId = image.Id.ToString(), Source = ImageMount.PathIn(_core.BundleOf(id), destination) };
+                var holder = ImageMount.Holder(id, destination);
+                LayerErrors.Translate(() => _core.Images.HoldLayers(holder, image.Id));
+                undo.Push(() => _core.Images.ReleaseLayers(holder));
             }
             records.Add(record);
         }
@@ -166,10 +177,49 @@ public sealed partial class ContainerService
         }
     }
 
+    // What lies in the data root must not be held by a container's own copy of a mount: there it follows what is unmounted on the host.
+    private MountRecord InDataRoot(MountRecord record)
+    {
+        var root = _core.Options.DataRoot;
+        // By name and without a slash between, as dockerd: /var/lib counts for /var/lib/berth.
+        if (record.Type != "bind" || (!record.Source.StartsWith(root, StringComparison.Ordinal) && !root.StartsWith(record.Source, StringComparison.Ordinal))) return record;
+        if (!record.PropagationGiven) return record with { Propagation = "rslave" };
+        if (record.Propagation is "rslave" or "rshared") return record;
+        throw EngineException.Invalid($"invalid mount config: must use either propagation mode \"rslave\" or \"rshared\" when mount source is within the daemon root, "
+            + $"daemon root: {GoText.Quote(root)}, bind mount source: {GoText.Quote(record.Source)}, propagation: {GoText.Quote(record.Propagation)}");
+    }
+
+    private async Task PopulateAsync(LayerFileReader files, string destination, MountRecord volume, string id)
+    {
+        if (!files.IsDirectory(destination)) return;
+        if (!_core.Volumes.NeedsMount(volume.Name))
+        {
+            CopyUp(files, destination, volume.Source);
+            return;
+        }
+        var user = id + " (create)";
+        try
+        {
+            await _core.Volumes.MountAsync(volume.Name, user).ConfigureAwait(false);
+        }
+        catch (EngineException e)
+        {
+            throw EngineException.System($"failed to populate volume: {e.Message}", e);
+        }
+        try
+        {
+            if (!Directory.EnumerateFileSystemEntries(volume.Source).Any()) files.TryCopyDirectory(destination, volume.Source);
+        }
+        finally
+        {
+            _core.Volumes.Unmount(volume.Name, user);
+        }
+    }
+
     // Into an empty volume goes what the image has at its place. Copied aside and renamed, so that a copy cut short is not taken for the user's data.
     private static void CopyUp(LayerFileReader files, string destination, string data)
     {
-        if (Directory.EnumerateFileSystemEntries(data).Any() || !files.IsDirectory(destination)) return;
+        if (Directory.EnumerateFileSystemEntries(data).Any()) return;
         var aside = data + ".copy";
         TrashCan.Delete(aside);
         Directory.CreateDirectory(aside);

@@ -125,6 +125,7 @@ public sealed partial class ContainerService
     {
         if (record.HostConfig.IpcMode == "shareable") ShmMount.Unmount(_core.BundleOf(record.Id));
         TrashCan.Delete(_core.BundleOf(record.Id));
+        UnmountVolumes(record);
         foreach (var mount in record.Mounts)
         {
             if (mount.Type == "volume") _core.Events.Emit("volume", "unmount", mount.Name, new() { ["driver"] = mount.Driver, ["container"] = record.Id });

@@ -79,6 +79,7 @@ public sealed partial class ContainerService
         foreach (var mount in record.Mounts)
         {
             if (mount.Type == "volume") _core.Volumes.Release(mount.Name, record.Id, removeVolumes && mount.Anonymous);
+            else if (mount.Type == "image") _core.Images.ReleaseLayers(ImageMount.Holder(record.Id, mount.Destination));
         }
         // Those that have ended can be asked for their exit code still: `docker exec` does when its stream ends, and removing is quick here.
         foreach (var exec in container.Execs.Values.Where(e => e.ExitCode is null)) _execs.TryRemove(exec.Id, out _);

@@ -74,6 +74,13 @@ public sealed partial class ContainerService
                 join = Task.Run(() => _core.Networks.JoinAsync(record.Id, request, CancellationToken.None));
             }
             var root = RootOf(record);
+            foreach (var mount in record.Mounts)
+            {
+                if (mount.Type != "volume") continue;
+                await _core.Volumes.MountAsync(mount.Name, record.Id).ConfigureAwait(false);
+            }
+            using var images = new UndoStack();
+            MountImages(record, bundle, images);
             var input = Prepare(record, out shm);
             Directory.CreateDirectory(bundle, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
             var log = LogConfiguration.SettingsFor(host.LogConfig, record.LogPath);
@@ -127,8 +134,37 @@ public sealed partial class ContainerService
             foreach (var attachment in attachments) attachment.Failed();
             if (join is not null) await LeaveFailedJoinAsync(record.Id, join, joined).ConfigureAwait(false);
             shm?.Unmount();
+            UnmountVolumes(record);
             TrashCan.Delete(bundle);
             throw;
+        }
+    }
+
+    // For as long as the launch takes: from then on the container has its own copies.
+    private void MountImages(ContainerRecord record, string bundle, UndoStack undo)
+    {
+        foreach (var mount in record.Mounts)
+        {
+            if (mount.Type != "image" || !Digest.TryParse(mount.ImageId, out var image)) continue;
+            var layers = LayerErrors.Translate(() => _core.Images.HoldLayers(ImageMount.Holder(record.Id, mount.Destination), image));
+            var mounted = ImageMount.Mount(ImageMount.PathIn(bundle, mount.Destination), layers);
+            undo.Push(mounted.Dispose);
+        }
+    }
+
+    private void UnmountVolumes(ContainerRecord record)
+    {
+        foreach (var mount in record.Mounts)
+        {
+            if (mount.Type != "volume") continue;
+            try
+            {
+                _core.Volumes.Unmount(mount.Name, record.Id);
+            }
+            catch (LinuxException e)
+            {
+                _core.Logger.CleanupFailed(record.Id, "unmounting volume " + mount.Name, e);
+            }
         }
     }
 
@@ -324,6 +360,7 @@ public sealed partial class ContainerService
     private List<SpecMount> MountsOf(ContainerRecord record)
     {
         var mounts = new List<SpecMount>();
+        List<MountEntry>? table = null;
         foreach (var mount in record.Mounts)
         {
             if (record.HostConfig.Tmpfs?.ContainsKey(mount.Destination) == true) continue;
@@ -332,10 +369,12 @@ public sealed partial class ContainerService
                 mounts.Add(new SpecMount { Destination = mount.Destination, TmpfsOptions = mount.TmpfsOptions });
                 continue;
             }
+            CheckReadOnly(mount);
             var source = mount.Source;
             if (mount.Subpath.Length > 0) source = SubpathOf(mount);
             if (mount.CreateSource && !Path.Exists(source))
                 Directory.CreateDirectory(source, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute);
+            if (mount.Propagation is "shared" or "rshared" or "slave" or "rslave") CheckPropagation(mount, source, table ??= MountTable.Read());
             mounts.Add(new SpecMount
             {
                 Destination = mount.Destination, Source = source, ReadWrite = mount.ReadWrite, Propagation = mount.Propagation, NonRecursive = mount.NonRecursive,
@@ -346,12 +385,38 @@ public sealed partial class ContainerService
         return mounts;
     }
 
+    private static void CheckReadOnly(MountRecord mount)
+    {
+        string? conflict = (mount.ReadWrite, mount.ReadOnlyNonRecursive, mount.ReadOnlyForceRecursive) switch
+        {
+            (true, true, _) => "!ReadOnly && BindOptions.ReadOnlyNonRecursive",
+            (true, _, true) => "!ReadOnly && BindOptions.ReadOnlyForceRecursive",
+            (_, true, true) => "ReadOnlyNonRecursive && BindOptions.ReadOnlyForceRecursive",
+            _ => null,
+        };
+        if (conflict is not null) throw EngineException.System("mount options conflict: " + conflict);
+    }
+
+    // Mounts can only be passed on where the source's mount does so.
+    private static void CheckPropagation(MountRecord mount, string source, List<MountEntry> table)
+    {
+        using var opened = FileAt.Open(null, source, Linux.Abi.OpenFlags.Path);
+        var real = FileAt.ReadLink(null, $"/proc/self/fd/{opened.DangerousGetHandle()}");
+        var on = MountTable.Of(real, table) ?? throw EngineException.System($"Can't find mount point of {source}");
+        if (on.Shared) return;
+        if (mount.Propagation is "shared" or "rshared") throw EngineException.System($"path {source} is mounted on {on.Point} but it is not a shared mount");
+        // Given because of where it lies and not because it was asked for.
+        if (on.Slave || !mount.PropagationGiven) return;
+        throw EngineException.System($"path {source} is mounted on {on.Point} but it is not a shared or slave mount");
+    }
+
     // Whoever writes to the volume may have put a link where the directory was: it must not lead out.
     private static string SubpathOf(MountRecord mount)
     {
         using var root = FileAt.Open(null, mount.Source, Linux.Abi.OpenFlags.Directory | Linux.Abi.OpenFlags.Path);
+        var path = $"{mount.Source}/{mount.Subpath}";
         using var found = FileAt.TryOpen(root, mount.Subpath, Linux.Abi.OpenFlags.Path, Linux.Abi.ResolveFlags.Beneath, out var errno)
-            ?? throw EngineException.System($"cannot access path {mount.Source}/{mount.Subpath}: {errno.Describe()}");
+            ?? throw EngineException.System(errno == Errno.EXDEV ? $"path escapes from {mount.Source}: {path}" : $"cannot access path {path}: lstat {path}: {errno.DescribeAsGo()}");
         return FileAt.ReadLink(null, $"/proc/self/fd/{found.DangerousGetHandle()}");
     }
 

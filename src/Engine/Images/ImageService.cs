@@ -92,6 +92,10 @@ public sealed class ImageService
         {
             var record = container.Record;
             if (Digest.TryParse(record.ImageId, out var id)) users.Add(new ImageUser(record.Id, id, record.State.Running));
+            foreach (var mount in record.Mounts)
+            {
+                if (mount.Type == "image" && Digest.TryParse(mount.ImageId, out var mounted)) users.Add(new ImageUser(record.Id, mounted, record.State.Running));
+            }
         }
         return users;
     }

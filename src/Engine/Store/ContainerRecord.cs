@@ -98,14 +98,17 @@ internal sealed record RunState
 /// <summary>One mount the user (or the image) asked for.</summary>
 internal sealed record MountRecord
 {
-    /// <summary>bind, volume or tmpfs.</summary>
+    /// <summary>bind, volume, tmpfs or image.</summary>
     public required string Type { get; init; }
     public required string Destination { get; init; }
 
-    /// <summary>Host path; empty for tmpfs.</summary>
+    /// <summary>Host path; empty for tmpfs. Those of volumes and images are told anew by each start of the engine.</summary>
     public string Source { get; init; } = "";
 
-    /// <summary>Volume name.</summary>
+    /// <summary>Digest of a mounted image's configuration.</summary>
+    public string ImageId { get; init; } = "";
+
+    /// <summary>Volume name; of an image the name it was asked for by.</summary>
     public string Name { get; init; } = "";
     public string Driver { get; init; } = "";
 
@@ -113,6 +116,9 @@ internal sealed record MountRecord
     public string Mode { get; init; } = "";
     public bool ReadWrite { get; init; }
     public string Propagation { get; init; } = "";
+
+    /// <summary>The user asked for that propagation.</summary>
+    public bool PropagationGiven { get; init; }
 
     /// <summary>The volume was made for this container and goes with `rm -v`.</summary>
     public bool Anonymous { get; init; }
@@ -123,7 +129,7 @@ internal sealed record MountRecord
     public bool ReadOnlyNonRecursive { get; init; }
     public bool ReadOnlyForceRecursive { get; init; }
 
-    /// <summary>Directory below the volume's root.</summary>
+    /// <summary>Directory below the root of the volume or image.</summary>
     public string Subpath { get; init; } = "";
 
     /// <summary>Mount options of a tmpfs, comma separated.</summary>

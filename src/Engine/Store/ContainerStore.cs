@@ -16,11 +16,13 @@ internal sealed class ContainerStore
 
     // Names point at ids, not containers: a name is reserved before its container exists.
     private readonly ConcurrentDictionary<string, string> _idByName = new(StringComparer.Ordinal);
+    private readonly string _dataRoot;
     private readonly string _root;
     private readonly string _trash;
 
     public ContainerStore(string dataRoot)
     {
+        _dataRoot = dataRoot;
         _root = Path.Combine(dataRoot, "containers");
         _trash = Path.Combine(dataRoot, "trash");
         Directory.CreateDirectory(_root, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupExecute);
@@ -133,7 +135,7 @@ internal sealed class ContainerStore
             {
                 var record = ContainerJson.Read(File.ReadAllBytes(file));
                 if (record.Id != Path.GetFileName(directory)) throw new JsonException($"it is the container {record.Id}");
-                containers.Add(new Container(record, directory));
+                containers.Add(new Container(Here(record, directory), directory));
             }
             catch (Exception e) when (e is JsonException or KeyNotFoundException or IOException or InvalidOperationException)
             {
@@ -148,6 +150,13 @@ internal sealed class ContainerStore
         }
         return (containers, halfMade);
     }
+
+    // The data root may have been moved since the file was written: paths in it are told from where they are now.
+    private ContainerRecord Here(ContainerRecord record, string directory) => record with
+    {
+        LogPath = record.LogPath.Length == 0 ? "" : Path.Combine(directory, Path.GetFileName(record.LogPath)),
+        Mounts = [.. record.Mounts.Select(m => m.Type == "volume" ? m with { Source = VolumeService.DataOf(_dataRoot, m.Name) } : m)],
+    };
 
     /// <summary>
     /// The point of no return of a removal: one rename and the container is gone for every reader, after a crash too. What lies in the trash is deleted by

@@ -79,7 +79,8 @@ internal static class MountParser
                 record = record with
                 {
                     Source = Validation.CleanPath(mount.Source!),
-                    Propagation = bind?.Propagation ?? DefaultPropagation,
+                    Propagation = bind?.Propagation is { Length: > 0 } propagation ? propagation : DefaultPropagation,
+                    PropagationGiven = bind?.Propagation is { Length: > 0 },
                     CreateSource = bind?.CreateMountpoint ?? false,
                     NonRecursive = bind?.NonRecursive ?? false,
                     ReadOnlyNonRecursive = bind?.ReadOnlyNonRecursive ?? false,
@@ -97,6 +98,11 @@ internal static class MountParser
                     Subpath = volume?.Subpath ?? "",
                 };
                 return new MountRequest { Record = record, Copy = volume?.NoCopy != true, VolumeLabels = volume?.Labels, VolumeOptions = volume?.DriverConfig?.Options };
+            case "image":
+                return new MountRequest
+                {
+                    Record = record with { Name = mount.Source!, ReadWrite = false, Subpath = mount.ImageOptions?.Subpath ?? "", Propagation = DefaultPropagation },
+                };
             default:
                 return new MountRequest { Record = record with { TmpfsOptions = TmpfsText(mount.TmpfsOptions, mount.ReadOnly) } };
         }
@@ -146,7 +152,11 @@ internal static class MountParser
                 }
                 break;
             case "image":
-                throw new EngineException(ErrorKind.NotImplemented, "mounts of type \"image\" are not supported");
+                if (mount.BindOptions is not null) throw Bad("field BindOptions must not be specified");
+                if (mount.VolumeOptions is not null) throw Bad("field VolumeOptions must not be specified");
+                if (string.IsNullOrEmpty(mount.Source)) throw Bad("field Source must not be empty");
+                if (mount.ImageOptions?.Subpath is { Length: > 0 } part && !IsLocal(part)) throw Bad("subpath must be a relative path within the volume");
+                break;
             default:
                 throw Bad("mount type unknown");
         }

@@ -2,10 +2,14 @@ using System.Collections.Concurrent;
 using System.Text.Json;
 using Berth.Api;
 using Berth.Api.Json;
+using Berth.Linux;
 
 namespace Berth.Engine;
 
-/// <summary>Named and anonymous volumes of the driver "local": &lt;data-root&gt;/volumes/&lt;name&gt;/{volume.json,_data}.</summary>
+/// <summary>
+/// Named and anonymous volumes of the driver "local": &lt;data-root&gt;/volumes/&lt;name&gt;/{volume.json,_data}. One with a file system of its own (options type and device)
+/// is mounted on its _data from its first running container's start to its last one's end; everything else is a plain directory.
+/// </summary>
 public sealed class VolumeService
 {
     internal const string DriverName = "local";
@@ -65,6 +69,9 @@ public sealed class VolumeService
 
     public Volume Inspect(string name) => _volumes.TryGetValue(name, out var entry) ? Show(entry.Record) : throw EngineException.NotFound($"get {name}: no such volume");
 
+    /// <summary>Only a cluster's volumes can be changed, and this is no cluster.</summary>
+    public static void Update() => throw new EngineException(ErrorKind.Unavailable, "volume update only valid for cluster volumes, but swarm is unavailable");
+
     public Task RemoveAsync(string name, bool force, CancellationToken cancellationToken)
     {
         lock (_lock)
@@ -80,29 +87,117 @@ public sealed class VolumeService
         return Task.CompletedTask;
     }
 
-    /// <summary>Removes unused volumes: anonymous ones, or with the filter all=true every one.</summary>
+    private int _pruning;
+
+    /// <summary>Removes unused volumes: anonymous ones, or with the filter all=true every one. Those with options of their own hold no space of ours and stay.</summary>
     public Task<VolumePruneResponse> PruneAsync(Filters filters, CancellationToken cancellationToken)
     {
         filters.Require("label", "label!", "all");
-        var all = filters.Flag("all", false);
+        var all = false;
+        if (filters["all"] is { Count: > 0 } values)
+        {
+            if (values.Count > 1) throw EngineException.Invalid($"invalid filter 'all=[{string.Join(' ', values)}]'");
+            if (!GoText.TryParseBool(values.First(), out all)) throw EngineException.Invalid($"invalid filter 'all': strconv.ParseBool: parsing {GoText.Quote(values.First())}: invalid syntax");
+        }
+        if (Interlocked.Exchange(ref _pruning, 1) != 0) throw EngineException.Conflict("a prune operation is already running");
+        try
+        {
+            return Task.FromResult(Prune(filters, all, cancellationToken));
+        }
+        finally
+        {
+            Volatile.Write(ref _pruning, 0);
+        }
+    }
+
+    private VolumePruneResponse Prune(Filters filters, bool all, CancellationToken cancellationToken)
+    {
         var deleted = new List<string>();
         ulong bytes = 0;
-        lock (_lock)
+        foreach (var entry in _volumes.Values)
         {
-            foreach (var entry in _volumes.Values)
+            if (cancellationToken.IsCancellationRequested) break;
+            var record = entry.Record;
+            if (entry.Users.Count > 0 || record.Options is { Count: > 0 } || (!all && record.Labels?.ContainsKey(AnonymousLabel) != true) || !filters.MatchLabels("label", record.Labels)) continue;
+            if (filters["label!"].Count > 0 && filters.MatchLabels("label!", record.Labels)) continue;
+            // Measured before the lock is taken: it may be a long walk.
+            var size = DiskUsage.Of(DataOf(record.Name));
+            lock (_lock)
             {
-                if (entry.Users.Count > 0 || (!all && entry.Record.Labels?.ContainsKey(AnonymousLabel) != true) || !filters.MatchLabels("label", entry.Record.Labels)) continue;
-                if (filters["label!"].Count > 0 && filters.MatchLabels("label!", entry.Record.Labels)) continue;
-                bytes += DiskUsage.Of(DataOf(entry.Record.Name));
+                if (entry.Users.Count > 0 || !_volumes.TryGetValue(record.Name, out var still) || still != entry) continue;
                 Delete(entry);
-                deleted.Add(entry.Record.Name);
             }
+            bytes += size;
+            deleted.Add(record.Name);
         }
         _events.Emit("volume", "prune", "", new() { ["reclaimed"] = bytes.ToString(global::System.Globalization.CultureInfo.InvariantCulture) });
-        return Task.FromResult(new VolumePruneResponse { VolumesDeleted = [.. deleted], SpaceReclaimed = bytes });
+        return new VolumePruneResponse { VolumesDeleted = [.. deleted], SpaceReclaimed = bytes };
+    }
+
+    // ---- mounting
+
+    /// <summary>Whether it has a file system of its own, to be mounted while a container uses it.</summary>
+    internal bool NeedsMount(string name) => _volumes.TryGetValue(name, out var entry) && entry.Mount is not null;
+
+    /// <summary>Mounts it if it needs that and is not mounted, and keeps it so until <see cref="Unmount"/> by the same user. Nothing for a plain directory.</summary>
+    /// <exception cref="EngineException">System: "error while mounting volume …".</exception>
+    internal async Task MountAsync(string name, string user)
+    {
+        if (!_volumes.TryGetValue(name, out var entry) || entry.Mount is not { } mount) return;
+        await entry.MountGate.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            var path = DataOf(name);
+            // A server that does not answer keeps one thread and this volume waiting, nothing else.
+            if (entry.MountedBy.Count == 0) await Task.Run(() => mount.Mount(path)).ConfigureAwait(false);
+            entry.MountedBy.Add(user);
+        }
+        catch (EngineException e)
+        {
+            throw EngineException.System($"error while mounting volume '{DataOf(name)}': {e.Message}", e);
+        }
+        finally
+        {
+            entry.MountGate.Release();
+        }
+    }
+
+    /// <summary>The user no longer needs it mounted; after the last one it is unmounted.</summary>
+    internal void Unmount(string name, string user)
+    {
+        if (!_volumes.TryGetValue(name, out var entry) || entry.Mount is null) return;
+        entry.MountGate.Wait();
+        try
+        {
+            if (entry.MountedBy.Remove(user) && entry.MountedBy.Count == 0) HostMount.UnmountAll(DataOf(name));
+        }
+        finally
+        {
+            entry.MountGate.Release();
+        }
+    }
+
+    /// <summary>At start-up, for a container that runs: its volume is mounted still.</summary>
+    internal void AdoptMount(string name, string user)
+    {
+        if (_volumes.TryGetValue(name, out var entry) && entry.Mount is not null) entry.MountedBy.Add(user);
+    }
+
+    /// <summary>At start-up, when all running containers have been adopted: what is mounted for nobody was left by a daemon that was killed.</summary>
+    internal void UnmountUnused()
+    {
+        if (!_volumes.Values.Any(e => e.Mount is not null)) return;
+        foreach (var mount in MountTable.Read())
+        {
+            if (!MountTable.IsAtOrBelow(mount.Point, _root)) continue;
+            var name = Path.GetFileName(Path.GetDirectoryName(mount.Point)) ?? "";
+            if (mount.Point == DataOf(name) && !(_volumes.TryGetValue(name, out var entry) && entry.MountedBy.Count > 0)) HostMount.UnmountAll(mount.Point);
+        }
     }
 
     internal string DataOf(string name) => Path.Combine(_root, name, "_data");
+
+    internal static string DataOf(string dataRoot, string name) => Path.Combine(dataRoot, "volumes", name, "_data");
 
     internal bool Exists(string name) => _volumes.ContainsKey(name);
 
@@ -162,15 +257,12 @@ public sealed class VolumeService
         if (name.Length == 1) throw Bad("volume name is too short, names should be at least two alphanumeric characters");
         if (!Names.IsValid(name))
             throw Bad($"{GoText.Quote(name)} includes invalid characters for a local volume name, only {GoText.Quote(Names.AllowedCharacters)} are allowed. If you intended to pass a host directory, use absolute path");
-        foreach (var option in options?.Keys ?? [])
-        {
-            if (option is not ("type" or "device" or "o" or "size")) throw Bad($"invalid option: {GoText.Quote(option)}");
-            throw new EngineException(ErrorKind.NotImplemented, $"create {name}: the option {GoText.Quote(option)} of the local volume driver is not supported");
-        }
+        // No quota is ever set: project quotas belong to the file system's owner, who has to have mounted it so.
+        if (LocalMount.Problem(options, quota: false) is { } problem) throw Bad(problem);
 
         Dictionary<string, string>? kept = labels is { Count: > 0 } ? new(labels) : null;
         if (anonymous) (kept ??= []).TryAdd(AnonymousLabel, "");
-        var record = new VolumeRecord { Name = name, Created = _time.GetUtcNow(), Labels = kept, MadeFor = madeFor };
+        var record = new VolumeRecord { Name = name, Created = _time.GetUtcNow(), Labels = kept, Options = options is { Count: > 0 } ? new(options) : null, MadeFor = madeFor };
         var directory = Path.Combine(_root, name);
         Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.OtherExecute);
         const UnixFileMode Data = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
@@ -185,6 +277,8 @@ public sealed class VolumeService
 
     private void Delete(Entry entry)
     {
+        // Never with a foreign file system below: what is in the trash is deleted whatever it is.
+        if (entry.Mount is not null) HostMount.UnmountAll(DataOf(entry.Record.Name));
         Trash(Path.Combine(_root, entry.Record.Name));
         _volumes.TryRemove(entry.Record.Name, out _);
         _events.Emit("volume", "destroy", entry.Record.Name, new() { ["driver"] = DriverName });
@@ -209,7 +303,13 @@ public sealed class VolumeService
     {
         public VolumeRecord Record { get; } = record;
 
+        public LocalMount? Mount { get; } = LocalMount.From(record.Options);
+
         // Replaced whole under the lock, read without it.
         public volatile List<string> Users = [];
+
+        /// <summary>Containers that run with it, while it is mounted; changed with the gate held.</summary>
+        public HashSet<string> MountedBy { get; } = new(StringComparer.Ordinal);
+        public SemaphoreSlim MountGate { get; } = new(1, 1);
     }
 }

@@ -52,4 +52,10 @@ internal static partial class EngineLog
 
     [LoggerMessage(40, LogLevel.Warning, "sampling a container: {Problem}")]
     public static partial void StatsFailed(this ILogger logger, string problem);
+
+    [LoggerMessage(16, LogLevel.Error, "the health checks of container {ContainerId} have stopped")]
+    public static partial void HealthChecksEnded(this ILogger logger, string containerId, Exception exception);
+
+    [LoggerMessage(17, LogLevel.Information, "container {ContainerId} is unhealthy and is started again, as its label asks")]
+    public static partial void Unhealthy(this ILogger logger, string containerId);
 }

@@ -30,6 +30,19 @@ internal static class GoText
         return b.Append('"').ToString();
     }
 
+    /// <summary>time.Duration's String: 1m30s, 1.5s, 500ms.</summary>
+    public static string Duration(TimeSpan d)
+    {
+        if (d == TimeSpan.Zero) return "0s";
+        if (d < TimeSpan.Zero) return "-" + Duration(-d);
+        string Number(double n) => n.ToString("0.#########", CultureInfo.InvariantCulture);
+        if (d < TimeSpan.FromMilliseconds(1)) return Number(d.TotalMicroseconds) + "µs";
+        if (d < TimeSpan.FromSeconds(1)) return Number(d.TotalMilliseconds) + "ms";
+        var seconds = Number((d.Ticks % TimeSpan.TicksPerMinute) / (double)TimeSpan.TicksPerSecond) + "s";
+        if (d < TimeSpan.FromMinutes(1)) return seconds;
+        return d < TimeSpan.FromHours(1) ? $"{d.Minutes}m{seconds}" : $"{(long)d.TotalHours}h{d.Minutes}m{seconds}";
+    }
+
     /// <summary>strconv.ParseBool.</summary>
     public static bool TryParseBool(string text, out bool value)
     {

@@ -54,7 +54,12 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
         await KillOrphansAsync(processes.Values, cancellationToken).ConfigureAwait(false);
         SweepBundles();
         SweepCgroups();
-        foreach (var container in core.Containers.All) containers.ApplyPolicyAtStart(container);
+        KillLeftProbes();
+        foreach (var container in core.Containers.All)
+        {
+            await containers.ResumeHealthChecksAsync(container).ConfigureAwait(false);
+            containers.ApplyPolicyAtStart(container);
+        }
     }
 
     private void HoldImage(Container container, MountRecord mount)
@@ -178,6 +183,23 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
             }
             catch (MonitorException)
             {
+            }
+        }
+    }
+
+    /// <summary>Health checks that the last daemon began: nobody reads their result any more.</summary>
+    private void KillLeftProbes()
+    {
+        foreach (var process in core.Monitor.Processes)
+        {
+            if (!Exec.IsKeyOfProbe(process.Key)) continue;
+            try
+            {
+                core.Monitor.Signal(process.Key, Signals.Kill);
+            }
+            catch (MonitorException)
+            {
+                // It has ended meanwhile.
             }
         }
     }

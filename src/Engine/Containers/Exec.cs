@@ -7,8 +7,11 @@ using Berth.Runtime.Spec;
 namespace Berth.Engine;
 
 /// <summary>One `docker exec`: made, started once, inspected afterwards. Not persisted: after a restart of the engine it is gone, as under Docker.</summary>
-internal sealed class Exec(string id, Container container, ExecCreateRequest request, DetachKeys keys)
+internal sealed class Exec(string id, Container container, ExecCreateRequest request, DetachKeys keys, bool isProbe = false)
 {
+    // So that the next daemon can tell the probes this one left running from what users started.
+    private const string ProbePrefix = "health-";
+
     private int _begun;
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -16,7 +19,16 @@ internal sealed class Exec(string id, Container container, ExecCreateRequest req
     public Container Container { get; } = container;
     public ExecCreateRequest Request { get; } = request;
     public DetachKeys Keys { get; } = keys;
-    public ProcessKey Key => new(Container.Id, Id);
+
+    /// <summary>A run of the container's health check: forgotten when it has ended.</summary>
+    public bool IsProbe { get; } = isProbe;
+    public ProcessKey Key => new(Container.Id, IsProbe ? ProbePrefix + Id : Id);
+
+    public static bool IsKeyOfProbe(ProcessKey key) => key.ExecId?.StartsWith(ProbePrefix, StringComparison.Ordinal) == true;
+
+    /// <summary>The exec's id out of the name the monitor knows it by.</summary>
+    public static string IdOf(ProcessKey key) => IsKeyOfProbe(key) ? key.ExecId![ProbePrefix.Length..] : key.ExecId!;
+
     public volatile MonitoredProcess? Process;
     public bool Running => Volatile.Read(ref _begun) != 0 && ExitCode is null;
     public int? ExitCode { get; private set; }
@@ -138,7 +150,7 @@ public sealed partial class ContainerService
             File.WriteAllBytes(file, OciJson.Serialize(ProcessFor(record, request, size)));
             var process = await _core.Monitor.ExecAsync(new ExecRequest
             {
-                ContainerId = record.Id, ExecId = exec.Id, ProcessFile = file, OpenStdin = request.AttachStdin && attachment is not null,
+                ContainerId = record.Id, ExecId = exec.Key.ExecId!, ProcessFile = file, OpenStdin = request.AttachStdin && attachment is not null,
                 Terminal = request.Tty ? size is null ? new TerminalSize(0, 0) : new TerminalSize((ushort)size[1], (ushort)size[0]) : null,
                 Attachments = attachment?.Attachment is { } a ? [a] : [],
             }, CancellationToken.None).ConfigureAwait(false);
@@ -183,7 +195,8 @@ public sealed partial class ContainerService
 
     internal void ExecEnded(ProcessExit exit)
     {
-        if (!_execs.TryGetValue(exit.Key.ExecId!, out var exec)) return;
+        if (!_execs.TryGetValue(Exec.IdOf(exit.Key), out var exec)) return;
+        if (exec.IsProbe) _execs.TryRemove(exec.Id, out _);
         exec.Container.Execs.TryRemove(exec.Id, out _);
         _core.Emit(exec.Container, "exec_die", ("execID", exec.Id), ("exitCode", exit.ExitCode.ToString(CultureInfo.InvariantCulture)));
         exec.End(exit.ExitCode);

@@ -82,14 +82,16 @@ public sealed partial class ContainerService
     {
         var record = container.Record;
         var ran = exit.Time - record.State.StartedAt;
-        var restart = container.Restart.Decide(record.HostConfig.RestartPolicy, exit.ExitCode, record.ManuallyStopped, ran, record.RestartCount);
+        EndHealthChecks(container);
+        var restart = container.Restart.Decide(record.HostConfig.RestartPolicy,
+            new RunEnd(exit.ExitCode, ran, record.ManuallyStopped, record.EndWanted, Unhealthy: IsToBeReplaced(record)), record.RestartCount);
 
         // Acknowledged with the network's leaving under way: the key must be free before anybody is told that a start would work.
         var leave = LeaveNetworkAsync(record);
         CleanAfterRun(record);
         var state = new RunState
         {
-            StartedAt = record.State.StartedAt, FinishedAt = exit.Time, ExitCode = exit.ExitCode, OomKilled = exit.OomKilled, Error = record.State.Error,
+            StartedAt = record.State.StartedAt, FinishedAt = exit.Time, ExitCode = exit.ExitCode, OomKilled = exit.OomKilled, Error = record.State.Error, Health = record.State.Health,
             Running = restart is not null, Restarting = restart is not null,
         };
         var next = record with { State = state, Endpoint = null, RestartCount = restart is null ? record.RestartCount : record.RestartCount + 1 };

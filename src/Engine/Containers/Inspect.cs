@@ -23,6 +23,7 @@ public sealed partial class ContainerService
             {
                 Status = state.Status(container.Removing), Running = state.Running, Paused = state.Paused, Restarting = state.Restarting, OOMKilled = state.OomKilled, Dead = state.Dead,
                 Pid = state.Pid, ExitCode = state.ExitCode, Error = state.Error, StartedAt = state.StartedAt, FinishedAt = state.FinishedAt,
+                Health = state.Health is { } health ? new Health { Status = state.HealthShown(), FailingStreak = health.FailingStreak, Log = health.Log } : null,
             },
             Image = record.ImageId, ResolvConfPath = File("resolv.conf"), HostnamePath = File("hostname"), HostsPath = File("hosts"),
             LogPath = record.StartedBefore ? record.LogPath : "", Name = "/" + record.Name, RestartCount = record.RestartCount, Driver = StorageDriver, Platform = record.Platform,

@@ -190,7 +190,7 @@ internal sealed class ListQuery
         var state = record.State;
         if (_exitCodes.Count > 0 && (state.Running || state.StartedAt == default || !_exitCodes.Contains(state.ExitCode))) return false;
         if (!_filters.ExactMatch("status", state.Status(removing))) return false;
-        if (!_filters.ExactMatch("health", "none")) return false;
+        if (!_filters.ExactMatch("health", state.HealthShown())) return false;
         if (_filters["volume"].Count > 0 && !_filters["volume"].Any(v => record.Mounts.Any(m => m.Destination == v || (m.Name.Length > 0 ? m.Name : m.Source) == v))) return false;
         if (_ancestors is not null && !_ancestors.Contains(record.ImageId)) return false;
         if (_filters["network"].Count > 0 && !_filters["network"].Any(n => InNetwork(record, n))) return false;

@@ -2,7 +2,13 @@ using Berth.Api;
 
 namespace Berth.Engine;
 
-/// <summary>Delays and counts of a restart policy: 100 ms, doubled up to a minute, from the beginning again after a run of 10 s.</summary>
+/// <summary>The end of a run, as far as a restart depends on it.</summary>
+/// <param name="ManuallyStopped">The user sent a signal, whichever.</param>
+/// <param name="EndWanted">The user sent the signal that is to end it.</param>
+/// <param name="Unhealthy">It is to be replaced because its checks failed.</param>
+internal readonly record struct RunEnd(int ExitCode, TimeSpan Ran, bool ManuallyStopped = false, bool EndWanted = false, bool Unhealthy = false);
+
+/// <summary>Delays of a restart policy: 100 ms, doubled up to a minute, from the beginning again after a run of 10 s.</summary>
 internal sealed class RestartState
 {
     internal static readonly TimeSpan FirstDelay = TimeSpan.FromMilliseconds(100);
@@ -11,35 +17,35 @@ internal sealed class RestartState
 
     private readonly Lock _lock = new();
     private TimeSpan _delay;
-    private int _failures;
     private CancellationTokenSource? _timer;
 
     /// <summary>How long to wait before the next start; null: no restart.</summary>
-    public TimeSpan? Decide(RestartPolicy policy, int exitCode, bool manuallyStopped, TimeSpan ran, int restartCount)
+    /// <param name="restartCount">Restarts since the user's last start: they and no run's length are what on-failure's maximum counts.</param>
+    public TimeSpan? Decide(RestartPolicy policy, RunEnd end, int restartCount)
     {
-        if (manuallyStopped) return null;
         lock (_lock)
         {
-            if (ran >= LongRun) (_delay, _failures) = (TimeSpan.Zero, 0);
-            var restart = policy.Name switch
-            {
-                "always" or "unless-stopped" => true,
-                "on-failure" => exitCode != 0 && (policy.MaximumRetryCount == 0 || _failures < policy.MaximumRetryCount),
-                _ => false,
-            };
-            if (!restart) return null;
-            _failures++;
+            // Counted also when nothing follows, as dockerd does.
+            if (end.Ran >= LongRun) _delay = TimeSpan.Zero;
             _delay = _delay == TimeSpan.Zero ? FirstDelay : _delay * 2 < LongestDelay ? _delay * 2 : LongestDelay;
-            return _delay;
+            return !end.EndWanted && Wants(policy, end, restartCount) ? _delay : null;
         }
     }
 
-    /// <summary>A start by the user: counts begin anew.</summary>
+    private static bool Wants(RestartPolicy policy, RunEnd end, int restartCount) => policy.Name switch
+    {
+        "always" => true,
+        "unless-stopped" => !end.ManuallyStopped,
+        "on-failure" => (end.ExitCode != 0 || end.Unhealthy) && (policy.MaximumRetryCount == 0 || restartCount < policy.MaximumRetryCount),
+        _ => end.Unhealthy,
+    };
+
+    /// <summary>A start by the user: delays begin anew. A wait for a restart ends.</summary>
     public void Cancel()
     {
         lock (_lock)
         {
-            (_delay, _failures) = (TimeSpan.Zero, 0);
+            _delay = TimeSpan.Zero;
             _timer?.Cancel();
             _timer = null;
         }
@@ -84,7 +90,7 @@ public sealed partial class ContainerService
         {
             // Stopped, started or removed meanwhile.
             if (!container.State.Restarting || container.Removing || container.Removed) return;
-            if (container.Record.ManuallyStopped)
+            if (container.Record.EndWanted)
             {
                 GiveUpLocked(container);
                 return;

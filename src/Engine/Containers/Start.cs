@@ -112,8 +112,8 @@ public sealed partial class ContainerService
             var started = _core.Time.GetUtcNow();
             var next = record with
             {
-                Endpoint = endpoint, StartedBefore = true, ManuallyStopped = !byUser && record.ManuallyStopped,
-                State = new RunState { Running = true, Pid = process.Pid, StartedAt = started, FinishedAt = record.State.FinishedAt },
+                Endpoint = endpoint, StartedBefore = true, ManuallyStopped = !byUser && record.ManuallyStopped, EndWanted = false, RestartCount = byUser ? 0 : record.RestartCount,
+                State = new RunState { Running = true, Pid = process.Pid, StartedAt = started, FinishedAt = record.State.FinishedAt, Health = HealthAtStart(record) },
             };
             container.Process = process;
             try
@@ -128,6 +128,7 @@ public sealed partial class ContainerService
             }
             foreach (var attachment in attachments) attachment.Started(process);
             _core.Emit(next, "start");
+            BeginHealthChecks(container);
         }
         catch
         {

@@ -13,6 +13,7 @@ public sealed partial class ContainerService
         {
             "always" => true,
             "unless-stopped" => !record.ManuallyStopped,
+            _ when IsToBeReplaced(record) => !record.ManuallyStopped,
             "on-failure" => !record.ManuallyStopped && record.State.ExitCode != 0 && (policy.MaximumRetryCount == 0 || record.RestartCount < policy.MaximumRetryCount),
             _ => false,
         };
@@ -36,13 +37,28 @@ public sealed partial class ContainerService
         }, CancellationToken.None);
     }
 
+    /// <summary>The checks of a container that went on without an engine, where the last one left them.</summary>
+    internal async Task ResumeHealthChecksAsync(Container container)
+    {
+        if (container.Process is null) return;
+        await container.Gate.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            if (container.State is { Running: true, Paused: false, Restarting: false }) BeginHealthChecks(container);
+        }
+        finally
+        {
+            container.Gate.Release();
+        }
+    }
+
     internal void AutoRemoveInBackground(Container container) => _ = Task.Run(() => AutoRemoveAsync(container, gateHeld: false));
 
     internal void DiscardInBackground(string id, string trash) => _ = Task.Run(() => Discard(id, trash));
 
-    internal Task CloseAsync()
+    internal async Task CloseAsync()
     {
         _logWatch.Dispose();
-        return Task.CompletedTask;
+        await KeepHealthAsync().ConfigureAwait(false);
     }
 }

@@ -28,7 +28,7 @@ public sealed partial class ContainerService
     }
 
     // A client that goes away does not undo its request: no token here.
-    private async Task StopCoreAsync(Container container, string? signalText, int? timeoutSeconds)
+    private async Task StopCoreAsync(Container container, string? signalText, int? timeoutSeconds, bool byUser = true)
     {
         if (!container.State.Running) return;
         var config = container.Record.Config;
@@ -41,7 +41,7 @@ public sealed partial class ContainerService
         Exception? failure = null;
         try
         {
-            await SignalAsync(container, signal).ConfigureAwait(false);
+            await SignalAsync(container, signal, byUser).ConfigureAwait(false);
         }
         catch (Exception e) when (e is EngineException or MonitorException)
         {
@@ -52,10 +52,10 @@ public sealed partial class ContainerService
         {
             if (timeout < 0 && failure is not null) throw failure;
             _core.Logger.StopTimedOut(container.Id, wait.TotalSeconds, signal);
-            await KillAndWaitAsync(container).ConfigureAwait(false);
+            await KillAndWaitAsync(container, byUser: byUser).ConfigureAwait(false);
         }
         await over.CancelAsync().ConfigureAwait(false);
-        _core.Emit(container, "stop");
+        if (byUser) _core.Emit(container, "stop");
     }
 
     private static int StopSignalOf(Api.ContainerConfig config) =>
@@ -95,7 +95,7 @@ public sealed partial class ContainerService
         }
     }
 
-    private async Task KillAndWaitAsync(Container container, bool mustRun = false)
+    private async Task KillAndWaitAsync(Container container, bool mustRun = false, bool byUser = true)
     {
         if (!container.State.Running)
         {
@@ -104,7 +104,7 @@ public sealed partial class ContainerService
         }
         using var over = new CancellationTokenSource();
         var ended = container.Wait(WaitCondition.NotRunning, over.Token);
-        await SignalAsync(container, Signals.Kill).ConfigureAwait(false);
+        await SignalAsync(container, Signals.Kill, byUser).ConfigureAwait(false);
         if (!await WithinAsync(ended, KillTimeout).ConfigureAwait(false))
         {
             // The first process does not end (ptraced, or in the kernel): everything in the cgroup, then.
@@ -123,7 +123,8 @@ public sealed partial class ContainerService
     /// Sends a signal. One that is meant to end the container (its stop signal, SIGKILL, or any when it names no stop signal) also ends the restart policy's
     /// work and thaws a paused container, which could not die otherwise.
     /// </summary>
-    private async Task SignalAsync(Container container, int signal)
+    /// <param name="byUser">False for what the engine does by itself: the restart policy goes on.</param>
+    private async Task SignalAsync(Container container, int signal, bool byUser = true)
     {
         await container.Gate.WaitAsync().ConfigureAwait(false);
         try
@@ -131,17 +132,17 @@ public sealed partial class ContainerService
             var record = container.Record;
             if (!record.State.Running) throw NotRunning(record.Id);
             var meansEnd = signal == Signals.Kill || string.IsNullOrEmpty(record.Config.StopSignal) || StopSignalOf(record.Config) == signal;
-            if (!record.ManuallyStopped)
+            if (byUser && (!record.ManuallyStopped || (meansEnd && !record.EndWanted)))
             {
-                record = record with { ManuallyStopped = true };
+                record = record with { ManuallyStopped = true, EndWanted = meansEnd || record.EndWanted };
                 // Written when somebody would act on it: a policy that restarts.
-                if (record.HostConfig.RestartPolicy.Name is not ("" or "no")) _core.Containers.Write(container, record);
+                if (record.HostConfig.RestartPolicy.Name is not ("" or "no") || WantsRestartWhenUnhealthy(record)) _core.Containers.Write(container, record);
                 container.Publish(record);
             }
             if (record.State.Restarting)
             {
                 // There is no process: the wait for the restart ends, and with it the container.
-                container.Restart.Cancel();
+                if (meansEnd) container.Restart.Cancel();
                 return;
             }
             var key = new ProcessKey(record.Id);
@@ -158,6 +159,7 @@ public sealed partial class ContainerService
             {
                 await _core.Monitor.ResumeAsync(record.Id, CancellationToken.None).ConfigureAwait(false);
                 container.Publish(record with { State = record.State with { Paused = false } });
+                BeginHealthChecks(container);
             }
             _core.Emit(record, "kill", ("signal", signal.ToString(CultureInfo.InvariantCulture)));
         }
@@ -222,6 +224,7 @@ public sealed partial class ContainerService
             {
                 throw EngineException.System($"cannot pause container {record.Id}: {e.Message}", e);
             }
+            EndHealthChecks(container);
             _core.Containers.Save(container, record with { State = record.State with { Paused = true } });
             _core.Emit(record, "pause");
         }
@@ -249,6 +252,7 @@ public sealed partial class ContainerService
             }
             _core.Containers.Save(container, record with { State = record.State with { Paused = false } });
             _core.Emit(record, "unpause");
+            BeginHealthChecks(container);
         }
         finally
         {

@@ -49,6 +49,9 @@ internal sealed class Container(ContainerRecord record, string directory)
     /// <summary>Delays and counts of the restart policy.</summary>
     public RestartState Restart { get; } = new();
 
+    /// <summary>Ends the health checks; null while there are none. With the gate held.</summary>
+    public CancellationTokenSource? HealthChecks;
+
     /// <summary>An end that is acknowledged only when the container is gone.</summary>
     public ProcessExit? UnacknowledgedExit;
 

@@ -42,6 +42,9 @@ internal sealed record ContainerRecord
     /// <summary>Stopped or killed by the user since its last start: unless-stopped does not bring it back.</summary>
     public bool ManuallyStopped { get; init; }
 
+    /// <summary>Told to end (its stop signal, or SIGKILL): whatever its policy, the exit that follows is not answered with a restart.</summary>
+    public bool EndWanted { get; init; }
+
     /// <summary>Was started once: with a restart policy it is started again with the engine.</summary>
     public bool StartedBefore { get; init; }
 
@@ -72,6 +75,12 @@ internal sealed record RunState
     public DateTimeOffset StartedAt { get; init; }
     public DateTimeOffset FinishedAt { get; init; }
 
+    /// <summary>What its health checks say; null without checks, or before its first start. Status changes are stored at once, the rest with the next change.</summary>
+    public HealthState? Health { get; init; }
+
+    /// <summary>The health that is shown: a container that does not run is not healthy, as dockerd has it.</summary>
+    public string HealthShown() => Health is null ? HealthState.None : Running && !Restarting ? Health.Status : HealthState.Unhealthy;
+
     /// <summary>The API's status word. <paramref name="removing"/>: a removal is under way.</summary>
     public string Status(bool removing = false) =>
         Running ? Paused ? "paused" : Restarting ? "restarting" : "running"
@@ -86,7 +95,8 @@ internal sealed record RunState
         {
             if (Paused) return $"Up {HumanDuration.Format(now - StartedAt)} (Paused)";
             if (Restarting) return $"Restarting ({ExitCode}) {HumanDuration.Format(now - FinishedAt)} ago";
-            return $"Up {HumanDuration.Format(now - StartedAt)}";
+            var up = $"Up {HumanDuration.Format(now - StartedAt)}";
+            return Health is null ? up : Health.Status == HealthState.Starting ? up + " (health: starting)" : $"{up} ({Health.Status})";
         }
         if (removing) return "Removal In Progress";
         if (Dead) return "Dead";

@@ -152,9 +152,9 @@ public class RestartPolicyTests
     {
         var state = new RestartState();
         var always = new RestartPolicy { Name = "always" };
-        var delays = Enumerable.Range(0, 12).Select(_ => state.Decide(always, 1, false, TimeSpan.FromSeconds(1), 0)!.Value.TotalMilliseconds).ToArray();
+        var delays = Enumerable.Range(0, 12).Select(_ => state.Decide(always, new RunEnd(1, TimeSpan.FromSeconds(1)), 0)!.Value.TotalMilliseconds).ToArray();
         Assert.Equal([100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000], delays);
-        Assert.Equal(100, state.Decide(always, 1, false, TimeSpan.FromSeconds(10), 0)!.Value.TotalMilliseconds);
+        Assert.Equal(100, state.Decide(always, new RunEnd(1, TimeSpan.FromSeconds(10)), 0)!.Value.TotalMilliseconds);
     }
 
     [Fact]
@@ -162,17 +162,111 @@ public class RestartPolicyTests
     {
         var state = new RestartState();
         var policy = new RestartPolicy { Name = "on-failure", MaximumRetryCount = 2 };
-        Assert.NotNull(state.Decide(policy, 1, false, default, 0));
-        Assert.NotNull(state.Decide(policy, 1, false, default, 1));
-        Assert.Null(state.Decide(policy, 1, false, default, 2));
-        Assert.Null(new RestartState().Decide(policy, 0, false, default, 0));
+        Assert.NotNull(state.Decide(policy, new RunEnd(1, default), 0));
+        Assert.NotNull(state.Decide(policy, new RunEnd(1, default), 1));
+        // Long runs set the delay back, not the count.
+        Assert.Null(state.Decide(policy, new RunEnd(1, TimeSpan.FromHours(1)), 2));
+        Assert.Null(new RestartState().Decide(policy, new RunEnd(0, default), 0));
     }
 
     [Theory]
+    [InlineData("no")]
     [InlineData("always")]
     [InlineData("unless-stopped")]
     [InlineData("on-failure")]
-    public void What_the_user_stopped_stays_stopped(string name) => Assert.Null(new RestartState().Decide(new RestartPolicy { Name = name }, 1, manuallyStopped: true, default, 0));
+    public void What_the_user_told_to_end_stays_stopped(string name) =>
+        Assert.Null(new RestartState().Decide(new RestartPolicy { Name = name }, new RunEnd(1, default, ManuallyStopped: true, EndWanted: true, Unhealthy: true), 0));
+
+    [Theory]
+    [InlineData("always", true)]
+    [InlineData("unless-stopped", false)]
+    [InlineData("on-failure", true)]
+    public void A_signal_that_is_not_the_stop_signal_ends_unless_stopped_alone(string name, bool restart) =>
+        Assert.Equal(restart, new RestartState().Decide(new RestartPolicy { Name = name }, new RunEnd(1, default, ManuallyStopped: true), 0) is not null);
+
+    [Theory]
+    [InlineData("no", 0, true)]
+    [InlineData("on-failure", 1, true)]
+    [InlineData("on-failure", 2, false)]
+    public void An_unhealthy_container_is_replaced_whatever_its_exit_code_but_not_for_ever(string name, int restarts, bool restart)
+    {
+        var policy = new RestartPolicy { Name = name, MaximumRetryCount = name == "on-failure" ? 2 : 0 };
+        Assert.Equal(restart, new RestartState().Decide(policy, new RunEnd(0, default, Unhealthy: true), restarts) is not null);
+    }
+}
+
+public class HealthCheckTests
+{
+    private static readonly DateTimeOffset Start = new(2026, 1, 2, 3, 4, 5, TimeSpan.Zero);
+
+    private static HealthCheck Check(params string[] test) => HealthCheck.Of(new ContainerConfig { Healthcheck = new HealthConfig { Test = test } })!;
+
+    private static HealthcheckResult Result(int exitCode, double seconds = 0) => new() { ExitCode = exitCode, Start = Start.AddSeconds(seconds) };
+
+    [Fact]
+    public void Defaults_are_dockers()
+    {
+        var check = Check("CMD", "probe", "-x");
+        Assert.Equal(["probe", "-x"], check.Command);
+        Assert.Equal((30, 30, 0, 5, 3), (check.Interval.TotalSeconds, check.Timeout.TotalSeconds, check.StartPeriod.TotalSeconds, check.StartInterval.TotalSeconds, check.Retries));
+    }
+
+    [Fact]
+    public void A_shell_command_runs_in_the_containers_shell()
+    {
+        Assert.Equal(["/bin/sh", "-c", "a && b"], Check("CMD-SHELL", "a && b").Command);
+        var config = new ContainerConfig { Shell = ["bash", "-ec"], Healthcheck = new HealthConfig { Test = ["CMD-SHELL", "a"] } };
+        Assert.Equal(["bash", "-ec", "a"], HealthCheck.Of(config)!.Command);
+    }
+
+    [Theory]
+    [InlineData("NONE")]
+    [InlineData("CMD")]
+    [InlineData("WHAT", "x")]
+    [InlineData]
+    public void Without_a_command_there_is_no_check(params string[] test) => Assert.Null(Check(test));
+
+    [Fact]
+    public void It_is_unhealthy_after_as_many_failures_in_a_row_as_retries_and_healthy_after_one_success()
+    {
+        var check = Check("CMD", "x") with { Retries = 2 };
+        var state = check.After(new HealthState { Status = "starting" }, Result(1), Start);
+        Assert.Equal(("starting", 1), (state.Status, state.FailingStreak));
+        state = check.After(state, Result(0), Start);
+        Assert.Equal(("healthy", 0), (state.Status, state.FailingStreak));
+        state = check.After(check.After(state, Result(1), Start), Result(-1), Start);
+        Assert.Equal(("unhealthy", 2), (state.Status, state.FailingStreak));
+        Assert.Equal("healthy", check.After(state, Result(0), Start).Status);
+    }
+
+    [Fact]
+    public void Failures_in_the_start_period_do_not_count_until_something_succeeded()
+    {
+        var check = Check("CMD", "x") with { Retries = 1, StartPeriod = TimeSpan.FromSeconds(10) };
+        var starting = new HealthState { Status = "starting" };
+        Assert.Equal(("starting", 0), (check.After(starting, Result(1, 9), Start).Status, check.After(starting, Result(1, 9), Start).FailingStreak));
+        Assert.Equal("unhealthy", check.After(starting, Result(1, 11), Start).Status);
+        Assert.Equal("unhealthy", check.After(check.After(starting, Result(0, 1), Start), Result(1, 2), Start).Status);
+        Assert.Equal(check.StartInterval, check.NextIn(starting, TimeSpan.FromSeconds(9)));
+        Assert.Equal(check.Interval, check.NextIn(starting, TimeSpan.FromSeconds(10)));
+        Assert.Equal(check.Interval, check.NextIn(starting with { Status = "healthy" }, TimeSpan.FromSeconds(1)));
+    }
+
+    [Fact]
+    public void The_last_five_results_are_kept()
+    {
+        var state = new HealthState { Status = "starting" };
+        for (var i = 0; i < 7; i++) state = Check("CMD", "x").After(state, Result(i), Start);
+        Assert.Equal([2, 3, 4, 5, 6], state.Log.Select(r => r.ExitCode));
+    }
+
+    [Theory]
+    [InlineData(500, "500ms")]
+    [InlineData(1500, "1.5s")]
+    [InlineData(30_000, "30s")]
+    [InlineData(90_000, "1m30s")]
+    [InlineData(3_600_000, "1h0m0s")]
+    public void Durations_are_worded_as_go_does(int milliseconds, string text) => Assert.Equal(text, GoText.Duration(TimeSpan.FromMilliseconds(milliseconds)));
 }
 
 public class ListFilterTests

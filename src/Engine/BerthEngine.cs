@@ -131,6 +131,7 @@ public sealed class BerthEngine : IAsyncDisposable
         // With nothing running the monitor has nothing to keep and ends too.
         await _core.Monitor.ShutdownAsync(CancellationToken.None).ConfigureAwait(false);
         await _core.Monitor.DisposeAsync().ConfigureAwait(false);
+        _core.Cgroups.RemoveEmpty(Validation.CleanPath("/" + _core.Options.CgroupParent));
         _core.Images.Dispose();
         _stopping.Dispose();
     }

@@ -8,6 +8,19 @@ namespace Berth.Testing;
 /// </summary>
 internal static class LeakCheck
 {
+    /// <summary>After a clean end with no container: neither bridge nor firewall table nor cgroup of the engine's own.</summary>
+    public static void NothingIsLeftOf(TestDaemon daemon)
+    {
+        string[] left =
+        [
+            .. Host.Links().Where(l => l.Name == daemon.Bridge).Select(l => $"device {l.Name}"),
+            .. Host.FirewallTables().Where(t => t.Contains(daemon.Bridge, StringComparison.Ordinal)),
+            .. Host.CgroupDirectories(daemon.CgroupParent).Select(d => $"cgroup {d}"),
+        ];
+        if (left.Length > 0)
+            throw new TestException($"left after a clean end:\n{string.Join('\n', left)}\n{daemon.LogTail()}");
+    }
+
     /// <summary>Empty network namespaces that the daemon keeps ready.</summary>
     private const int PooledNamespacesAtMost = 16;
 

@@ -251,6 +251,7 @@ public sealed class TestDaemon : IAsyncDisposable
         {
             await CheckLeaksAsync();
             await StopAsync();
+            LeakCheck.NothingIsLeftOf(this);
         }
         finally
         {

@@ -76,12 +76,15 @@ public abstract class CgroupHost
         return [.. names];
     }
 
-    /// <summary>Removes <paramref name="path"/> and its parents, as far up as they are empty (never the root): an engine's parent when its last container is gone.</summary>
+    /// <summary>
+    /// Removes <paramref name="path"/> and its parents, as far up as they are empty: an engine's parent when its last container is gone.
+    /// Never the root, and never a slice or scope, which is systemd's to remove.
+    /// </summary>
     public void RemoveEmpty(string path)
     {
         CgroupPath.Check(path);
         foreach (var hierarchy in Hierarchies)
-            for (var current = path; current.Length > 1; current = current[..Math.Max(1, current.LastIndexOf('/'))])
+            for (var current = path; current.Length > 1 && !current.EndsWith(".slice", StringComparison.Ordinal) && !current.EndsWith(".scope", StringComparison.Ordinal); current = current[..Math.Max(1, current.LastIndexOf('/'))])
                 if (CgroupFile.TryRemoveDirectory(hierarchy.DirectoryOf(current)) is not (Errno.Success or Errno.ENOENT))
                     break;
     }

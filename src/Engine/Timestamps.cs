@@ -15,6 +15,17 @@ internal static class Timestamps
         throw EngineException.Invalid($"invalid value for {GoText.Quote(name)}: failed to parse value as time or duration: {GoText.Quote(text)}");
     }
 
+    /// <summary>As <see cref="Parse"/>, of a query's own parameter rather than a filter's: there Docker's error is its number parser's.</summary>
+    /// <exception cref="EngineException">System.</exception>
+    public static DateTimeOffset? ParseParameter(string? text)
+    {
+        if (string.IsNullOrEmpty(text)) return null;
+        if (TryUnix(text, out var time) || GoTime.TryParse(text, out time)) return time;
+        var (seconds, fraction) = text.IndexOf('.') is >= 0 and var dot ? (text[..dot], text[(dot + 1)..]) : (text, "");
+        var wrong = long.TryParse(seconds, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out _) ? fraction : seconds;
+        throw EngineException.System($"strconv.ParseInt: parsing {GoText.Quote(wrong)}: invalid syntax");
+    }
+
     private static bool TryUnix(string text, out DateTimeOffset time)
     {
         time = default;

@@ -16,17 +16,12 @@ internal static class EventRoutes
         var events = engine.Events.Subscribe(query["since"], query["until"], Filters.Parse(query["filters"]), gone);
         // The headers go out with the subscription: a client that has them misses nothing that happens from then on.
         await request.StartAsync("application/json");
-        await using var lines = request.Lines(ApiJson.Wire.EventMessage, "\n", gone);
         await foreach (var message in events)
         {
             if (request.Version.Before(46) && message is { Type: "image", Action: "create" })
                 continue;
-            lines.Add(message.Type switch
-            {
-                "container" => message with { Id = message.Actor.ID, Status = message.Action, From = message.Actor.Attributes?.GetValueOrDefault("image") },
-                "image" => message with { Id = message.Actor.ID, Status = message.Action },
-                _ => message,
-            });
+            // Waits for a slow reader; what happens meanwhile is kept for it up to a limit, and nobody else waits.
+            await request.WriteLineAsync(message, ApiJson.Wire.EventMessage, gone);
         }
     }
 }

@@ -86,6 +86,7 @@ public sealed partial class ContainerService
         var restart = container.Restart.Decide(record.HostConfig.RestartPolicy,
             new RunEnd(exit.ExitCode, ran, record.ManuallyStopped, record.EndWanted, Unhealthy: IsToBeReplaced(record)), record.RestartCount);
 
+        if (exit.OomKilled) _core.Emit(record, "oom");
         // Acknowledged with the network's leaving under way: the key must be free before anybody is told that a start would work.
         var leave = LeaveNetworkAsync(record);
         CleanAfterRun(record);
@@ -103,7 +104,6 @@ public sealed partial class ContainerService
         container.Process = null;
         if (!removed) await AcknowledgeAsync(exit).ConfigureAwait(false);
         else container.UnacknowledgedExit = exit;
-        if (exit.OomKilled) _core.Emit(record, "oom");
         _core.Emit(record, "die", ("exitCode", exit.ExitCode.ToString(CultureInfo.InvariantCulture)), ("execDuration", ((long)ran.TotalSeconds).ToString(CultureInfo.InvariantCulture)));
         container.PublishStopped(next);
         return restart;
@@ -128,6 +128,11 @@ public sealed partial class ContainerService
         if (record.HostConfig.IpcMode == "shareable") ShmMount.Unmount(_core.BundleOf(record.Id));
         TrashCan.Delete(_core.BundleOf(record.Id));
         UnmountVolumes(record);
+        EmitUnmounts(record);
+    }
+
+    private void EmitUnmounts(ContainerRecord record)
+    {
         foreach (var mount in record.Mounts)
         {
             if (mount.Type == "volume") _core.Events.Emit("volume", "unmount", mount.Name, new() { ["driver"] = mount.Driver, ["container"] = record.Id });

@@ -20,8 +20,8 @@ public sealed partial class ContainerService
     {
         // Docker takes a tail it can't read for "all".
         var tail = long.TryParse(options.Tail, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var n) && n >= 0 ? n : -1;
-        var since = Timestamps.Parse(options.Since, "since");
-        var until = Timestamps.Parse(options.Until, "until");
+        var since = Timestamps.ParseParameter(options.Since);
+        var until = Timestamps.ParseParameter(options.Until);
         var query = new LogQuery
         {
             Stdout = options.Stdout, Stderr = options.Stderr, Timestamps = options.Timestamps, Details = options.Details, Follow = options.Follow, Multiplexed = multiplexed, Tail = tail,

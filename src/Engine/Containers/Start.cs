@@ -63,7 +63,8 @@ public sealed partial class ContainerService
         var attachments = container.TakePending();
         Task<NetworkSandbox>? join = null;
         var bundle = _core.BundleOf(record.Id);
-        var joined = false;
+        var (joined, mounted) = (false, false);
+        EndpointState? endpoint = null;
         ShmMount? shm = null;
         try
         {
@@ -88,7 +89,7 @@ public sealed partial class ContainerService
             using var sandbox = join is null ? null : await NetworkErrors(join).ConfigureAwait(false);
             joined = join is not null;
             using var other = Modes.IsContainer(host.NetworkMode) ? OpenNetworkOf(record) : null;
-            var endpoint = sandbox?.Endpoint;
+            endpoint = sandbox?.Endpoint;
             input = input with { Container = WithSharedHostname(record), Mounts = [.. input.Mounts, .. WriteFiles(container, record, endpoint)] };
             var spec = SpecCompiler.Compile(input);
             File.WriteAllBytes(Path.Combine(bundle, "config.json"), OciJson.Serialize(spec));
@@ -105,9 +106,10 @@ public sealed partial class ContainerService
             // Before the launch: killed right after it, the next daemon adopts a process whose address only this file tells.
             if (endpoint is not null) File.WriteAllBytes(EndpointFile(bundle), JsonSerializer.SerializeToUtf8Bytes(endpoint, EngineJson.Default.EndpointState));
             foreach (var mount in record.Mounts.Where(m => m.Type == "volume")) EmitMount(record, mount);
-            if (endpoint is not null) _core.EmitNetwork(record.Id, endpoint, "connect");
+            mounted = true;
 
             var process = await LaunchAsync(launch).ConfigureAwait(false);
+            if (endpoint is not null) _core.EmitNetwork(record.Id, endpoint, "connect");
 
             var started = _core.Time.GetUtcNow();
             var next = record with
@@ -134,6 +136,9 @@ public sealed partial class ContainerService
         {
             foreach (var attachment in attachments) attachment.Failed();
             if (join is not null) await LeaveFailedJoinAsync(record.Id, join, joined).ConfigureAwait(false);
+            // As Docker: a start that failed connected nothing, and is heard of by what it gives back.
+            if (endpoint is not null) _core.EmitNetwork(record.Id, endpoint, "disconnect");
+            if (mounted) EmitUnmounts(record);
             shm?.Unmount();
             UnmountVolumes(record);
             TrashCan.Delete(bundle);

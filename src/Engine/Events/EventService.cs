@@ -53,10 +53,10 @@ public sealed class EventService
     /// the method returns; the sequence ends with the token without throwing.
     /// </summary>
     /// <param name="since">Unix seconds with an optional fraction, or RFC 3339; null or empty: only what comes.</param>
-    /// <exception cref="EngineException">InvalidParameter.</exception>
+    /// <exception cref="EngineException">InvalidParameter: the wrong way round; System: no time, as Docker has it.</exception>
     public IAsyncEnumerable<EventMessage> Subscribe(string? since, string? until, Filters filters, CancellationToken cancellationToken)
     {
-        var (from, to) = (Timestamps.Parse(since, "since"), Timestamps.Parse(until, "until"));
+        var (from, to) = (Timestamps.ParseParameter(since), Timestamps.ParseParameter(until));
         if (to < from) throw EngineException.Invalid($"`since` time ({since}) cannot be after `until` time ({until})");
         var past = new List<EventMessage>();
         Subscription? subscription = null;

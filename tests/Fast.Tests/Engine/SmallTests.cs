@@ -367,6 +367,16 @@ public class EventTests
     }
 
     [Fact]
+    public async Task Who_reads_too_slowly_misses_the_oldest_and_holds_up_nobody()
+    {
+        var events = new EventService(new Clock());
+        await using var slow = events.Subscribe(null, null, new Filters(), TestContext.Current.CancellationToken).GetAsyncEnumerator(TestContext.Current.CancellationToken);
+        for (var i = 0; i < EventService.QueuedEvents + 10; i++) events.Emit("volume", "create", $"v{i}", []);
+        Assert.True(await slow.MoveNextAsync());
+        Assert.Equal("v10", slow.Current.Actor.ID);
+    }
+
+    [Fact]
     public void Times_rise_even_when_the_clock_stands_still()
     {
         var events = new EventService(new Clock());

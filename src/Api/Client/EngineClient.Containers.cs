@@ -39,6 +39,9 @@ public sealed partial class EngineClient
     public Task RemoveContainerAsync(string id, bool force = false, bool volumes = false, bool link = false, CancellationToken cancellationToken = default) =>
         PostAsync(new EnginePath("/containers/" + EnginePath.Segment(id)).AddIf("v", volumes).AddIf("link", link).AddIf("force", force), cancellationToken, method: "DELETE");
 
+    public Task<ContainerUpdateResponse> UpdateContainerAsync(string id, HostConfig change, CancellationToken cancellationToken = default) =>
+        PostAsync(Container(id, "update"), Json(change, ApiJson.Wire.HostConfig), ApiJson.Wire.ContainerUpdateResponse, cancellationToken);
+
     public Task ResizeContainerAsync(string id, int height, int width, CancellationToken cancellationToken = default) =>
         PostAsync(Container(id, "resize").Add("h", height.ToString(CultureInfo.InvariantCulture)).Add("w", width.ToString(CultureInfo.InvariantCulture)), cancellationToken);
 

@@ -29,6 +29,7 @@ internal static class CommandTable
         ExecCommand.Command,
         AttachCommand.Command,
         TopCommand.Command,
+        UpdateCommand.Command,
         PortCommand.Command,
         InspectCommand.Command,
         InspectCommand.ContainerCommand,

@@ -27,6 +27,7 @@ internal static class ContainerRoutes
         router.Post("/containers/{name}/resize", r => containers.ResizeAsync(r.Name, Cells(r, "h", "height"), Cells(r, "w", "width"), r.Stopping));
         router.Post("/containers/{name}/attach", r => Attach(r, containers));
         router.Post("/containers/{name}/rename", r => Done(r, containers.RenameAsync(r.Name, r.Query["name"], r.Stopping)));
+        router.Post("/containers/{name}/update", r => Update(r, containers));
         router.Delete("/containers/{name}", r => Done(r, containers.RemoveAsync(r.Name, r.Query.Bool("force"), r.Query.Bool("v"), r.Query.Bool("link"), r.Stopping)));
     }
 
@@ -73,6 +74,14 @@ internal static class ContainerRoutes
         if (request.Query["checkpoint"].Length > 0)
             throw Errors.NotImplemented("starting from a checkpoint");
         await Done(request, containers.StartAsync(request.Name, request.Stopping));
+    }
+
+    private static async Task Update(ApiRequest request, ContainerService containers)
+    {
+        var change = await request.ReadJsonAsync(ApiJson.Wire.HostConfig);
+        if (request.Version.Before(40)) change.PidsLimit = null;
+        if (!request.Version.Before(42)) change.KernelMemory = 0;
+        await request.JsonAsync(await containers.UpdateAsync(request.Name, change, request.Stopping), ApiJson.Wire.ContainerUpdateResponse);
     }
 
     private static async Task Wait(ApiRequest request, ContainerService containers)

@@ -20,7 +20,6 @@ internal static class LaterRoutes
             ("HEAD", "/containers/{name}/archive", "docker cp"),
             ("PUT", "/containers/{name}/archive", "docker cp"),
             ("GET", "/containers/{name}/attach/ws", "attaching over a websocket"),
-            ("POST", "/containers/{name}/update", "docker update"),
             ("POST", "/commit", "docker commit"),
             ("POST", "/build", "docker build"),
             ("POST", "/build/prune", "docker builder prune"),

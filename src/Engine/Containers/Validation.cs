@@ -32,6 +32,16 @@ internal static class Validation
         return warnings;
     }
 
+    /// <summary>The same for the limits and the restart policy of an update.</summary>
+    /// <exception cref="EngineException">InvalidParameter.</exception>
+    public static List<string> CheckUpdate(HostConfig change, HostFacts facts)
+    {
+        var warnings = new List<string>();
+        CheckRestartPolicy(change.RestartPolicy);
+        CheckResources(change, facts, warnings, update: true);
+        return warnings;
+    }
+
     private static void CheckNetworkMode(ContainerConfig config, HostConfig host)
     {
         if (host.NetworkMode == "container" || Modes.IsContainer(host.NetworkMode))
@@ -132,7 +142,7 @@ internal static class Validation
         }
     }
 
-    private static void CheckResources(HostConfig host, HostFacts facts, List<string> warnings)
+    private static void CheckResources(HostConfig host, HostFacts facts, List<string> warnings, bool update = false)
     {
         // -1 asks for the kernel's default.
         if (host.MemorySwappiness == -1) host.MemorySwappiness = null;
@@ -150,7 +160,7 @@ internal static class Validation
             host.MemorySwap = -1;
         }
         if (host.Memory > 0 && host.MemorySwap > 0 && host.MemorySwap < host.Memory) throw Bad("Minimum memoryswap limit should be larger than memory limit, see usage");
-        if (host.Memory == 0 && host.MemorySwap > 0) throw Bad("You should always set the Memory limit when using Memoryswap limit, see usage");
+        if (host.Memory == 0 && host.MemorySwap > 0 && !update) throw Bad("You should always set the Memory limit when using Memoryswap limit, see usage");
         if (host.MemorySwappiness is not null && !facts.MemorySwappiness)
         {
             warnings.Add("Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.");
@@ -177,10 +187,10 @@ internal static class Validation
         }
         if (host.OomKillDisable == true && host.Memory == 0)
             warnings.Add("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.");
-        if (host.PidsLimit is <= 0) host.PidsLimit = null;
+        if (host.PidsLimit is <= 0 && !update) host.PidsLimit = null;
         if (host.PidsLimit is not null && !facts.PidsLimit)
         {
-            warnings.Add("Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.");
+            if (host.PidsLimit > 0) warnings.Add("Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.");
             host.PidsLimit = null;
         }
 

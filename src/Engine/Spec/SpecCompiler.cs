@@ -299,16 +299,24 @@ internal static class SpecCompiler
         return memory == new OciMemory() ? null : memory;
     }
 
-    private static OciCpu? Cpu(HostConfig host)
+    /// <summary>--cpus is a quota of the usual period.</summary>
+    internal static (ulong? Period, long? Quota) CpuTimes(HostConfig host)
     {
         const ulong PeriodMicroseconds = 100_000;
+        return (host.CpuPeriod != 0 ? (ulong)host.CpuPeriod : host.NanoCpus > 0 ? PeriodMicroseconds : null,
+            host.CpuQuota != 0 ? host.CpuQuota : host.NanoCpus > 0 ? host.NanoCpus * (long)PeriodMicroseconds / 1_000_000_000 : null);
+    }
+
+    private static OciCpu? Cpu(HostConfig host)
+    {
+        var times = CpuTimes(host);
         var cpu = new OciCpu
         {
             Shares = host.CpuShares > 0 ? (ulong)host.CpuShares : null,
             Cpus = host.CpusetCpus.Length > 0 ? host.CpusetCpus : null,
             Mems = host.CpusetMems.Length > 0 ? host.CpusetMems : null,
-            Period = host.CpuPeriod != 0 ? (ulong)host.CpuPeriod : host.NanoCpus > 0 ? PeriodMicroseconds : null,
-            Quota = host.CpuQuota != 0 ? host.CpuQuota : host.NanoCpus > 0 ? host.NanoCpus * (long)PeriodMicroseconds / 1_000_000_000 : null,
+            Period = times.Period,
+            Quota = times.Quota,
             RealtimePeriod = host.CpuRealtimePeriod != 0 ? (ulong)host.CpuRealtimePeriod : null,
             RealtimeRuntime = host.CpuRealtimeRuntime != 0 ? host.CpuRealtimeRuntime : null,
         };

@@ -10,6 +10,7 @@ namespace Berth.Engine;
 internal sealed class Container(ContainerRecord record, string directory)
 {
     private volatile ContainerRecord _record = record;
+    private volatile ContainerJson.Fixed? _frozen;
     private readonly Lock _lock = new();
     private readonly List<Waiter> _waiters = [];
     private readonly List<ContainerAttachment> _attachments = [];
@@ -29,8 +30,12 @@ internal sealed class Container(ContainerRecord record, string directory)
     /// <summary>One writer to the process's stdin at a time.</summary>
     public SemaphoreSlim InputGate { get; } = new(1, 1);
 
-    /// <summary>Config and HostConfig as JSON, made once.</summary>
-    public ContainerJson.Fixed Frozen => field ??= ContainerJson.Freeze(_record);
+    /// <summary>What rarely changes as JSON, made once.</summary>
+    public ContainerJson.Fixed FrozenFor(ContainerRecord record)
+    {
+        var frozen = _frozen;
+        return frozen?.IsOf(record) == true ? frozen : _frozen = ContainerJson.Freeze(record);
+    }
 
     /// <summary>The process while it runs; set and cleared with the gate held, read by anyone.</summary>
     public volatile MonitoredProcess? Process;

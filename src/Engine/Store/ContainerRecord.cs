@@ -160,14 +160,18 @@ internal sealed record VolumeRecord
 
 /// <summary>
 /// container.json: { "Container": …, "Config": …, "HostConfig": …, "Endpoints": … }. The last three are written by the wire's own JSON, since their
-/// converters are the wire's, and never change after create.
+/// converters are the wire's, and rarely change after create.
 /// </summary>
 internal static class ContainerJson
 {
-    /// <summary>The parts that never change, written once per container.</summary>
-    internal sealed record Fixed(byte[] Config, byte[] HostConfig, byte[] Endpoints);
+    /// <summary>The parts that rarely change, made into JSON once and again only when they did.</summary>
+    internal sealed record Fixed(ContainerRecord Source, byte[] Config, byte[] HostConfig, byte[] Endpoints)
+    {
+        public bool IsOf(ContainerRecord record) =>
+            ReferenceEquals(Source.Config, record.Config) && ReferenceEquals(Source.HostConfig, record.HostConfig) && ReferenceEquals(Source.RequestedEndpoints, record.RequestedEndpoints);
+    }
 
-    public static Fixed Freeze(ContainerRecord record) => new(
+    public static Fixed Freeze(ContainerRecord record) => new(record,
         JsonSerializer.SerializeToUtf8Bytes(record.Config, ApiJson.Wire.ContainerConfig),
         JsonSerializer.SerializeToUtf8Bytes(record.HostConfig, ApiJson.Wire.HostConfig),
         JsonSerializer.SerializeToUtf8Bytes(new NetworkingConfig { EndpointsConfig = record.RequestedEndpoints }, ApiJson.Wire.NetworkingConfig));

@@ -114,7 +114,7 @@ internal sealed class ContainerStore
 
     /// <summary>Stores without publishing.</summary>
     public void Write(Container container, ContainerRecord next) =>
-        AtomicFile.Write(Path.Combine(container.Directory, "container.json"), ContainerJson.Write(next, container.Frozen));
+        AtomicFile.Write(Path.Combine(container.Directory, "container.json"), ContainerJson.Write(next, container.FrozenFor(next)));
 
     /// <summary>
     /// What is on disk: the containers, and the directories that are none (a create that was cut short). Unreadable ones are given to <paramref name="broken"/>.

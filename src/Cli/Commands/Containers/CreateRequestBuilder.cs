@@ -140,6 +140,25 @@ internal static partial class CreateRequestBuilder
         };
     }
 
+    /// <summary>What update can change; the rest stays empty.</summary>
+    public static HostConfig LimitsOf(Arguments flags) => new()
+    {
+        BlkioWeight = (ushort)flags.UInt64("blkio-weight"),
+        CpuShares = flags.Long("cpu-shares"),
+        NanoCpus = NanoCpus(flags.String("cpus")),
+        CpuPeriod = flags.Long("cpu-period"),
+        CpuQuota = flags.Long("cpu-quota"),
+        CpuRealtimePeriod = flags.Long("cpu-rt-period"),
+        CpuRealtimeRuntime = flags.Long("cpu-rt-runtime"),
+        CpusetCpus = flags.String("cpuset-cpus"),
+        CpusetMems = flags.String("cpuset-mems"),
+        Memory = flags.Bytes("memory"),
+        MemoryReservation = flags.Bytes("memory-reservation"),
+        MemorySwap = flags.Bytes("memory-swap"),
+        PidsLimit = flags.Changed("pids-limit") ? flags.Long("pids-limit") : null,
+        RestartPolicy = flags.Changed("restart") ? RestartPolicyOf(flags.String("restart")) : new(),
+    };
+
     /// <summary>-v: what has a source is bound, what has none becomes an anonymous volume.</summary>
     private static (List<string> Binds, SortedSet<string> Volumes) Volumes(IReadOnlyList<string> specs)
     {

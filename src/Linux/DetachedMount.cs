@@ -25,6 +25,10 @@ public static unsafe class DetachedMount
     /// An overlay (Documentation/filesystems/overlayfs.rst). Layers are given one by one with lowerdir+ (Linux 6.5), so that neither their number nor the length of their paths
     /// meets the limit of one page that mount(2) has.
     /// </summary>
+    /// <remarks>
+    /// What a file is must be readable from the layers themselves (diff, commit, reading a file without a mount), whatever the host's overlay module has for defaults: so no redirects
+    /// (a renamed directory is copied), no files of metadata only, and no index, which would also refuse a second mount of an upper directory whose first is still being torn down.
+    /// </remarks>
     /// <param name="lower">Topmost first.</param>
     /// <param name="upper">Null for a read-only overlay.</param>
     public static SafeFileHandle Overlay(IReadOnlyList<string> lower, string? upper, string? work, MountAttributes attributes)
@@ -32,6 +36,7 @@ public static unsafe class DetachedMount
         if (!Volatile.Read(ref s_layersOneByOne)) return OverlayByMount(lower, upper, work, attributes);
         using var context = OpenFileSystem("overlay");
         Configure(context, MountAbi.FSCONFIG_SET_STRING, "source", "overlay");
+        foreach (var (key, value) in OverlayOptions) Configure(context, MountAbi.FSCONFIG_SET_STRING, key, value);
         for (var i = 0; i < lower.Count; i++)
         {
             try
@@ -48,6 +53,8 @@ public static unsafe class DetachedMount
         if (work is not null) Configure(context, MountAbi.FSCONFIG_SET_STRING, "workdir", work);
         return Finish(context, "overlay", attributes);
     }
+
+    private static readonly (string Key, string Value)[] OverlayOptions = [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")];
 
     private static bool s_layersOneByOne = true;
 
@@ -74,6 +81,7 @@ public static unsafe class DetachedMount
             var data = "lowerdir=" + string.Join(':', lower.Select(_ => Reserve()));
             if (upper is not null) data += $",upperdir={Reserve()}";
             if (work is not null) data += $",workdir={Reserve()}";
+            foreach (var (key, value) in OverlayOptions) data += $",{key}={value}";
 
             const string AnyDirectory = "/dev";
             var plan = new SpawnPlan();

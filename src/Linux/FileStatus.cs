@@ -31,6 +31,9 @@ public readonly record struct FileStatus
 
     public required (long Seconds, uint Nanoseconds) Modified { get; init; }
 
+    /// <summary>It is what is mounted there (in whichever mount namespace the path was walked) and not what lies beneath. Known since Linux 5.8.</summary>
+    public required bool IsMountRoot { get; init; }
+
     public bool IsDirectory => Kind == FileKind.Directory;
 
     internal static FileStatus From(in Statx status) => new()
@@ -45,6 +48,7 @@ public readonly record struct FileStatus
         Inode = status.Inode,
         Device = (status.DevMajor, status.DevMinor),
         NodeDevice = (status.RdevMajor, status.RdevMinor),
+        IsMountRoot = (status.Attributes & Statx.STATX_ATTR_MOUNT_ROOT) != 0,
         Modified = (status.ModifyTime.Seconds, status.ModifyTime.Nanoseconds),
     };
 }

@@ -53,6 +53,9 @@ internal static unsafe partial class LibC
     internal static partial int lsetxattr(byte* path, byte* name, byte* value, nuint size, int flags);
 
     [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint fgetxattr(int fd, byte* name, byte* value, nuint size);
+
+    [LibraryImport(Library, SetLastError = true)]
     internal static partial nint lgetxattr(byte* path, byte* name, byte* value, nuint size);
 
     [LibraryImport(Library, SetLastError = true)]
@@ -66,4 +69,7 @@ internal static unsafe partial class LibC
 
     [LibraryImport(Library, SetLastError = true)]
     internal static partial nint copy_file_range(int from, long* fromOffset, int to, long* toOffset, nuint length, uint flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int syncfs(int fd);
 }

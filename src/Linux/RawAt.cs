@@ -103,14 +103,25 @@ public static unsafe class RawAt
             return Result(LibC.fchownat(at.Fd, p, uid, gid, At.SYMLINK_NOFOLLOW));
     }
 
-    /// <summary>An empty path means the open file <paramref name="directory"/> itself. Otherwise the file must be known not to be a symbolic link.</summary>
+    /// <summary>An empty path means the open file <paramref name="directory"/> itself. A symbolic link is not followed and has no mode of its own: ELOOP.</summary>
     public static Errno ChangeMode(SafeFileHandle directory, ReadOnlySpan<byte> path, uint permissions)
     {
-        if (!Fits(path)) return Errno.ENAMETOOLONG;
-        using var at = new DirectoryArgument(directory);
-        if (path.Length == 0) return Result(LibC.fchmod(at.Fd, permissions));
-        fixed (byte* p = Terminate(path, path.Length < StackBytes ? stackalloc byte[StackBytes] : default))
-            return Result(LibC.fchmodat(at.Fd, p, permissions, 0));
+        if (path.Length == 0)
+        {
+            using var at = new DirectoryArgument(directory);
+            return Result(LibC.fchmod(at.Fd, permissions));
+        }
+        // There is no fchmodat that does not follow before Linux 6.6; the way through /proc/self/fd means the very file that was looked at.
+        var errno = Open(directory, path, OpenFlags.Path | OpenFlags.NoFollow, ResolveFlags.None, 0, out var file);
+        if (errno != Errno.Success) return errno;
+        using (file)
+        {
+            errno = Status(file!, default, out var status);
+            if (errno != Errno.Success) return errno;
+            if (status.Kind == FileKind.SymbolicLink) return Errno.ELOOP;
+            using var fd = new DirectoryArgument(file);
+            fixed (byte* p = System.Text.Encoding.ASCII.GetBytes($"/proc/self/fd/{fd.Fd}\0")) return Result(LibC.fchmodat(At.FDCWD, p, permissions, 0));
+        }
     }
 
     /// <summary>An empty path means the open file <paramref name="directory"/> itself.</summary>
@@ -175,6 +186,31 @@ public static unsafe class RawAt
         fixed (byte* n = Terminate(name, name.Length < StackBytes ? stackalloc byte[StackBytes] : default))
         fixed (byte* v = value)
             return Result(LibC.lsetxattr(p, n, v, (nuint)value.Length, 0));
+    }
+
+    /// <summary>An extended attribute of a file open for reading or writing (not O_PATH). ENODATA when there is none.</summary>
+    public static Errno GetXattr(SafeFileHandle file, ReadOnlySpan<byte> name, out byte[] value)
+    {
+        value = [];
+        if (!Fits(name)) return Errno.ERANGE;
+        using var fd = new DirectoryArgument(file);
+        Span<byte> small = stackalloc byte[256];
+        fixed (byte* n = Terminate(name, name.Length < StackBytes ? stackalloc byte[StackBytes] : default))
+        {
+            nint length;
+            fixed (byte* v = small) length = LibC.fgetxattr(fd.Fd, n, v, (nuint)small.Length);
+            if (length >= 0)
+            {
+                value = small[..(int)length].ToArray();
+                return Errno.Success;
+            }
+            if (LibC.LastErrno != Errno.ERANGE) return LibC.LastErrno;
+            var large = new byte[Xattr.MaxValueBytes];
+            fixed (byte* v = large) length = LibC.fgetxattr(fd.Fd, n, v, (nuint)large.Length);
+            if (length < 0) return LibC.LastErrno;
+            value = large[..(int)length];
+            return Errno.Success;
+        }
     }
 
     /// <summary>An extended attribute of <paramref name="path"/> (one name; empty for the directory itself). ENODATA when there is none.</summary>

@@ -25,6 +25,8 @@ namespace Berth.Api;
 [JsonSerializable(typeof(ContainerInspect))]
 [JsonSerializable(typeof(ContainerSummary[]))]
 [JsonSerializable(typeof(List<ContainerSummary>))]
+[JsonSerializable(typeof(ContainerPathStat))]
+[JsonSerializable(typeof(List<FilesystemChange>))]
 [JsonSerializable(typeof(ContainerTopResponse))]
 [JsonSerializable(typeof(ContainerStats))]
 [JsonSerializable(typeof(ContainerWaitResponse))]

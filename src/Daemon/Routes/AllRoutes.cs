@@ -11,6 +11,7 @@ internal static class AllRoutes
         SystemRoutes.Map(router, engine);
         EventRoutes.Map(router, engine);
         ContainerRoutes.Map(router, engine);
+        ArchiveRoutes.Map(router, engine);
         ExecRoutes.Map(router, engine);
         ImageRoutes.Map(router, engine);
         VolumeRoutes.Map(router, engine);

@@ -16,9 +16,6 @@ internal static class LaterRoutes
         [
             ("GET", "/containers/{name}/changes", "docker diff"),
             ("GET", "/containers/{name}/export", "docker export"),
-            ("GET", "/containers/{name}/archive", "docker cp"),
-            ("HEAD", "/containers/{name}/archive", "docker cp"),
-            ("PUT", "/containers/{name}/archive", "docker cp"),
             ("GET", "/containers/{name}/attach/ws", "attaching over a websocket"),
             ("POST", "/commit", "docker commit"),
             ("POST", "/build", "docker build"),

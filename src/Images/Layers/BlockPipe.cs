@@ -87,6 +87,32 @@ internal sealed class BlockPipe : IDisposable
         }
     }
 
+    /// <summary>The other way about: copies what a blocking writer pushes into an async stream, until the writer has completed; throws what it completed with.</summary>
+    public async Task DrainAsync(Stream output, CancellationToken cancellation)
+    {
+        while (true)
+        {
+            await filled.WaitAsync(cancellation).ConfigureAwait(false);
+            queue.TryDequeue(out var next);
+            if (next.Block.Length == 0)
+            {
+                if (failure is { } e) System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(e);
+                return;
+            }
+            try
+            {
+                await output.WriteAsync(next.Block.AsMemory(0, next.Count), cancellation).ConfigureAwait(false);
+            }
+            finally
+            {
+                Return(next.Block);
+            }
+        }
+    }
+
+    /// <summary>The writing end as a stream for a thread with blocking calls. Throws <see cref="OperationCanceledException"/> when the reader has gone.</summary>
+    public Stream OpenWriter() => new WriteEnd(this);
+
     /// <summary>Said by the reader: the writer is to stop.</summary>
     public void Dispose() => readerGone.Cancel();
 
@@ -128,5 +154,48 @@ internal sealed class BlockPipe : IDisposable
             System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(e);
             return e;
         }
+    }
+
+    private sealed class WriteEnd(BlockPipe pipe) : Stream
+    {
+        private byte[]? block;
+        private int count;
+
+        public override void Write(ReadOnlySpan<byte> buffer)
+        {
+            while (!buffer.IsEmpty)
+            {
+                block ??= pipe.Rent();
+                var some = Math.Min(buffer.Length, BlockBytes - count);
+                buffer[..some].CopyTo(block.AsSpan(count));
+                count += some;
+                buffer = buffer[some..];
+                if (count == BlockBytes) Flush();
+            }
+        }
+
+        public override void Flush()
+        {
+            if (block is null) return;
+            pipe.Push(block, count);
+            (block, count) = (null, 0);
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            if (block is not null) pipe.Return(block);
+            block = null;
+            base.Dispose(disposing);
+        }
+
+        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
+        public override bool CanRead => false;
+        public override bool CanSeek => false;
+        public override bool CanWrite => true;
+        public override long Length => throw new NotSupportedException();
+        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+        public override void SetLength(long value) => throw new NotSupportedException();
     }
 }

@@ -177,7 +177,7 @@ public sealed class LayerFileReader : IDisposable
             {
                 var errno = RawAt.Status(candidate, name, out var status);
                 if (errno is Errno.ENOENT or Errno.ENAMETOOLONG) continue;
-                if (errno != Errno.Success) throw new LinuxException("statx", LayerApplier.Show(name), errno);
+                if (errno != Errno.Success) throw new LinuxException("statx", TarExtractor.Show(name), errno);
                 if (status.Kind != FileKind.Directory)
                 {
                     if (below is not null || status is { Kind: FileKind.CharacterDevice, NodeDevice: (0, 0) }) break;
@@ -282,13 +282,13 @@ public sealed class LayerFileReader : IDisposable
                 if (key.AsSpan().StartsWith("trusted.overlay."u8)) continue;
                 if (RawAt.GetXattr(source, name, key, out var value) != Errno.Success) continue;
                 var errno = targetName.IsEmpty ? RawAt.SetXattr(target, key, value) : RawAt.SetXattr(target, targetName, key, value);
-                if (errno is not (Errno.Success or Errno.EOPNOTSUPP)) throw new LinuxException("setxattr", LayerApplier.Show(key), errno);
+                if (errno is not (Errno.Success or Errno.EOPNOTSUPP)) throw new LinuxException("setxattr", TarExtractor.Show(key), errno);
             }
         }
 
         private static void Check(Errno errno, string call, ReadOnlySpan<byte> name)
         {
-            if (errno != Errno.Success) throw new LinuxException(call, LayerApplier.Show(name), errno);
+            if (errno != Errno.Success) throw new LinuxException(call, TarExtractor.Show(name), errno);
         }
     }
 }

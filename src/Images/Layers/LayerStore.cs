@@ -183,12 +183,12 @@ internal sealed class LayerStore
     private sealed class RootedApplier : IDisposable
     {
         private readonly Microsoft.Win32.SafeHandles.SafeFileHandle root;
-        private readonly LayerApplier applier;
+        private readonly TarExtractor applier;
 
         public RootedApplier(string path)
         {
             root = FileAt.Open(null, path, OpenFlags.ReadOnly | OpenFlags.Directory | OpenFlags.NoFollow);
-            applier = new LayerApplier(root);
+            applier = new TarExtractor(root, ExtractRules.Layer);
         }
 
         public long SizeBytes => applier.SizeBytes;

@@ -57,5 +57,5 @@ internal sealed class RegistryException(int status, string? code, string message
         return new(status, null, $"error parsing HTTP {status} response body: {(parsed is null ? "invalid JSON" : "no error details found in HTTP response body")}: {LayerShow(body)}");
     }
 
-    private static string LayerShow(byte[] body) => Layers.LayerApplier.Show(body);
+    private static string LayerShow(byte[] body) => Layers.TarExtractor.Show(body);
 }

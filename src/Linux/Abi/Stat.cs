@@ -9,6 +9,7 @@ internal struct Statx
     internal const uint STATX_BASIC_STATS = 0x7ff;
     internal const uint STATX_BTIME = 0x800;
     internal const uint STATX_MNT_ID = 0x1000;
+    internal const ulong STATX_ATTR_MOUNT_ROOT = 0x2000;
 
     internal uint Mask;
     internal uint BlockSize;

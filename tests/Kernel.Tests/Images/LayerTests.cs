@@ -196,7 +196,6 @@ public sealed class LayerTests : IDisposable
     {
         { "dotdot", t => t.File("../evil", "x") },
         { "dotdot inside", t => t.Directory("a").File("a/../../evil", "x") },
-        { "absolute", t => t.File("/evil", "x") },
         { "absolute link as parent", t => t.Symlink("out", "/").File("out/evil", "x") },
         { "relative link as parent", t => t.Symlink("out", "../..").File("out/evil", "x") },
         { "link chain", t => t.Symlink("a", ".").Symlink("b", "a/../..").File("b/evil", "x") },

@@ -5,21 +5,40 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Berth.Images.Layers;
 
+/// <summary>How a tar is written beneath a directory.</summary>
+internal sealed record ExtractRules
+{
+    /// <summary>For layers: whiteouts mean what they say, and nothing may point or lead out of the layer.</summary>
+    public static readonly ExtractRules Layer = new() { IsLayer = true };
+
+    public bool IsLayer { get; init; }
+
+    /// <summary>Where in the root the members go; resolved already, without a slash in front.</summary>
+    public byte[] Directory { get; init; } = [];
+
+    /// <summary>Instead of the owners in the tar.</summary>
+    public (uint Uid, uint Gid)? Owner { get; init; }
+
+    /// <summary>A directory is not replaced by something else, nor something else by a directory.</summary>
+    public bool KeepKinds { get; init; }
+}
+
 /// <summary>
-/// Writes the members of a layer's tar beneath a directory that becomes a lowerdir of overlay:
+/// Writes the members of a tar beneath a root: a layer's into a directory that becomes a lowerdir of overlay,
 /// <code>
 ///   dir/.wh.name        →  dir/name as a 0:0 character device (overlay's whiteout)
 ///   dir/.wh..wh..opq    →  trusted.overlay.opaque=y on dir
 ///   everything else     →  itself, with owner, mode, times and xattrs
 /// </code>
-/// The tar is hostile until proven otherwise. Three things keep it inside, each enough alone for its case: a name with
-/// ".." or a leading "/" is refused; parents are opened by openat2(RESOLVE_BENEATH), so that a link which leads out is an
-/// error (EXDEV) and not a way; and the last part of a name is only ever used by calls that don't follow links.
+/// or a client's into a container, whose processes may be at work in the same directories meanwhile.
+/// The tar is hostile until proven otherwise, and so is the container. Three things keep it inside, each enough alone for its case: a name that leads
+/// out is refused; parents are opened by openat2, for a layer with RESOLVE_BENEATH, so that a link which leads out is an error (EXDEV) and not a way,
+/// for a container with RESOLVE_IN_ROOT, so that links mean what they mean in there; and the last part of a name is only ever used by calls that don't follow links.
 /// Docs: docs/layers.md.
 /// </summary>
-internal sealed class LayerApplier : IDisposable
+internal sealed class TarExtractor : IDisposable
 {
-    /// <summary>Members of one layer: far above any image (a full Debian desktop has 300,000), below what would fill a disk's inodes by accident.</summary>
+    /// <summary>Members of one tar: far above any image (a full Debian desktop has 300,000), below what would fill a disk's inodes by accident.</summary>
     public const int MaxEntries = 10_000_000;
 
     /// <summary>Longest name in a tar: PATH_MAX, which no path within the container can exceed either.</summary>
@@ -29,13 +48,19 @@ internal sealed class LayerApplier : IDisposable
     public const int MaxXattrs = 256;
 
     private readonly SafeFileHandle root;
+    private readonly ExtractRules rules;
+    private readonly ResolveFlags resolve;
     private readonly List<(byte[] Path, (long, uint) Modified)> directoryTimes = [];
     private SafeFileHandle? parent;
     private byte[] parentPath = [];
     private int entries;
 
-    /// <param name="root">The layer's directory, open for reading. Nobody else may write beneath it meanwhile.</param>
-    public LayerApplier(SafeFileHandle root) => this.root = root;
+    /// <param name="root">A directory, open for reading; for a layer nobody else may write beneath it meanwhile.</param>
+    public TarExtractor(SafeFileHandle root, ExtractRules rules)
+    {
+        (this.root, this.rules) = (root, rules);
+        resolve = ResolveFlags.NoMagicLinks | (rules.IsLayer ? ResolveFlags.Beneath | ResolveFlags.NoMounts : ResolveFlags.InRoot);
+    }
 
     /// <summary>Bytes of file content and link targets, each inode once: what Docker calls the layer's size.</summary>
     public long SizeBytes { get; private set; }
@@ -56,6 +81,10 @@ internal sealed class LayerApplier : IDisposable
             {
                 Apply(entry, tar);
             }
+            catch (LinuxException e) when (!rules.IsLayer)
+            {
+                throw new LayerEntryException($"{GoCall(e.Call)} {PathOf(Clean(entry.Name, entry.Name))}: {e.Errno.DescribeAsGo()}", e);
+            }
             catch (LinuxException e)
             {
                 // In Go's words first: scripts look for "no space left on device".
@@ -70,6 +99,12 @@ internal sealed class LayerApplier : IDisposable
         var path = Clean(entry.Name, entry.Name);
         if (path.Length == 0)
         {
+            if (!rules.IsLayer)
+            {
+                // The directory the client named exists, and stays as it is.
+                if (entry.Kind != TarKind.Directory && rules.KeepKinds) throw new LayerEntryException($"cannot overwrite directory {Show(PathBytes(path))} with non-directory {Show(PathBytes([]))}");
+                if (entry.Kind == TarKind.Directory) return;
+            }
             if (entry.Kind != TarKind.Directory) throw Refused(entry.Name, "it would replace the root directory");
             SetMetadata(root, default, entry);
             directoryTimes.Add(([], entry.Modified));
@@ -79,19 +114,19 @@ internal sealed class LayerApplier : IDisposable
         var name = path.AsSpan(slash + 1);
         var directory = Parent(path.AsSpan(0, Math.Max(slash, 0)), entry.Name);
 
-        if (name.StartsWith(".wh."u8))
+        if (rules.IsLayer && name.StartsWith(".wh."u8))
         {
             Whiteout(entry, directory, name, isRoot: slash < 0);
             return;
         }
         switch (entry.Kind)
         {
-            case TarKind.File: WriteFile(entry, tar, directory, name); break;
+            case TarKind.File: WriteFile(entry, tar, directory, name, path); break;
             case TarKind.Directory: MakeDirectory(entry, directory, name, path); break;
-            case TarKind.HardLink: Link(entry, directory, name); break;
+            case TarKind.HardLink: Link(entry, directory, name, path); break;
             case TarKind.SymbolicLink:
                 var target = entry.LinkName;
-                Make(directory, name, n => RawAt.SymbolicLink(target, directory, n), "symlinkat");
+                Make(directory, name, path, n => RawAt.SymbolicLink(target, directory, n), "symlinkat");
                 SizeBytes += target.Length;
                 SetMetadata(directory, name, entry);
                 break;
@@ -103,16 +138,16 @@ internal sealed class LayerApplier : IDisposable
                     _ => FileKind.Fifo,
                 };
                 var (major, minor) = (entry.Major, entry.Minor);
-                Make(directory, name, n => RawAt.MakeNode(directory, n, kind, 0, major, minor), "mknodat");
+                Make(directory, name, path, n => RawAt.MakeNode(directory, n, kind, 0, major, minor), "mknodat");
                 SetMetadata(directory, name, entry);
                 break;
         }
     }
 
-    private void WriteFile(TarEntry entry, TarReader tar, SafeFileHandle directory, ReadOnlySpan<byte> name)
+    private void WriteFile(TarEntry entry, TarReader tar, SafeFileHandle directory, ReadOnlySpan<byte> name, byte[] path)
     {
         SafeFileHandle? file = null;
-        Make(directory, name, n => RawAt.Open(directory, n, OpenFlags.WriteOnly | OpenFlags.Create | OpenFlags.Exclusive | OpenFlags.NoFollow, ResolveFlags.Beneath, 0x180, out file), "openat2");
+        Make(directory, name, path, n => RawAt.Open(directory, n, OpenFlags.WriteOnly | OpenFlags.Create | OpenFlags.Exclusive | OpenFlags.NoFollow, ResolveFlags.Beneath, 0x180, out file), "openat2");
         using (file)
         {
             if (entry.Segments is { } segments)
@@ -147,10 +182,11 @@ internal sealed class LayerApplier : IDisposable
             Check(RawAt.Status(directory, name, out var existing), "statx", name);
             if (!existing.IsDirectory)
             {
+                if (rules.KeepKinds) throw new LayerEntryException($"cannot overwrite non-directory {Show(PathBytes(path))} with directory {Show(PathBytes([]))}");
                 RemoveExisting(directory, name, existing);
                 Check(RawAt.MakeDirectory(directory, name, 0x1C0), "mkdirat", name);
                 // A directory in the place of a whiteout of this same layer: what lies below stays hidden.
-                if (IsWhiteout(existing)) MarkOpaque(directory, name);
+                if (rules.IsLayer && IsWhiteout(existing)) MarkOpaque(directory, name);
             }
         }
         else Check(errno, "mkdirat", name);
@@ -158,13 +194,14 @@ internal sealed class LayerApplier : IDisposable
         directoryTimes.Add((path, entry.Modified));
     }
 
-    private void Link(TarEntry entry, SafeFileHandle directory, ReadOnlySpan<byte> name)
+    private void Link(TarEntry entry, SafeFileHandle directory, ReadOnlySpan<byte> name, byte[] path)
     {
         var target = Clean(entry.LinkName, entry.Name);
         if (target.Length == 0) throw Refused(entry.Name, "it is a hard link to the root directory");
         var slash = target.AsSpan().LastIndexOf((byte)'/');
         var targetName = target[(slash + 1)..];
-        var errno = RawAt.Open(root, slash < 0 ? "."u8 : target.AsSpan(0, slash), OpenFlags.Path | OpenFlags.Directory, Resolve, 0, out var opened);
+        var errno = RawAt.Open(root, InDirectory(slash < 0 ? default : target.AsSpan(0, slash)), OpenFlags.Path | OpenFlags.Directory, resolve, 0, out var opened);
+        if (!rules.IsLayer) Check(errno, "linkat", name);
         if (errno is Errno.EXDEV or Errno.ELOOP) throw Refused(entry.Name, $"its hard link to {Show(entry.LinkName)} leaves the layer");
         if (errno is Errno.ENOENT or Errno.ENOTDIR) throw Refused(entry.Name, $"its hard link leads to {Show(entry.LinkName)}, which is not in the layer");
         Check(errno, "openat2", entry.LinkName);
@@ -174,7 +211,7 @@ internal sealed class LayerApplier : IDisposable
             if (RawAt.Status(opened!, targetName, out var there) != Errno.Success) throw Refused(entry.Name, $"its hard link leads to {Show(entry.LinkName)}, which is not in the layer");
             if (there.IsDirectory) throw Refused(entry.Name, $"it is a hard link to the directory {Show(entry.LinkName)}");
             if (RawAt.Status(directory, name, out var here) == Errno.Success && here.Inode == there.Inode) return;
-            Make(directory, name, n => RawAt.HardLink(opened!, targetName, directory, n), "linkat");
+            Make(directory, name, path, n => RawAt.HardLink(opened!, targetName, directory, n), "linkat");
         }
         // Owner, mode and times are the inode's, and came with its first name.
     }
@@ -201,23 +238,40 @@ internal sealed class LayerApplier : IDisposable
         Check(errno, "mknodat", name);
     }
 
-    private const ResolveFlags Resolve = ResolveFlags.Beneath | ResolveFlags.NoMagicLinks | ResolveFlags.NoMounts;
+    // A path relative to the root: "." for the root itself.
+    private ReadOnlySpan<byte> InDirectory(ReadOnlySpan<byte> path)
+    {
+        if (rules.Directory.Length == 0) return path.IsEmpty ? "."u8 : path;
+        return path.IsEmpty ? rules.Directory : [.. rules.Directory, (byte)'/', .. path];
+    }
+
+    // As the container would call it.
+    private byte[] PathBytes(ReadOnlySpan<byte> path) => rules.Directory.Length == 0 || path.IsEmpty ? [(byte)'/', .. rules.Directory, .. path] : [(byte)'/', .. rules.Directory, (byte)'/', .. path];
+
+    private string PathOf(ReadOnlySpan<byte> path) => Show(PathBytes(path))[1..^1];
+
+    private static string GoCall(string call) => call switch
+    {
+        "openat2" => "open", "mkdirat" => "mkdir", "symlinkat" => "symlink", "linkat" => "link", "mknodat" => "mknod", "pwrite" => "write", "fchownat" => "lchown", "fchmodat" => "chmod",
+        "utimensat" => "chtimes", _ => call,
+    };
 
     // The directory an entry goes into; the last one is kept, because neighbours in a tar are neighbours on disk.
     private SafeFileHandle Parent(ReadOnlySpan<byte> path, byte[] entryName)
     {
-        if (path.IsEmpty) return root;
+        if (path.IsEmpty && rules.Directory.Length == 0) return root;
         if (parent is not null && path.SequenceEqual(parentPath)) return parent;
         ForgetParent();
-        var errno = RawAt.Open(root, path, OpenFlags.Path | OpenFlags.Directory, Resolve, 0, out var found);
+        var errno = RawAt.Open(root, InDirectory(path), OpenFlags.Path | OpenFlags.Directory, resolve, 0, out var found);
         if (errno == Errno.ENOENT)
         {
             MakeParents(path, entryName);
-            errno = RawAt.Open(root, path, OpenFlags.Path | OpenFlags.Directory, Resolve, 0, out found);
+            errno = RawAt.Open(root, InDirectory(path), OpenFlags.Path | OpenFlags.Directory, resolve, 0, out found);
         }
         switch (errno)
         {
             case Errno.Success: break;
+            case var _ when !rules.IsLayer: throw new LinuxException("openat2", Show(path), errno);
             case Errno.EXDEV: throw Refused(entryName, "a symbolic link on its way leaves the layer");
             case Errno.ELOOP: throw Refused(entryName, "its way goes through too many symbolic links");
             case Errno.ENOTDIR: throw Refused(entryName, "its parent is not a directory");
@@ -236,14 +290,14 @@ internal sealed class LayerApplier : IDisposable
             var slash = path[end..].IndexOf((byte)'/');
             end = slash < 0 ? path.Length : end + slash;
             var above = path[..end].LastIndexOf((byte)'/');
-            var errno = RawAt.Open(root, above < 0 ? "."u8 : path[..above], OpenFlags.Path | OpenFlags.Directory, Resolve, 0, out var directory);
-            if (errno == Errno.EXDEV) throw Refused(entryName, "a symbolic link on its way leaves the layer");
+            var errno = RawAt.Open(root, InDirectory(above < 0 ? default : path[..above]), OpenFlags.Path | OpenFlags.Directory, resolve, 0, out var directory);
+            if (rules.IsLayer && errno == Errno.EXDEV) throw Refused(entryName, "a symbolic link on its way leaves the layer");
             Check(errno, "openat2", path);
             using (directory)
             {
                 var name = path[(above + 1)..end];
                 errno = RawAt.MakeDirectory(directory!, name, 0x1ED);
-                if (errno == Errno.EEXIST && RawAt.Status(directory!, name, out var existing) == Errno.Success && IsWhiteout(existing))
+                if (errno == Errno.EEXIST && rules.IsLayer && RawAt.Status(directory!, name, out var existing) == Errno.Success && IsWhiteout(existing))
                 {
                     Check(RawAt.Unlink(directory!, name), "unlinkat", name);
                     Check(RawAt.MakeDirectory(directory!, name, 0x1ED), "mkdirat", name);
@@ -262,12 +316,13 @@ internal sealed class LayerApplier : IDisposable
     private delegate Errno MakeCall(ReadOnlySpan<byte> name);
 
     // Makes something new; whatever had the name in this layer before goes (tars with a file twice do exist).
-    private void Make(SafeFileHandle directory, ReadOnlySpan<byte> name, MakeCall call, string callName)
+    private void Make(SafeFileHandle directory, ReadOnlySpan<byte> name, byte[] path, MakeCall call, string callName)
     {
         var errno = call(name);
         if (errno == Errno.EEXIST)
         {
             Check(RawAt.Status(directory, name, out var existing), "statx", name);
+            if (rules.KeepKinds && existing.IsDirectory) throw new LayerEntryException($"cannot overwrite directory {Show(PathBytes(path))} with non-directory {Show(PathBytes([]))}");
             RemoveExisting(directory, name, existing);
             errno = call(name);
         }
@@ -277,10 +332,26 @@ internal sealed class LayerApplier : IDisposable
     private void RemoveExisting(SafeFileHandle directory, ReadOnlySpan<byte> name, FileStatus existing)
     {
         if (existing.Kind is FileKind.Regular or FileKind.SymbolicLink && existing.LinkCount == 1) SizeBytes -= (long)existing.SizeBytes;
+        if (!rules.IsLayer) RefuseMounts(directory, name, existing, 0);
         FileTree.Remove(directory, name);
         // The directory kept from before may just have been removed.
         if (existing.IsDirectory && directory != parent) ForgetParent();
     }
+
+    // In another mount namespace than its own the kernel lets us remove what something is mounted on, and takes the mount away: a volume would vanish from under its container.
+    private static void RefuseMounts(SafeFileHandle directory, ReadOnlySpan<byte> name, FileStatus status, int depth)
+    {
+        if (status.IsMountRoot) throw new LayerEntryException($"RemoveAll {Show(name)[1..^1]}: {Errno.EBUSY.DescribeAsGo()}");
+        if (!status.IsDirectory) return;
+        if (depth > MaxReplacedDepth) throw new LinuxException("unlinkat", Show(name), Errno.ENAMETOOLONG);
+        if (RawAt.Open(directory, name, OpenFlags.ReadOnly | OpenFlags.Directory | OpenFlags.NoFollow, ResolveFlags.Beneath | ResolveFlags.NoSymlinks, 0, out var opened) != Errno.Success) return;
+        using (opened)
+            foreach (var entry in DirectoryList.Read(opened!))
+                if (RawAt.Status(opened!, entry.Name, out var below) == Errno.Success) RefuseMounts(opened!, entry.Name, below, depth + 1);
+    }
+
+    /// <summary>Directories nested in one that is replaced by something else.</summary>
+    private const int MaxReplacedDepth = 256;
 
     private static bool IsWhiteout(FileStatus status) => status is { Kind: FileKind.CharacterDevice, NodeDevice: (0, 0) };
 
@@ -290,8 +361,9 @@ internal sealed class LayerApplier : IDisposable
         Check(RawAt.SetXattr(directory, name, OpaqueName, "y"u8), "lsetxattr", name);
 
     // name is empty when file is the open file itself. Owner first: a change of owner clears set-id bits and security.capability.
-    private static void SetMetadata(SafeFileHandle file, ReadOnlySpan<byte> name, TarEntry entry)
+    private void SetMetadata(SafeFileHandle file, ReadOnlySpan<byte> name, TarEntry entry)
     {
+        if (rules.Owner is { } owner) entry = entry with { Uid = owner.Uid, Gid = owner.Gid };
         if (entry.Uid is < 0 or >= uint.MaxValue || entry.Gid is < 0 or >= uint.MaxValue)
             throw Refused(entry.Name, $"its owner {entry.Uid}:{entry.Gid} is out of range");
         Check(RawAt.ChangeOwner(file, name, (uint)entry.Uid, (uint)entry.Gid), "fchownat", name);
@@ -304,7 +376,7 @@ internal sealed class LayerApplier : IDisposable
             if (value.Length > Xattr.MaxValueBytes) throw Refused(entry.Name, $"its extended attribute {Show(key)} is larger than {Xattr.MaxValueBytes} bytes");
             var errno = name.IsEmpty ? RawAt.SetXattr(file, key, value) : RawAt.SetXattr(file, name, key, value);
             // As Docker: a file system that knows no such attributes (or not on links) does not make the image unusable.
-            if (errno is Errno.Success or Errno.EOPNOTSUPP || (errno == Errno.EPERM && entry.Kind is not (TarKind.File or TarKind.Directory))) continue;
+            if (errno is Errno.Success or Errno.EOPNOTSUPP || (errno == Errno.EPERM && (!rules.IsLayer || entry.Kind is not (TarKind.File or TarKind.Directory)))) continue;
             throw new LinuxException("setxattr", $"\"{Show(key)}\", {value.Length} bytes", errno);
         }
         if (entry.Kind == TarKind.SymbolicLink)
@@ -323,7 +395,7 @@ internal sealed class LayerApplier : IDisposable
         ForgetParent();
         foreach (var (path, modified) in directoryTimes)
         {
-            var errno = RawAt.Open(root, path.Length == 0 ? "."u8 : path, OpenFlags.ReadOnly | OpenFlags.Directory, Resolve, 0, out var directory);
+            var errno = RawAt.Open(root, InDirectory(path), OpenFlags.ReadOnly | OpenFlags.Directory, resolve, 0, out var directory);
             if (errno is Errno.ENOENT or Errno.ENOTDIR or Errno.EXDEV or Errno.ELOOP) continue; // replaced by a later member
             Check(errno, "openat2", path);
             using (directory) Check(RawAt.SetTimes(directory!, default, modified, modified), "utimensat", path);
@@ -331,18 +403,24 @@ internal sealed class LayerApplier : IDisposable
         directoryTimes.Clear();
     }
 
-    // "./a//b/" → "a/b"; refuses what could mean somewhere else.
-    private static byte[] Clean(byte[] name, byte[] entryName)
+    // "./a//b/" → "a/b", and "/a" as well: absolute names mean the root they are unpacked beneath. What could mean somewhere else is refused.
+    private byte[] Clean(byte[] name, byte[] entryName)
     {
         if (name.Length > MaxNameBytes) throw Refused(entryName, $"its name is longer than {MaxNameBytes} bytes");
-        if (name is [(byte)'/', ..]) throw Refused(entryName, name == entryName ? "its name is absolute" : $"its hard link to {Show(name)} is absolute");
         var clean = new byte[name.Length];
         var length = 0;
         foreach (var range in name.AsSpan().Split((byte)'/'))
         {
             var part = name.AsSpan(range);
             if (part.IsEmpty || part.SequenceEqual("."u8)) continue;
-            if (part.SequenceEqual(".."u8)) throw Refused(entryName, name == entryName ? "its name contains \"..\"" : $"its hard link to {Show(name)} contains \"..\"");
+            if (part.SequenceEqual(".."u8))
+            {
+                if (rules.IsLayer) throw Refused(entryName, name == entryName ? "its name contains \"..\"" : $"its hard link to {Show(name)} contains \"..\"");
+                if (length > 0) length = Math.Max(clean.AsSpan(0, length).LastIndexOf((byte)'/'), 0);
+                else if (name[0] != (byte)'/')
+                    throw new LayerEntryException(name == entryName ? $"{Show(name)} is outside of {Show(PathBytes([]))}" : $"invalid hardlink {Show(PathBytes(entryName))} -> {Show(name)}");
+                continue;
+            }
             if (length > 0) clean[length++] = (byte)'/';
             part.CopyTo(clean.AsSpan(length));
             length += part.Length;

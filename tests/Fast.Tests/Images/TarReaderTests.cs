@@ -4,6 +4,7 @@ using Berth.Images.Layers;
 using Berth.Testing;
 using TarEntry = Berth.Images.Layers.TarEntry;
 using TarReader = Berth.Images.Layers.TarReader;
+using TarWriter = System.Formats.Tar.TarWriter;
 
 namespace Berth.Fast.Tests.Images;
 

@@ -23,7 +23,7 @@ public sealed class ErrorsTests(SharedDaemon shared) : IClassFixture<SharedDaemo
     [InlineData(126, "exec: \"/etc/not-executable\": permission denied", "IMAGE /etc/not-executable")]
     [InlineData(3, "", "IMAGE sh -c exit\u00a03")]
     [InlineData(125, "the working directory 'relative' is invalid, it needs to be an absolute path", "-w relative IMAGE true")]
-    [InlineData(125, "ot a directory", "-w /etc/passwd IMAGE true")]
+    [InlineData(125, "docker: Error response from daemon: Cannot mkdir: /etc/passwd is not a directory\n", "-w /etc/passwd IMAGE true")]
     [InlineData(125, "unable to find user nosuchuser: no matching entries in passwd file", "-u nosuchuser IMAGE true")]
     [InlineData(125, "unable to find group nosuchgroup: no matching entries in group file", "--group-add nosuchgroup IMAGE true")]
     [InlineData(125, "invalid CapAdd: unknown capability: \"CAP_NOSUCH\"", "--cap-add NOSUCH IMAGE true")]

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using Berth.Images;
 using Berth.Linux;
 using Berth.Networks;
@@ -263,6 +264,8 @@ public sealed partial class ContainerService
         bool Has(string part) => text.Contains(part, StringComparison.OrdinalIgnoreCase);
         if (Has("permission denied")) return (new EngineException(ErrorKind.InvalidParameter, text, failure), ExitNotRunnable);
         if (Has("is a directory")) return (new EngineException(ErrorKind.InvalidParameter, text + ": permission denied", failure), ExitNotRunnable);
+        // dockerd makes the directory itself, before the runtime sees the container.
+        if (NoDirectory().Match(text) is { Success: true } match) return (EngineException.System($"Cannot mkdir: {match.Groups[1].Value} is not a directory", failure), ExitUnknown);
         if (Has("not a directory"))
         {
             const string Hint = ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type";
@@ -273,6 +276,9 @@ public sealed partial class ContainerService
             ? (new EngineException(ErrorKind.System, text, failure), ExitNotRunnable)
             : (EngineException.System(text, failure), ExitUnknown);
     }
+
+    [GeneratedRegex("""container init: chdir to cwd \("(.*)"\) set in config\.json failed: not a directory$""")]
+    private static partial Regex NoDirectory();
 
     private RootFilesystem RootOf(ContainerRecord record)
     {

@@ -109,13 +109,13 @@ internal static class PsColumns
                 {
                     var equals = name.IndexOf('=');
                     if (!ByName.TryGetValue(equals < 0 ? name : name[..equals], out var column))
-                        throw EngineException.System($"Error running ps: error: unknown user-defined format specifier {GoText.Quote(name)}");
+                        throw EngineException.System($"ps: error: unknown user-defined format specifier {GoText.Quote(name)}");
                     columns.Add(equals < 0 ? column : column with { Title = name[(equals + 1)..] });
                 }
                 continue;
             }
             if (word.All(c => "-eAaxfuwF".Contains(c)) && word.Trim('-').Length > 0) result = word.Contains('u') && !word.StartsWith('-') ? UserOriented : Full;
-            else throw EngineException.System($"Error running ps: error: unsupported option {GoText.Quote(word)}");
+            else throw EngineException.System("ps: error: " + (word.StartsWith("--", StringComparison.Ordinal) ? "unknown gnu long option" : word[0] == '-' ? "unsupported SysV option" : "unsupported option (BSD syntax)"));
         }
         if (columns.Count == 0) return result;
         return columns.Exists(c => c.Title == "PID") ? [.. columns] : throw EngineException.System("Couldn't find PID field in ps output");

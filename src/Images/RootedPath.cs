@@ -26,7 +26,7 @@ public static class RootedPath
     {
         errno = Errno.Success;
         var done = new List<string>();
-        var rest = new Stack<string>(path.Split('/', StringSplitOptions.RemoveEmptyEntries).Reverse());
+        var rest = new Stack<string>(path.Split('/', StringSplitOptions.RemoveEmptyEntries).AsEnumerable().Reverse());
         var links = 0;
         while (rest.TryPop(out var part))
         {
@@ -55,7 +55,7 @@ public static class RootedPath
             done.RemoveAt(done.Count - 1);
             var text = Encoding.UTF8.GetString(target);
             if (text.StartsWith('/')) done.Clear();
-            foreach (var step in text.Split('/', StringSplitOptions.RemoveEmptyEntries).Reverse()) rest.Push(step);
+            foreach (var step in text.Split('/', StringSplitOptions.RemoveEmptyEntries).AsEnumerable().Reverse()) rest.Push(step);
         }
         return "/" + string.Join('/', done);
     }

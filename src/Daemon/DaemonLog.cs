@@ -12,9 +12,18 @@ internal static partial class DaemonLog
     [LoggerMessage(LogLevel.Information, "Daemon has completed initialization in {Milliseconds} ms")]
     public static partial void Ready(this ILogger log, long milliseconds);
 
-    [LoggerMessage(LogLevel.Warning, "[DEPRECATION NOTICE]: API is accessible on {Address} without encryption. Access to the remote API is equivalent to root access on this host. " +
-        "Anyone who can reach this port owns the machine; use a unix socket or an ssh tunnel")]
-    public static partial void ListeningWithoutTls(this ILogger log, string address);
+    [LoggerMessage(LogLevel.Warning, "Binding to {Address} without --tlsverify is insecure and gives root access on this machine to everyone who has access to your network. " +
+        "Binding to an IP address, even on localhost, can also give access to scripts run in a browser")]
+    public static partial void ListeningWithoutVerification(this ILogger log, string address);
+
+    [LoggerMessage(LogLevel.Information, "TLS handshake with {Client} failed: {Reason}")]
+    public static partial void HandshakeFailed(this ILogger log, string client, string reason);
+
+    [LoggerMessage(LogLevel.Information, "metrics API listening on {Address}")]
+    public static partial void MetricsListening(this ILogger log, string address);
+
+    [LoggerMessage(LogLevel.Error, "error serving metrics API: {Reason}")]
+    public static partial void MetricsFailed(this ILogger log, string reason);
 
     [LoggerMessage(LogLevel.Warning, "could not change group {Path} to {Group}: group {Group} not found")]
     public static partial void GroupNotFound(this ILogger log, string path, string group);
@@ -22,8 +31,14 @@ internal static partial class DaemonLog
     [LoggerMessage(LogLevel.Information, "Processing signal '{Signal}'; containers keep running")]
     public static partial void Stopping(this ILogger log, string signal);
 
-    [LoggerMessage(LogLevel.Information, "Got signal hangup; there is no configuration file to reload yet")]
-    public static partial void Hangup(this ILogger log);
+    [LoggerMessage(LogLevel.Information, "Got signal to reload configuration, reloading from: {File}")]
+    public static partial void Reloading(this ILogger log, string file);
+
+    [LoggerMessage(LogLevel.Information, "Reloaded configuration: debug {Debug}, log level {Level}, labels [{Labels}], insecure registries [{Registries}], log driver {Driver}")]
+    public static partial void Reloaded(this ILogger log, bool debug, LogLevel level, string labels, string registries, string driver);
+
+    [LoggerMessage(LogLevel.Error, "Error reconfiguring the daemon: {Reason}")]
+    public static partial void NotReloaded(this ILogger log, string reason);
 
     [LoggerMessage(LogLevel.Information, "Daemon shutdown complete")]
     public static partial void Stopped(this ILogger log);

@@ -13,7 +13,7 @@ using Microsoft.Extensions.Options;
 DaemonOptions options;
 try
 {
-    (var action, options) = Flags.Parse(args);
+    (var action, options) = Flags.Parse(args, ConfigFile.Read);
     switch (action)
     {
         case FlagsAction.Help:
@@ -26,13 +26,8 @@ try
 }
 catch (FlagsException e)
 {
-    Console.Error.WriteLine($"{e.Message}\nSee 'berthd --help'.");
+    Console.Error.WriteLine(e.Message.Contains(" flag", StringComparison.Ordinal) && !e.Message.StartsWith("unable to", StringComparison.Ordinal) ? $"{e.Message}\nSee 'berthd --help'." : e.Message);
     return 1;
-}
-if (options.Validate)
-{
-    Console.Out.WriteLine("configuration OK");
-    return 0;
 }
 
 var startedAt = Stopwatch.GetTimestamp();
@@ -41,6 +36,12 @@ using var loggers = new LineLoggerFactory(options.LogLevel, options.LogAsJson, T
 var log = loggers.CreateLogger("Berth.Daemon");
 try
 {
+    var tls = Tls.From(options, log);
+    if (options.Validate)
+    {
+        Console.Error.WriteLine("configuration OK");
+        return 0;
+    }
     using var engineLock = EngineLock.Acquire(options);
     log.Starting(BuildInfo.Version, options.Engine.DataRoot, options.Engine.ExecRoot);
 
@@ -48,14 +49,15 @@ try
     var signalled = new TaskCompletionSource<PosixSignal>(TaskCreationOptions.RunContinuationsAsynchronously);
     using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
     using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
+    var reloading = new SemaphoreSlim(0);
     using var hangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
     {
         context.Cancel = true;
-        log.Hangup();
+        reloading.Release();
     });
 
     // Listening comes last, but a socket that cannot be had must not first cost a recovery.
-    var endpoints = Listeners.Open(options, log);
+    var endpoints = Listeners.Open(options, tls, log);
 
     await using var engine = await BerthEngine.StartAsync(
         options.Engine with { Version = BuildInfo.EngineVersion, GitCommit = BuildInfo.GitCommit, BuildTime = BuildInfo.BuildTime }, loggers, time, stopping.Token);
@@ -63,7 +65,10 @@ try
     var router = new Router();
     AllRoutes.Map(router, engine);
     using var server = new KestrelServer(Options.Create(KestrelSetup.Options(endpoints)), new SocketTransport(), loggers);
-    await server.StartAsync(new ApiServer(router, BuildInfo.EngineVersion, log, stopping.Token), CancellationToken.None);
+    var times = new ActionTimes();
+    await server.StartAsync(new ApiServer(router, BuildInfo.EngineVersion, log, stopping.Token, times), CancellationToken.None);
+    using var metrics = Metrics.Start(options.MetricsAddress, engine, times, BuildInfo.EngineVersion, log);
+    _ = new Reload(args, options, engine, loggers, log).RunAsync(reloading, stopping.Token);
     foreach (var endpoint in endpoints)
         log.Listening(endpoint.ToString());
     log.Ready((long)Stopwatch.GetElapsedTime(startedAt).TotalMilliseconds);
@@ -74,11 +79,13 @@ try
     Systemd.Notify("STOPPING=1");
     // Streams end first (their token), then requests get a moment, then connections are cut.
     await stopping.CancelAsync();
-    using (var limit = new CancellationTokenSource(Limits.ShutdownTime))
+    // Negative is for ever, as dockerd has it for its containers.
+    var patience = engine.Options.ShutdownTimeoutSeconds < 0 ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(engine.Options.ShutdownTimeoutSeconds);
+    using (var limit = new CancellationTokenSource(patience))
     {
         await server.StopAsync(limit.Token);
         if (limit.IsCancellationRequested)
-            log.RequestsCut(Limits.ShutdownTime.TotalSeconds);
+            log.RequestsCut(patience.TotalSeconds);
     }
     foreach (var host in options.EffectiveHosts.Where(h => h.StartsWith("unix://", StringComparison.Ordinal)))
         File.Delete(host["unix://".Length..]);

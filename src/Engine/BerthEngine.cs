@@ -53,7 +53,7 @@ public sealed class BerthEngine : IAsyncDisposable
             var initialising = Task.Run(() => manager.InitialiseAsync(cancellationToken), cancellationToken);
             var opening = Task.Run(() => ImageStore.Open(options.DataRoot, new ImageStoreOptions
             {
-                Logger = loggers.CreateLogger<ImageStore>(), Time = time, InsecureRegistries = options.InsecureRegistries, MaxConcurrentDownloads = options.MaxConcurrentDownloads,
+                Logger = loggers.CreateLogger<ImageStore>(), Time = time, InsecureRegistries = options.InsecureRegistries, MaxConcurrentDownloads = options.MaxConcurrentDownloads, MaxDownloadAttempts = options.MaxDownloadAttempts,
                 OnEvent = e => events.Emit("image", e.Action, e.ActorId, Attributes(e)),
             }), cancellationToken);
             try
@@ -108,8 +108,25 @@ public sealed class BerthEngine : IAsyncDisposable
             Mtu = options.Mtu, InterContainerCommunication = options.InterContainerCommunication, IpMasquerade = options.IpMasquerade, IpForward = options.IpForward,
             DefaultBindAddress = options.DefaultHostBinding is "" or "0.0.0.0" ? null
                 : global::System.Net.IPAddress.TryParse(options.DefaultHostBinding, out var bind) ? bind : throw Bad("--ip", options.DefaultHostBinding),
+            AddressPools = [.. options.DefaultAddressPools.Where(p => Ipv4Prefix.TryParse(p.Base, out _)).Select(p => (Ipv4Prefix.TryParse(p.Base, out var range) ? range : default, p.Size))],
             Firewall = options.Firewall, DataDirectory = Path.Combine(options.DataRoot, "network"),
         };
+    }
+
+    /// <summary>
+    /// Takes over what may change while the engine runs: labels, registries, limits of downloads, defaults of new containers (log driver, shm size, ipc and cgroup
+    /// namespace modes). Everything else of <paramref name="next"/> is for the next start.
+    /// </summary>
+    public void Reload(EngineOptions next)
+    {
+        var options = _core.Options = _core.Options with
+        {
+            Debug = next.Debug, Labels = next.Labels, InsecureRegistries = next.InsecureRegistries, RegistryMirrors = next.RegistryMirrors, MaxConcurrentDownloads = next.MaxConcurrentDownloads,
+            MaxConcurrentUploads = next.MaxConcurrentUploads, MaxDownloadAttempts = next.MaxDownloadAttempts, ShutdownTimeoutSeconds = next.ShutdownTimeoutSeconds,
+            LogDriver = next.LogDriver, LogOptions = next.LogOptions, DefaultShmSizeBytes = next.DefaultShmSizeBytes, DefaultIpcMode = next.DefaultIpcMode, DefaultCgroupnsMode = next.DefaultCgroupnsMode,
+        };
+        _core.Images.Reconfigure(options.InsecureRegistries, options.MaxConcurrentDownloads, options.MaxDownloadAttempts);
+        System.EmitReload();
     }
 
     public EngineOptions Options => _core.Options;

@@ -9,7 +9,8 @@ namespace Berth.Engine;
 /// <summary>What the services share: the store and the layers below. Built once by <see cref="BerthEngine.StartAsync"/>.</summary>
 internal sealed record EngineCore
 {
-    public required EngineOptions Options { get; init; }
+    /// <summary>Replaced whole by <see cref="BerthEngine.Reload"/>; what roots and networks are called stays for the life of the engine.</summary>
+    public required EngineOptions Options { get; set; }
     public required HostFacts Facts { get; init; }
     public required ContainerStore Containers { get; init; }
     public required ImageStore Images { get; init; }

@@ -70,6 +70,14 @@ public sealed record EngineOptions
     public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
     public IReadOnlyList<string> RegistryMirrors { get; init; } = [];
     public int MaxConcurrentDownloads { get; init; } = 3;
+    public int MaxConcurrentUploads { get; init; } = 5;
+    public int MaxDownloadAttempts { get; init; } = 5;
+
+    /// <summary>Networks that name no subnet get one of these; empty: Docker's. Also where the default bridge's comes from.</summary>
+    public IReadOnlyList<AddressPool> DefaultAddressPools { get; init; } = [];
+
+    /// <summary>How long requests that still run may hold up the daemon's end.</summary>
+    public int ShutdownTimeoutSeconds { get; init; } = 3;
 
     public bool Debug { get; init; }
 
@@ -81,4 +89,21 @@ public sealed record EngineOptions
     public string HttpProxy { get; init; } = "";
     public string HttpsProxy { get; init; } = "";
     public string NoProxy { get; init; } = "";
+}
+
+/// <summary>A range of addresses from which subnets of one size are given (--default-address-pool).</summary>
+/// <param name="Base">In CIDR notation.</param>
+/// <param name="Size">Prefix length of each subnet.</param>
+public sealed record AddressPool(string Base, int Size)
+{
+    /// <exception cref="EngineException">Never: what is wrong is returned.</exception>
+    public static bool TryMake(string prefix, int size, [global::System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out AddressPool? pool, out string problem)
+    {
+        (pool, problem) = (null, "");
+        if (!global::System.Net.IPNetwork.TryParse(prefix, out var network)) problem = $"invalid base prefix {GoText.Quote(prefix)}";
+        else if (size > (network.BaseAddress.AddressFamily == global::System.Net.Sockets.AddressFamily.InterNetwork ? 32 : 128)) problem = $"invalid size value: {size}: must be no more than the address's bits";
+        else if (size < network.PrefixLength) problem = $"the base's prefix ({prefix}) is longer than the size of its subnets ({size})";
+        else pool = new AddressPool(prefix, size);
+        return pool is not null;
+    }
 }

@@ -11,10 +11,18 @@ public sealed partial class ImageStore
     private const int MaxIndexNesting = 4;
 
     private readonly RegistryTransport transport = new();
-    private readonly SemaphoreSlim downloads;
+    private volatile SemaphoreSlim downloads;
 
     // Layers being pulled right now: a second pull waits for the first one's.
     private readonly Dictionary<Digest, Task> flights = [];
+
+    /// <summary>Changes what may change while the store is open; pulls under way keep the old limits.</summary>
+    public void Reconfigure(IReadOnlyList<string> insecureRegistries, int maxConcurrentDownloads, int maxDownloadAttempts)
+    {
+        var before = options;
+        options = before with { InsecureRegistries = insecureRegistries, MaxConcurrentDownloads = maxConcurrentDownloads, MaxDownloadAttempts = maxDownloadAttempts };
+        if (before.MaxConcurrentDownloads != maxConcurrentDownloads) downloads = new SemaphoreSlim(maxConcurrentDownloads);
+    }
 
     /// <summary>Pulls one image, or all tags when the name has neither tag nor digest.</summary>
     /// <param name="progress">Called one at a time, from pool threads; must not block for long.</param>
@@ -222,10 +230,11 @@ public sealed partial class ImageStore
     private async Task DownloadLayerAsync(RegistryClient registry, Digest diffId, Descriptor blob, Hold hold, ProgressSink sink, CancellationToken cancellation)
     {
         var id = blob.Digest.ShortId;
-        if (!downloads.Wait(0, CancellationToken.None))
+        var slots = downloads; // the limit may change meanwhile: what was taken is given back where it was taken
+        if (!slots.Wait(0, CancellationToken.None))
         {
             sink.Update(id, "Waiting");
-            await downloads.WaitAsync(cancellation).ConfigureAwait(false);
+            await slots.WaitAsync(cancellation).ConfigureAwait(false);
         }
         try
         {
@@ -246,7 +255,7 @@ public sealed partial class ImageStore
         }
         finally
         {
-            downloads.Release();
+            slots.Release();
         }
     }
 

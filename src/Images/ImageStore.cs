@@ -45,7 +45,7 @@ public sealed partial class ImageStore : IDisposable
     private const int MaxStateBytes = 256 * 1024 * 1024;
 
     private readonly string statePath, containersDirectory, temporaryDirectory;
-    private readonly ImageStoreOptions options;
+    private volatile ImageStoreOptions options;
     private readonly BlobStore blobs;
     private readonly LayerStore layers;
 

@@ -11,11 +11,22 @@ namespace Berth.Networks;
 internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs, bool IsNew)
 {
     /// <summary>Docker's default address pools, in its order.</summary>
-    private static readonly IReadOnlyList<Ipv4Prefix> DefaultPools =
+    private static readonly IReadOnlyList<Ipv4Prefix> DefaultSubnets =
     [
         .. Enumerable.Range(17, 15).Select(b => new Ipv4Prefix(new Ipv4Address(0xac10_0000u | ((uint)(b - 16) << 16)), 16)),
         .. Enumerable.Range(0, 16).Select(b => new Ipv4Prefix(new Ipv4Address(0xc0a8_0000u | ((uint)b << 12)), 20)),
     ];
+
+    /// <summary>More subnets of one pool than this are not tried: a host does not have as many routes.</summary>
+    private const int SubnetsTried = 65_536;
+
+    /// <summary>Every subnet that may be chosen, in order.</summary>
+    internal static IEnumerable<Ipv4Prefix> Subnets(IReadOnlyList<(Ipv4Prefix Base, int Size)> pools)
+    {
+        if (pools.Count == 0) return DefaultSubnets;
+        return pools.SelectMany(pool => Enumerable.Range(0, (int)Math.Min(1L << (pool.Size - pool.Base.Length), SubnetsTried))
+            .Select(i => new Ipv4Prefix(new Ipv4Address(pool.Base.Network.Value + ((uint)i << (32 - pool.Size))), pool.Size)));
+    }
 
     /// <summary>How long a former daemon may take to end after it was killed: the kernel closes its sockets one by one.</summary>
     private static readonly TimeSpan FormerDaemonEnds = TimeSpan.FromSeconds(2);
@@ -65,7 +76,7 @@ internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs,
         }
     }
 
-    internal static HostBridge Prepare(string name, Ipv4Interface? wanted, Ipv4Interface? remembered, int mtuBytes, ILogger logger)
+    internal static HostBridge Prepare(string name, Ipv4Interface? wanted, Ipv4Interface? remembered, IReadOnlyList<(Ipv4Prefix Base, int Size)> pools, int mtuBytes, ILogger logger)
     {
         if (wanted is { } w && (w.PrefixLength is < 8 or > 30 || w.Address == w.Prefix.Network || w.Address == w.Prefix.Last))
             throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid bridge address {w}: a host address with a prefix of 8 to 30 bits is needed");
@@ -92,7 +103,7 @@ internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs,
         var given = wanted ?? (existing.Count > 0 ? existing[0] : null);
         for (var attempt = 0; ; attempt++)
         {
-            var address = given ?? Choose(netlink.Routes(), link?.Index ?? 0, attempt == 0 ? remembered : null);
+            var address = given ?? Choose(netlink.Routes(), link?.Index ?? 0, attempt == 0 ? remembered : null, pools);
             if (wanted is { } asked && !existing.Contains(asked) && Overlap(netlink, asked.Prefix, link?.Index ?? 0) is { } overlap)
                 throw new NetworkException(NetworkErrorKind.Conflict, $"subnet {asked.Prefix} of bridge {name} overlaps {overlap}; choose another with --bip");
             var batch = new NetlinkBatch();
@@ -116,7 +127,7 @@ internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs,
             batch.AddAddress(link.Index, address.Address.ToBytes(), address.PrefixLength, broadcast: true);
             netlink.Execute(batch);
             // Two engines that start together may have seen the same subnet free. The one whose bridge is the younger gives way.
-            if (given is null && attempt < DefaultPools.Count && netlink.Routes().Any(r => r.LinkIndex < link.Index && PrefixOf(r) is { Length: > 0 } p && p.Overlaps(address.Prefix)))
+            if (given is null && attempt < DefaultSubnets.Count && netlink.Routes().Any(r => r.LinkIndex < link.Index && PrefixOf(r) is { Length: > 0 } p && p.Overlaps(address.Prefix)))
             {
                 Remove(name);
                 link = null;
@@ -142,10 +153,10 @@ internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs,
             .OfType<Ipv4Interface>(),
     ];
 
-    private static Ipv4Interface Choose(IReadOnlyList<RouteInfo> routes, int ownIndex, Ipv4Interface? remembered)
+    private static Ipv4Interface Choose(IReadOnlyList<RouteInfo> routes, int ownIndex, Ipv4Interface? remembered, IReadOnlyList<(Ipv4Prefix Base, int Size)> pools)
     {
         if (remembered is { } r && Free(r.Prefix)) return r;
-        foreach (var pool in DefaultPools)
+        foreach (var pool in Subnets(pools))
             if (Free(pool)) return new Ipv4Interface(new Ipv4Address(pool.Network.Value + 1), pool.Length);
         throw new NetworkException(NetworkErrorKind.Exhausted, "all predefined address pools have been fully subnetted: every default subnet overlaps a route of this host; choose one with --bip");
 

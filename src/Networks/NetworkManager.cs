@@ -81,7 +81,7 @@ public sealed partial class NetworkManager : IAsyncDisposable
 
         claim = host.Run(() => HostBridge.Claim(name));
         Ipv4Interface? remembered = stored.FirstOrDefault(s => s.Name == "bridge")?.Subnet is { } text && Ipv4Interface.TryParse(text, out var before) ? before : null;
-        var bridge = host.Run(() => HostBridge.Prepare(name, options.BridgeAddress, remembered, options.Mtu, logger));
+        var bridge = host.Run(() => HostBridge.Prepare(name, options.BridgeAddress, remembered, options.AddressPools, options.Mtu, logger));
         bridgeIsOurs = bridge.IsOurs;
 
         if (options.FixedCidr is { } range && !bridge.Address.Prefix.Contains(range))

@@ -12,6 +12,9 @@ public sealed record NetworkManagerOptions
     /// <summary>Bridge interface of the default network (<c>--bridge</c>); made when absent, adopted when there. At most 15 bytes.</summary>
     public string BridgeName { get; init; } = "berth0";
 
+    /// <summary>Where subnets come from that nobody chose (<c>--default-address-pool</c>): each range is cut into subnets of its size. Empty: Docker's.</summary>
+    public IReadOnlyList<(Ipv4Prefix Base, int Size)> AddressPools { get; init; } = [];
+
     /// <summary>Address of the bridge and its subnet (<c>--bip</c>), e.g. 172.30.0.1/16.
     /// Null: the bridge's own address when it exists, else what the data directory remembers, else the first default pool that no host route overlaps.</summary>
     public Ipv4Interface? BridgeAddress { get; init; }

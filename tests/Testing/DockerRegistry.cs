@@ -39,7 +39,7 @@ public sealed class DockerRegistry : IDisposable
             if (!File.Exists("/usr/bin/docker-registry")) return null;
         }
         var directory = new TestDirectory();
-        var port = FreePort();
+        var port = Testing.Host.FreePort();
         File.WriteAllText(directory["config.yml"], $"""
             version: 0.1
             storage:
@@ -58,13 +58,6 @@ public sealed class DockerRegistry : IDisposable
                 return new DockerRegistry(process, port, directory);
             }
         throw new InvalidOperationException("docker-registry ended before it listened");
-    }
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 
     /// <summary>Uploads an image and returns its manifest's digest.</summary>

@@ -9,6 +9,14 @@ public sealed record Link(string Name, string? Master);
 /// <summary>Looks at the machine the tests run on.</summary>
 public static class Host
 {
+    /// <summary>A port of the loopback that nobody listens on at this moment.</summary>
+    public static int FreePort()
+    {
+        using var listener = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, 0);
+        listener.Start();
+        return ((System.Net.IPEndPoint)listener.LocalEndpoint).Port;
+    }
+
     public static string Run(string file, params string[] arguments)
     {
         var start = new ProcessStartInfo(file) { RedirectStandardOutput = true, RedirectStandardError = true };

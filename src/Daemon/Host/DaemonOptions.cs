@@ -17,6 +17,24 @@ internal sealed record DaemonOptions
     /// <summary>Null: &lt;exec-root&gt;/berthd.pid, so that engines with different exec roots do not meet.</summary>
     public string? PidFile { get; init; }
 
+    /// <summary>Where the configuration came from, and is read again on SIGHUP.</summary>
+    public string ConfigFile { get; init; } = Flags.DefaultConfigFile;
+
+    /// <summary>The keys that were in the file.</summary>
+    public IReadOnlySet<string> SetInFile { get; init; } = new HashSet<string>();
+
+    /// <summary>--tls; null: nobody said anything about it.</summary>
+    public bool? Tls { get; init; }
+
+    /// <summary>--tlsverify; null with TLS on: yes.</summary>
+    public bool? TlsVerify { get; init; }
+    public string TlsCaCertificate { get; init; } = DefaultCertificatePath("ca.pem");
+    public string TlsCertificate { get; init; } = DefaultCertificatePath("cert.pem");
+    public string TlsKey { get; init; } = DefaultCertificatePath("key.pem");
+
+    /// <summary>Where Prometheus reads; empty: nowhere.</summary>
+    public string MetricsAddress { get; init; } = "";
+
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
     public bool LogAsJson { get; init; }
 
@@ -24,5 +42,12 @@ internal sealed record DaemonOptions
     public bool Validate { get; init; }
 
     public IReadOnlyList<string> EffectiveHosts => Hosts.Count > 0 ? Hosts : [$"unix://{Engine.ExecRoot}/berth.sock"];
+
+    // Where the docker client looks for its own.
+    private static string DefaultCertificatePath(string name) => Path.Combine(
+        Environment.GetEnvironmentVariable("DOCKER_CERT_PATH") is { Length: > 0 } path ? path
+        : Environment.GetEnvironmentVariable("DOCKER_CONFIG") is { Length: > 0 } config ? config
+        : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".docker"), name);
+
     public string EffectivePidFile => PidFile ?? Path.Combine(Engine.ExecRoot, "berthd.pid");
 }

@@ -15,7 +15,7 @@ internal static class Listeners
     private const int FirstPassedDescriptor = 3;
 
     /// <exception cref="FlagsException">A host that cannot be listened on, and why.</exception>
-    public static List<ListeningEndPoint> Open(DaemonOptions options, ILogger log)
+    public static List<ListeningEndPoint> Open(DaemonOptions options, Tls? tls, ILogger log)
     {
         var opened = new List<ListeningEndPoint>();
         try
@@ -30,13 +30,13 @@ internal static class Listeners
                         opened.Add(Unix(rest.Length > 0 ? rest : $"{options.Engine.ExecRoot}/berth.sock", options, log));
                         break;
                     case "tcp":
-                        opened.Add(Tcp(rest, log));
+                        opened.Add(Tcp(rest, tls, log));
                         break;
                     case "fd":
                         opened.AddRange(Passed());
                         break;
                     default:
-                        throw new FlagsException($"invalid bind address ({host}): use unix://path, tcp://address:port or fd://");
+                        throw new FlagsException(separator < 0 ? $"bad format {host}, expected PROTO://ADDR" : $"invalid bind address ({host}): unsupported proto '{scheme}'");
                 }
             }
         }
@@ -81,10 +81,10 @@ internal static class Listeners
         return new ListeningEndPoint(socket, path);
     }
 
-    private static ListeningEndPoint Tcp(string address, ILogger log)
+    private static ListeningEndPoint Tcp(string address, Tls? tls, ILogger log)
     {
         var colon = address.LastIndexOf(':');
-        var (host, port) = colon < 0 ? (address, "2375") : (address[..colon].Trim('[', ']'), address[(colon + 1)..].TrimEnd('/'));
+        var (host, port) = colon < 0 ? (address, tls is null ? "2375" : "2376") : (address[..colon].Trim('[', ']'), address[(colon + 1)..].TrimEnd('/'));
         if (!ushort.TryParse(port, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
             throw new FlagsException($"invalid bind address (tcp://{address}): invalid port {port}");
         var ip = host switch
@@ -104,8 +104,9 @@ internal static class Listeners
             socket.Dispose();
             throw new FlagsException($"failed to listen on tcp://{address}: {e.Message}");
         }
-        log.ListeningWithoutTls($"tcp://{socket.LocalEndPoint}");
-        return new ListeningEndPoint(socket, socket.LocalEndPoint!.ToString()!);
+        if (tls is not { VerifiesClients: true })
+            log.ListeningWithoutVerification($"tcp://{socket.LocalEndPoint}");
+        return new ListeningEndPoint(socket, socket.LocalEndPoint!.ToString()!) { Decrypt = tls is null ? null : tls.Relay };
     }
 
     private static List<ListeningEndPoint> Passed()

@@ -12,10 +12,12 @@ namespace Berth.Daemon.Host;
 internal sealed class LineLoggerFactory(LogLevel level, bool json, TextWriter output, TimeProvider time) : ILoggerFactory
 {
     private readonly Lock _lock = new();
+    private volatile LogLevel _level = level;
 
-    // The web server's own information is debugging output of ours.
-    public ILogger CreateLogger(string categoryName) =>
-        new LineLogger(this, categoryName.StartsWith("Microsoft.", StringComparison.Ordinal) && level > LogLevel.Trace ? LogLevel.Warning : level);
+    /// <summary>May change while the daemon runs.</summary>
+    public LogLevel Level { get => _level; set => _level = value; }
+
+    public ILogger CreateLogger(string categoryName) => new LineLogger(this, categoryName.StartsWith("Microsoft.", StringComparison.Ordinal));
 
     public void AddProvider(ILoggerProvider provider) => throw new NotSupportedException("one output only");
 
@@ -87,11 +89,13 @@ internal sealed class LineLoggerFactory(LogLevel level, bool json, TextWriter ou
         return Encoding.UTF8.GetString(buffer.WrittenSpan) + "\n";
     }
 
-    private sealed class LineLogger(LineLoggerFactory factory, LogLevel level) : ILogger
+    private sealed class LineLogger(LineLoggerFactory factory, bool isWebServer) : ILogger
     {
         public IDisposable? BeginScope<TState>(TState state) where TState : notnull => null;
 
-        public bool IsEnabled(LogLevel logLevel) => logLevel >= level && logLevel != LogLevel.None;
+        // The web server's own information is debugging output of ours.
+        public bool IsEnabled(LogLevel logLevel) =>
+            logLevel >= (isWebServer && factory._level is > LogLevel.Trace and < LogLevel.Warning ? LogLevel.Warning : factory._level) && logLevel != LogLevel.None;
 
         public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
         {

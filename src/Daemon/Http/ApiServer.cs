@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text;
 using System.Text.Json;
 using Berth.Api;
@@ -16,11 +17,14 @@ internal sealed class ApiServer : IHttpApplication<HttpContext>
 {
     private readonly Router _router;
     private readonly ILogger _log;
+    private readonly ActionTimes? _times;
 
     /// <param name="engineVersion">As `docker version` shows it.</param>
     /// <param name="stopping">Fires when the daemon ends: streams end then.</param>
-    public ApiServer(Router router, string engineVersion, ILogger log, CancellationToken stopping)
+    /// <param name="times">Where the time of requests is counted; null: nowhere.</param>
+    public ApiServer(Router router, string engineVersion, ILogger log, CancellationToken stopping, ActionTimes? times = null)
     {
+        _times = times;
         _router = router;
         _log = log;
         Stopping = stopping;
@@ -79,9 +83,11 @@ internal sealed class ApiServer : IHttpApplication<HttpContext>
         }
 
         var request = new ApiRequest(http, this, version, name);
+        var began = Stopwatch.GetTimestamp();
         try
         {
             await route.Handler(request);
+            _times?.Add(route, Stopwatch.GetElapsedTime(began));
         }
         catch (Exception e)
         {

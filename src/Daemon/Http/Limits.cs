@@ -13,7 +13,4 @@ internal static class Limits
 
     /// <summary>From the first byte of a request to the end of its headers.</summary>
     public static readonly TimeSpan HeadTime = TimeSpan.FromMinutes(5);
-
-    /// <summary>How long requests that still run may hold up the daemon's end. Containers are none of its business.</summary>
-    public static readonly TimeSpan ShutdownTime = TimeSpan.FromSeconds(3);
 }

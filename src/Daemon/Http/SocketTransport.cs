@@ -11,6 +11,9 @@ namespace Berth.Daemon.Http;
 internal sealed class ListeningEndPoint(Socket socket, string display) : EndPoint
 {
     public Socket Socket { get; } = socket;
+
+    /// <summary>Turns an encrypted connection into a plain one, at once; null: it is plain.</summary>
+    public Func<Socket, Socket>? Decrypt { get; init; }
     public override string ToString() => display;
 }
 
@@ -40,6 +43,8 @@ internal sealed class SocketTransport : IConnectionListenerFactory
                     var socket = await endpoint.Socket.AcceptAsync(_unbound.Token);
                     if (socket.AddressFamily is AddressFamily.InterNetwork or AddressFamily.InterNetworkV6)
                         socket.NoDelay = true;
+                    if (endpoint.Decrypt is { } decrypt)
+                        socket = decrypt(socket);
                     return new SocketConnection(socket, $"{endpoint.GetHashCode():x}.{++_count}");
                 }
                 catch (Exception e) when (e is OperationCanceledException or ObjectDisposedException)

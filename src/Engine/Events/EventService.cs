@@ -21,6 +21,10 @@ public sealed class EventService
 
     internal EventService(TimeProvider time) => _time = time;
 
+    /// <summary>How many there were since the start.</summary>
+    public long Total => Interlocked.Read(ref _total);
+    private long _total;
+
     /// <summary>How many listen.</summary>
     public int Listeners => _subscriptions.Length;
 
@@ -31,6 +35,7 @@ public sealed class EventService
             // Strictly rising, so that "since the last one I saw" neither repeats nor misses one.
             var now = Math.Max(Timestamps.UnixNanoseconds(_time.GetUtcNow()), _lastNanoseconds + 1);
             _lastNanoseconds = now;
+            _total++;
             var message = new EventMessage
             {
                 Type = type, Action = action, Actor = new EventActor { ID = actorId, Attributes = attributes }, Scope = "local",

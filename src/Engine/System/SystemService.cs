@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Berth.Api;
+using Berth.Linux;
 
 namespace Berth.Engine;
 
@@ -23,6 +24,23 @@ public sealed class SystemService
         id = Guid.NewGuid().ToString();
         AtomicFile.Write(path, global::System.Text.Encoding.ASCII.GetBytes(id + "\n"));
         return id;
+    }
+
+    /// <summary>What dockerd's reload event tells, by its names.</summary>
+    internal void EmitReload()
+    {
+        var options = _core.Options;
+        string Number(long n) => n.ToString(CultureInfo.InvariantCulture);
+        string List(IEnumerable<string> values) => $"[{string.Join(',', values.Select(GoText.Quote))}]";
+        _core.Events.Emit("daemon", "reload", _id, new()
+        {
+            ["debug"] = options.Debug ? "true" : "false", ["default-cgroupns-mode"] = options.DefaultCgroupnsMode, ["default-ipc-mode"] = options.DefaultIpcMode,
+            ["default-runtime"] = options.DefaultRuntime, ["default-shm-size"] = Number(options.DefaultShmSizeBytes), ["features"] = "map[]",
+            ["insecure-registries"] = List(options.InsecureRegistries), ["labels"] = List(options.Labels), ["live-restore"] = "true",
+            ["max-concurrent-downloads"] = Number(options.MaxConcurrentDownloads), ["max-concurrent-uploads"] = Number(options.MaxConcurrentUploads),
+            ["max-download-attempts"] = Number(options.MaxDownloadAttempts), ["name"] = Environment.MachineName, ["registry-mirrors"] = List(options.RegistryMirrors),
+            ["runtimes"] = "", ["shutdown-timeout"] = Number(options.ShutdownTimeoutSeconds),
+        });
     }
 
     private static string Architecture => RuntimeInformation.OSArchitecture switch
@@ -132,18 +150,9 @@ public sealed class SystemService
         }
     }
 
-    // The last mount on the longest path that the data root lies on.
     private static string FileSystemOf(string path)
     {
-        var (longest, type) = (-1, "<unknown>");
-        foreach (var line in (HostFacts.TryRead("/proc/self/mountinfo") ?? "").Split('\n'))
-        {
-            var fields = line.Split(' ');
-            var dash = Array.IndexOf(fields, "-");
-            if (dash < 0 || fields.Length <= dash + 1) continue;
-            var point = fields[4];
-            if (point.Length >= longest && (path == point || path.StartsWith(point.EndsWith('/') ? point : point + "/", StringComparison.Ordinal))) (longest, type) = (point.Length, fields[dash + 1]);
-        }
+        var type = MountTable.Of(path, MountTable.Read())?.FileSystem ?? "<unknown>";
         return type is "ext2" or "ext3" or "ext4" ? "extfs" : type;
     }
 }

@@ -42,9 +42,70 @@ public class FlagsTests
     [InlineData("invalid argument \"maybe\" for \"--icc\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax", "--icc=maybe")]
     [InlineData("invalid logging level: loud", "-l", "loud")]
     [InlineData("\"berthd\" accepts no arguments: foo", "foo")]
-    [InlineData("--userns-remap is not supported by this version of Berth", "--userns-remap", "default")]
+    [InlineData("--userns-remap is not supported by this version of Berth: user namespaces are not there yet", "--userns-remap", "default")]
     public void A_wrong_command_line_is_refused_by_name(string message, params string[] arguments) =>
         Assert.Equal(message, Assert.Throws<FlagsException>(() => Parse(arguments)).Message);
+
+    private static DaemonOptions WithFile(string json, params string[] arguments) =>
+        Flags.Parse(arguments, _ => ConfigFile.Parse(System.Text.Encoding.UTF8.GetBytes(json))).Options;
+
+    [Fact]
+    public void The_file_has_the_flags_names_and_some_of_its_own()
+    {
+        var options = WithFile("""
+            {"debug":true,"hosts":["unix:///a","tcp://127.0.0.1:1"],"mtu":1400,"icc":false,"log-opts":{"max-size":"1m"},"default-shm-size":"64M","dns":["192.0.2.1"],
+             "default-ulimits":{"nofile":{"Name":"nofile","Hard":20,"Soft":10}},"default-address-pools":[{"base":"10.10.0.0/16","size":24}],"proxies":{"no-proxy":"a,b"},
+             "tlsverify":true,"features":{"buildkit":true},"shutdown-timeout":7}
+            """, "--bridge", "br7");
+        Assert.Equal((true, 1400, false, 64L << 20, "br7", "a,b", 7), (options.Engine.Debug, options.Engine.Mtu, options.Engine.InterContainerCommunication, options.Engine.DefaultShmSizeBytes,
+            options.Engine.BridgeName, options.Engine.NoProxy, options.Engine.ShutdownTimeoutSeconds));
+        Assert.Equal(["unix:///a", "tcp://127.0.0.1:1"], options.Hosts);
+        Assert.Equal(["nofile=10:20"], options.Engine.DefaultUlimits);
+        Assert.Equal([new Berth.Engine.AddressPool("10.10.0.0/16", 24)], options.Engine.DefaultAddressPools);
+        Assert.True(options.Tls);
+        Assert.Equal("1m", options.Engine.LogOptions["max-size"]);
+    }
+
+    // As dockerd 28.5 --validate worded it.
+    [Theory]
+    [InlineData("{\"nosuch\":1,\"other\":2}", "the following directives don't match any configuration option: nosuch, other")]
+    [InlineData("{\"debug\":\"x\"}", "invalid JSON: json: cannot unmarshal string into Go struct field Config.debug of type bool")]
+    [InlineData("{\"labels\":\"x\"}", "invalid JSON: json: cannot unmarshal string into Go struct field Config.labels of type []string")]
+    [InlineData("{\"mtu\":-1}", "merged configuration validation from file and command line flags failed: invalid default MTU: -1")]
+    [InlineData("{\"labels\":[\"x\"]}", "merged configuration validation from file and command line flags failed: bad attribute format: x")]
+    [InlineData("{", "invalid JSON: unexpected end of JSON input")]
+    [InlineData("[]", "invalid JSON: json: cannot unmarshal array into Go value of type map[string]interface {}")]
+    [InlineData("{\"registry-mirrors\":[\"foo\"]}", "merged configuration validation from file and command line flags failed: invalid mirror: no scheme specified for \"foo\": must use either 'https://' or 'http://'")]
+    [InlineData("{\"default-ipc-mode\":\"foo\"}", "merged configuration validation from file and command line flags failed: default IPC mode setting (foo) is invalid; use \"shareable\" or \"private\"")]
+    [InlineData("{\"hosts\":[\"foo://x\"]}", "merged configuration validation from file and command line flags failed: invalid bind address (foo://x): unsupported proto 'foo'")]
+    [InlineData("{\"mtu\":1400}", "the following directives are specified both as a flag and in the configuration file: mtu: (from flag: 1300, from file: 1400)", "--mtu", "1300")]
+    [InlineData("{\"http-proxy\":\"http://u:p@x\"}", "the following directives are specified both as a flag and in the configuration file: http-proxy: (from flag: http://xxxxx:xxxxx@c, from file: http://xxxxx:xxxxx@x)", "--http-proxy", "http://a:b@c")]
+    public void What_is_wrong_with_a_file_is_said_as_dockerd_says_it(string json, string message, params string[] arguments) =>
+        Assert.Equal($"unable to configure the Docker daemon with file {Flags.DefaultConfigFile}: {message}", Assert.Throws<FlagsException>(() => WithFile(json, arguments)).Message);
+
+    [Fact]
+    public void Labels_must_not_contradict_each_other() =>
+        Assert.Equal("conflict labels for a=2 and a=1", Assert.Throws<FlagsException>(() => WithFile("{\"labels\":[\"a=1\",\"a=2\"]}")).Message);
+
+    [Fact]
+    public void A_file_may_come_from_an_editor_of_another_system()
+    {
+        const string Json = "{\"mtu\":1400}";
+        foreach (var encoding in (System.Text.Encoding[])[new System.Text.UTF8Encoding(true), System.Text.Encoding.Unicode, System.Text.Encoding.BigEndianUnicode])
+            Assert.Equal("1400", ConfigFile.Parse([.. encoding.GetPreamble(), .. encoding.GetBytes(Json)])[0].Values[0]);
+        Assert.Empty(ConfigFile.Parse(" \n"u8));
+        Assert.Throws<FlagsException>(() => ConfigFile.Parse([0xC3, 0x28]));
+    }
+
+    [Fact]
+    public void A_reload_takes_what_is_in_the_file_and_keeps_the_rest()
+    {
+        var before = WithFile("{\"labels\":[\"a=1\"],\"debug\":true,\"max-concurrent-downloads\":9,\"mtu\":1400}");
+        var after = Reload.Merge(before, WithFile("{\"insecure-registries\":[\"r:5000\"],\"mtu\":1300}"));
+        Assert.Equal(["a=1"], after.Engine.Labels);
+        Assert.Equal(["r:5000"], after.Engine.InsecureRegistries);
+        Assert.Equal((true, 3, 1400), (after.Engine.Debug, after.Engine.MaxConcurrentDownloads, after.Engine.Mtu));
+    }
 
     [Fact]
     public void Help_and_version_win_over_running()

@@ -22,7 +22,7 @@ public static unsafe class DetachedMount
     }
 
     /// <summary>
-    /// An overlay (Documentation/filesystems/overlayfs.rst). Layers are given one by one with lowerdir+ (Linux 6.5), so that neither their number nor the length of their paths
+    /// An overlay (Documentation/filesystems/overlayfs.rst). Layers are given one by one with lowerdir+ where the kernel has it (Linux 6.8), so that neither their number nor the length of their paths
     /// meets the limit of one page that mount(2) has.
     /// </summary>
     /// <remarks>
@@ -33,22 +33,11 @@ public static unsafe class DetachedMount
     /// <param name="upper">Null for a read-only overlay.</param>
     public static SafeFileHandle Overlay(IReadOnlyList<string> lower, string? upper, string? work, MountAttributes attributes)
     {
-        if (!Volatile.Read(ref s_layersOneByOne)) return OverlayByMount(lower, upper, work, attributes);
+        if (!LayersOneByOne.Value) return OverlayByMount(lower, upper, work, attributes);
         using var context = OpenFileSystem("overlay");
         Configure(context, MountAbi.FSCONFIG_SET_STRING, "source", "overlay");
         foreach (var (key, value) in OverlayOptions) Configure(context, MountAbi.FSCONFIG_SET_STRING, key, value);
-        for (var i = 0; i < lower.Count; i++)
-        {
-            try
-            {
-                Configure(context, MountAbi.FSCONFIG_SET_STRING, "lowerdir+", lower[i]);
-            }
-            catch (LinuxException exception) when (i == 0 && exception.Errno == Errno.EINVAL && !KernelIsAtLeast(6, 5))
-            {
-                Volatile.Write(ref s_layersOneByOne, false);
-                return OverlayByMount(lower, upper, work, attributes);
-            }
-        }
+        foreach (var layer in lower) Configure(context, MountAbi.FSCONFIG_SET_STRING, "lowerdir+", layer);
         if (upper is not null) Configure(context, MountAbi.FSCONFIG_SET_STRING, "upperdir", upper);
         if (work is not null) Configure(context, MountAbi.FSCONFIG_SET_STRING, "workdir", work);
         return Finish(context, "overlay", attributes);
@@ -56,9 +45,30 @@ public static unsafe class DetachedMount
 
     private static readonly (string Key, string Value)[] OverlayOptions = [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")];
 
-    private static bool s_layersOneByOne = true;
+    private static readonly Lazy<bool> LayersOneByOne = new(() => Understands("overlay", "lowerdir+", "/"));
 
-    private static bool KernelIsAtLeast(int major, int minor) => Environment.OSVersion.Version is var version && (version.Major, version.Minor).CompareTo((major, minor)) >= 0;
+    /// <summary>
+    /// Whether a file system takes an option through fsconfig(2). One that the kernel has not converted to that interface (overlay before Linux 6.5) collects whatever it is given
+    /// and complains when the mount is made: it is told from the others by an option that nobody has.
+    /// </summary>
+    internal static bool Understands(string type, string key, string value)
+    {
+        using var context = OpenFileSystem(type);
+        return !Takes("berth-asks", "1") && Takes(key, value);
+
+        bool Takes(string option, string setting)
+        {
+            try
+            {
+                Configure(context, MountAbi.FSCONFIG_SET_STRING, option, setting);
+                return true;
+            }
+            catch (LinuxException exception) when (exception.Errno == Errno.EINVAL)
+            {
+                return false;
+            }
+        }
+    }
 
     /// <summary>
     /// The same by mount(2), which needs a place to mount on: a helper child has a namespace of its own for that and leaves a detached copy in our descriptors, which it shares. The layers are named

@@ -430,6 +430,16 @@ public sealed class StartTests
         Assert.Equal(4ul, FileAt.Status(mount, "file-299").SizeBytes);
     }
 
+    [Fact]
+    public void A_file_system_is_asked_for_an_option_and_not_believed_when_it_takes_any()
+    {
+        Assert.True(DetachedMount.Understands("tmpfs", "size", "4k"));
+        Assert.False(DetachedMount.Understands("tmpfs", "lowerdir+", "/"));
+
+        // ramfs takes whatever it is given, as overlay does before Linux 6.5 (and complains when it is mounted, too late to do otherwise).
+        using (DetachedMount.Create("ramfs", "none", [new("lowerdir+", "/")], 0)) Assert.False(DetachedMount.Understands("ramfs", "lowerdir+", "/"));
+    }
+
     private static string[] Sets(Output status) => [status.Field("CapInh"), status.Field("CapPrm"), status.Field("CapEff"), status.Field("CapBnd"), status.Field("CapAmb")];
 
     [Fact]

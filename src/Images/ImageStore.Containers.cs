@@ -58,7 +58,7 @@ public sealed partial class ImageStore
         lock (gate)
             if (!containers.TryGetValue(containerId, out standsOn)) return false;
         var overlay = OverlayDirectory(containerId);
-        layer = new WritableLayer(Path.Combine(overlay, "upper"), Path.Combine(overlay, "work"), Directories(standsOn.Layers));
+        layer = new WritableLayer(Path.Combine(overlay, "upper"), Path.Combine(overlay, "work"), [.. Directories(standsOn.Layers), MountPoints]);
         return true;
     }
 
@@ -85,6 +85,27 @@ public sealed partial class ImageStore
         TryGetWritableLayer(containerId, out var layer)
             ? new LayerFileReader([layer.UpperDirectory, .. layer.LowerDirectories])
             : throw ImageException.NotFound($"container {containerId} has no layer");
+
+    /// <summary>
+    /// The lowest layer of every container: the places where each has something mounted, for images that lack them, and the file by which programs know that they are in a container.
+    /// Made here and not in the upper directory they are no change of the container's: neither diff nor commit shows them.
+    /// </summary>
+    public string MountPoints => mountPoints;
+
+    private void MakeMountPoints()
+    {
+        if (Directory.Exists(mountPoints)) return;
+        var unfinished = Path.Combine(temporaryDirectory, Path.GetRandomFileName());
+        foreach (var directory in (ReadOnlySpan<string>)["", "dev", "dev/pts", "dev/shm", "etc", "proc", "sys"]) MakeDirectory(Path.Combine(unfinished, directory), 0x1ED);
+        foreach (var file in (ReadOnlySpan<string>)[".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf"])
+        {
+            var path = Path.Combine(unfinished, file);
+            FileAt.MakeNode(null, path, Linux.Abi.FileKind.Regular, 0x1ED);
+            FileAt.ChangeMode(null, path, 0x1ED);
+        }
+        FileAt.SymbolicLink("/proc/mounts", null, Path.Combine(unfinished, "etc/mtab"));
+        Directory.Move(unfinished, mountPoints);
+    }
 
     // Topmost first. A layer that occurs twice counts once, as the upper of the two: it hides whatever the lower one
     // would show, and overlay does not take a directory twice. Below one that hides all, nothing is needed.

@@ -36,6 +36,7 @@ public sealed record ImageStoreOptions
 ///   images/images.json            which images there are, and their names: what is not in it does not exist
 ///   images/blobs/sha256/…         configurations, byte for byte
 ///   images/layers/…/diff          unpacked layers by diff id
+///   images/mount-points/          the lowest layer of every container
 ///   images/tmp/                   everything unfinished; emptied at start
 /// </code>
 /// </summary>
@@ -44,7 +45,7 @@ public sealed partial class ImageStore : IDisposable
     /// <summary>Largest images.json: some hundred thousand images.</summary>
     private const int MaxStateBytes = 256 * 1024 * 1024;
 
-    private readonly string statePath, containersDirectory, temporaryDirectory;
+    private readonly string statePath, containersDirectory, temporaryDirectory, mountPoints;
     private volatile ImageStoreOptions options;
     private readonly BlobStore blobs;
     private readonly LayerStore layers;
@@ -76,6 +77,7 @@ public sealed partial class ImageStore : IDisposable
         statePath = Path.Combine(root, "images.json");
         containersDirectory = Path.Combine(dataRoot, "containers");
         temporaryDirectory = Path.Combine(root, "tmp");
+        mountPoints = Path.Combine(root, "mount-points");
         // 0700: below are set-uid programs of images and secrets that images may hold.
         Directory.CreateDirectory(root, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         Directory.CreateDirectory(containersDirectory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
@@ -92,6 +94,7 @@ public sealed partial class ImageStore : IDisposable
         store.ReadState();
         store.ReadContainers();
         store.Sweep();
+        store.MakeMountPoints();
         return store;
     }
 
@@ -314,7 +317,7 @@ public sealed partial class ImageStore : IDisposable
     }
 
     // Makes the image exist, with all its names, in one step. Its layers are held by the caller.
-    private Digest Commit(byte[] config, IEnumerable<ImageReference> references)
+    private Digest Commit(byte[] config, IEnumerable<ImageReference> references, Digest parent = default)
     {
         var parsed = ParseConfig(config);
         var diffIds = DiffIds(parsed.Config);
@@ -325,7 +328,7 @@ public sealed partial class ImageStore : IDisposable
                 if (!layers.Contains(layer)) throw ImageException.Failed($"layer {layer} of image {id} is missing");
             blobs.Put(config);
             configs[id] = parsed;
-            var changed = images.TryAdd(id, new StoredImage(diffIds, default, null));
+            var changed = images.TryAdd(id, new StoredImage(diffIds, parent, null));
             foreach (var reference in references)
             {
                 // A digest names one image for good. An index's digest pulled for a second platform keeps the first.

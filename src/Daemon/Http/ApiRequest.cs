@@ -56,6 +56,14 @@ internal sealed class ApiRequest(HttpContext http, ApiServer server, ApiVersion 
         return body.Length == 0 && http.Request.ContentLength is null or 0 ? absent : Parse(body, type);
     }
 
+    /// <summary>A JSON body that may be absent, or "null" as some clients write that.</summary>
+    public async Task<T?> ReadOptionalJsonAsync<T>(JsonTypeInfo<T> type) where T : class
+    {
+        CheckContentType();
+        var body = await ReadBodyAsync();
+        return body.Span.Trim(" \t\r\n"u8) is var text && (text.IsEmpty || text.SequenceEqual("null"u8)) ? null : Parse(body, type);
+    }
+
     /// <summary>A JSON body that must be there.</summary>
     public async Task<T> ReadJsonAsync<T>(JsonTypeInfo<T> type)
     {

@@ -6,7 +6,7 @@ using Berth.Engine;
 
 namespace Berth.Daemon.Routes;
 
-/// <summary>The files of containers: /containers/{name}/archive, export and changes.</summary>
+/// <summary>The files of containers: /containers/{name}/archive, export, changes, and /commit.</summary>
 internal static class ArchiveRoutes
 {
     private const string PathStat = "X-Docker-Container-Path-Stat";
@@ -16,6 +16,9 @@ internal static class ArchiveRoutes
         var containers = engine.Containers;
         router.Head("/containers/{name}/archive", async r => SetStat(r, await containers.StatPathAsync(r.Name, PathOf(r), r.Stopping)));
         router.Get("/containers/{name}/archive", r => Read(r, containers));
+        router.Get("/containers/{name}/export", r => Export(r, containers));
+        router.Get("/containers/{name}/changes", r => Changes(r, containers));
+        router.Post("/commit", r => Commit(r, containers));
         router.Put("/containers/{name}/archive", r => Extract(r, containers));
     }
 
@@ -64,4 +67,35 @@ internal static class ArchiveRoutes
 
     private static Task Extract(ApiRequest request, ContainerService containers) =>
         containers.ExtractArchiveAsync(request.Name, PathOf(request), request.Query.Bool("copyUIDGID"), request.Query.Bool("noOverwriteDirNonDir"), request.Http.Request.Body, request.Stopping);
+
+    private static async Task Export(ApiRequest request, ContainerService containers)
+    {
+        var gone = request.Gone();
+        using var export = await containers.ExportAsync(request.Name, gone);
+        request.Http.Response.ContentType = "application/octet-stream";
+        await export.CopyToAsync(request.Http.Response.Body, gone);
+    }
+
+    private static async Task Changes(ApiRequest request, ContainerService containers)
+    {
+        if (containers.Changes(request.Name) is { } changes)
+        {
+            await request.JsonAsync(changes, ApiJson.Wire.ListFilesystemChange);
+            return;
+        }
+        request.Http.Response.ContentType = "application/json";
+        await request.Http.Response.Body.WriteAsync("null\n"u8.ToArray());
+    }
+
+    private static async Task Commit(ApiRequest request, ContainerService containers)
+    {
+        var query = request.Query;
+        var config = await request.ReadOptionalJsonAsync(ApiJson.Wire.ContainerConfig);
+        var id = await containers.CommitAsync(query["container"], new ContainerCommit
+        {
+            Repository = query["repo"], Tag = query["tag"], Author = query["author"], Message = query["comment"], Pause = query["pause"].Length == 0 || query.Bool("pause"),
+            Changes = query.All("changes"), Config = config,
+        }, request.Stopping);
+        await request.JsonAsync(new IdResponse { Id = id }, ApiJson.Wire.IdResponse, 201);
+    }
 }

@@ -14,10 +14,7 @@ internal static class LaterRoutes
     {
         foreach (var (method, template, what) in (ReadOnlySpan<(string, string, string)>)
         [
-            ("GET", "/containers/{name}/changes", "docker diff"),
-            ("GET", "/containers/{name}/export", "docker export"),
             ("GET", "/containers/{name}/attach/ws", "attaching over a websocket"),
-            ("POST", "/commit", "docker commit"),
             ("POST", "/build", "docker build"),
             ("POST", "/build/prune", "docker builder prune"),
             ("POST", "/build/cancel", "docker build"),

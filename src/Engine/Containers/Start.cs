@@ -288,10 +288,10 @@ public sealed partial class ContainerService
                 ? new RootFilesystem(layer.LowerDirectories, layer.UpperDirectory, layer.WorkDirectory)
                 : throw EngineException.System($"the writable layer of container {record.Id} is gone");
         }
-        // Made from no image: overlay wants something beneath all the same.
+        // Made from no image: nothing but the places for its mounts.
         var overlay = Path.Combine(_core.Containers.DirectoryOf(record.Id), "overlay");
-        foreach (var name in (ReadOnlySpan<string>)["empty", "upper", "work"]) Directory.CreateDirectory(Path.Combine(overlay, name));
-        return new RootFilesystem([Path.Combine(overlay, "empty")], Path.Combine(overlay, "upper"), Path.Combine(overlay, "work"));
+        foreach (var name in (ReadOnlySpan<string>)["upper", "work"]) Directory.CreateDirectory(Path.Combine(overlay, name));
+        return new RootFilesystem([_core.Images.MountPoints], Path.Combine(overlay, "upper"), Path.Combine(overlay, "work"));
     }
 
     /// <summary>Looks up what the compiler has to be told.</summary>

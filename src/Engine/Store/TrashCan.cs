@@ -20,18 +20,6 @@ internal static class TrashCan
 
 internal static class DiskUsage
 {
-    /// <summary>Bytes of the regular files below a directory, links not followed; what vanishes meanwhile is not counted.</summary>
-    public static ulong Of(string directory)
-    {
-        ulong total = 0;
-        try
-        {
-            var options = new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.ReparsePoint, IgnoreInaccessible = true };
-            foreach (var file in new DirectoryInfo(directory).EnumerateFiles("*", options)) total += (ulong)file.Length;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-        }
-        return total;
-    }
+    /// <summary>Bytes of the files below a directory, links not followed; what vanishes meanwhile is not counted.</summary>
+    public static ulong Of(string directory) => Linux.FileTree.SizeBytes(directory);
 }

@@ -20,26 +20,12 @@ public sealed class LayerFileReader : IDisposable
     /// <summary>Directories nested in a copied tree; deeper than any real one, and each costs a descriptor per layer.</summary>
     private const int MaxCopyDepth = 256;
 
-    private const OpenFlags PathOnly = OpenFlags.Path | OpenFlags.NoFollow;
     private const ResolveFlags OneName = ResolveFlags.Beneath | ResolveFlags.NoSymlinks;
 
-    private readonly Merged root;
+    private readonly MergedDirectory root;
 
     /// <param name="directories">Topmost first.</param>
-    internal LayerFileReader(IReadOnlyList<string> directories)
-    {
-        var opened = new List<SafeFileHandle>();
-        try
-        {
-            foreach (var directory in directories) opened.Add(FileAt.Open(null, directory, OpenFlags.Path | OpenFlags.Directory));
-        }
-        catch
-        {
-            foreach (var handle in opened) handle.Dispose();
-            throw;
-        }
-        root = new Merged(opened);
-    }
+    internal LayerFileReader(IReadOnlyList<string> directories) => root = MergedDirectory.Open(directories);
 
     /// <summary>The file's bytes.</summary>
     /// <returns>False when there is no such file, or it is not a regular one.</returns>
@@ -96,9 +82,9 @@ public sealed class LayerFileReader : IDisposable
     // ---- walking
 
     // What a path led to: a directory in all its layers, or a file by its name in one layer's directory.
-    private sealed class Found(Merged? directory, (SafeFileHandle Directory, byte[] Name)? file, IReadOnlyList<Merged> open) : IDisposable
+    private sealed class Found(MergedDirectory? directory, (SafeFileHandle Directory, byte[] Name)? file, IReadOnlyList<MergedDirectory> open) : IDisposable
     {
-        public Merged? Directory => directory;
+        public MergedDirectory? Directory => directory;
         public (SafeFileHandle Directory, byte[] Name)? File => file;
 
         public void Dispose()
@@ -110,8 +96,8 @@ public sealed class LayerFileReader : IDisposable
     private Found? Resolve(string path)
     {
         // The directories walked through, for "..": the root is never popped.
-        var stack = new List<Merged> { root };
-        var opened = new List<Merged>();
+        var stack = new List<MergedDirectory> { root };
+        var opened = new List<MergedDirectory>();
         var rest = new Stack<byte[]>(Parts(Encoding.UTF8.GetBytes(path)));
         var links = 0;
         var success = false;
@@ -163,56 +149,6 @@ public sealed class LayerFileReader : IDisposable
         return parts;
     }
 
-    // One directory as seen through the layers that have it, topmost first.
-    private sealed class Merged(List<SafeFileHandle> layers) : IDisposable
-    {
-        public IReadOnlyList<SafeFileHandle> Layers => layers;
-
-        // For a directory: all its layers. For anything else: the layer directory it is in.
-        public bool TryFind(ReadOnlySpan<byte> name, out FileKind kind, out Merged? directory, out SafeFileHandle? layer)
-        {
-            (kind, directory, layer) = (default, null, null);
-            List<SafeFileHandle>? below = null;
-            foreach (var candidate in layers)
-            {
-                var errno = RawAt.Status(candidate, name, out var status);
-                if (errno is Errno.ENOENT or Errno.ENAMETOOLONG) continue;
-                if (errno != Errno.Success) throw new LinuxException("statx", TarExtractor.Show(name), errno);
-                if (status.Kind != FileKind.Directory)
-                {
-                    if (below is not null || status is { Kind: FileKind.CharacterDevice, NodeDevice: (0, 0) }) break;
-                    (kind, layer) = (status.Kind, candidate);
-                    return true;
-                }
-                if (RawAt.Open(candidate, name, PathOnly | OpenFlags.Directory, OneName, 0, out var opened) != Errno.Success) continue;
-                (below ??= []).Add(opened!);
-                if (RawAt.GetXattr(opened!, default, "trusted.overlay.opaque"u8, out var opaque) == Errno.Success && opaque is [(byte)'y']) break;
-            }
-            if (below is null) return false;
-            (kind, directory) = (FileKind.Directory, new Merged(below));
-            return true;
-        }
-
-        // Every visible name and the layer directory it is in.
-        public IEnumerable<(byte[] Name, SafeFileHandle Layer)> Entries()
-        {
-            var seen = new HashSet<string>();
-            foreach (var layer in layers)
-            {
-                if (RawAt.Open(layer, "."u8, OpenFlags.ReadOnly | OpenFlags.Directory, OneName, 0, out var readable) != Errno.Success) continue;
-                using (readable)
-                    foreach (var entry in DirectoryList.Read(readable!))
-                        // Latin-1 keeps bytes apart that UTF-8 would replace.
-                        if (seen.Add(Encoding.Latin1.GetString(entry.Name))) yield return (entry.Name, layer);
-            }
-        }
-
-        public void Dispose()
-        {
-            foreach (var layer in layers) layer.Dispose();
-        }
-    }
-
     // ---- copying
 
     private sealed class TreeCopy
@@ -220,7 +156,7 @@ public sealed class LayerFileReader : IDisposable
         // The first copy of each file that has several names.
         private readonly Dictionary<((uint, uint) Device, ulong Inode), (SafeFileHandle Directory, byte[] Name)> linked = [];
 
-        public void CopyDirectory(Merged source, SafeFileHandle target, int depth)
+        public void CopyDirectory(MergedDirectory source, SafeFileHandle target, int depth)
         {
             if (depth > MaxCopyDepth) throw ImageException.Failed($"directories are nested deeper than {MaxCopyDepth}");
             foreach (var (name, layer) in source.Entries())

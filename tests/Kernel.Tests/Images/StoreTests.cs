@@ -181,7 +181,7 @@ public sealed class StoreTests : IDisposable
         await Load(image.DockerArchive("test:1"));
         var id = store.Get("test:1").Id;
         var layer = store.CreateWritableLayer("c1", id);
-        Assert.Equal(2, layer.LowerDirectories.Count);
+        Assert.Equal(3, layer.LowerDirectories.Count); // and, lowest, the places for mounts
         Assert.True(Directory.Exists(layer.WorkDirectory));
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute, File.GetUnixFileMode(layer.UpperDirectory));
 

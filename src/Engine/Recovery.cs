@@ -57,7 +57,7 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
         KillLeftProbes();
         foreach (var container in core.Containers.All)
         {
-            await containers.ResumeHealthChecksAsync(container).ConfigureAwait(false);
+            await containers.ResumeAsync(container).ConfigureAwait(false);
             containers.ApplyPolicyAtStart(container);
         }
     }

@@ -249,6 +249,21 @@ public sealed class RunFlagsTests(SharedDaemon shared) : IClassFixture<SharedDae
     }
 
     [Fact]
+    public async Task A_process_killed_for_want_of_memory_is_told_while_the_container_goes_on()
+    {
+        using var events = _daemon.Docker("events", "--since", DateTimeOffset.UtcNow.ToUnixTimeSeconds().ToString(System.Globalization.CultureInfo.InvariantCulture), "--filter", "container=oom-2", "--filter", "event=oom", "--filter", "event=die", "--format", "{{.Action}}").Start();
+        await _daemon.Docker("run", "-d", "--name", "oom-2", "-m", "16m", "--memory-swap", "16m", shared.Image, "sleep", "600");
+        Assert.Equal("false", (await _daemon.Docker("inspect", "--format", "{{.State.OOMKilled}}", "oom-2")).Line);
+        Assert.Equal(137, (await _daemon.Docker("exec", "oom-2", "dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1").MayFail()).ExitCode);
+        await events.OutputAsync("oom\n");
+        Assert.Equal("true running", (await _daemon.Docker("inspect", "--format", "{{.State.OOMKilled}} {{.State.Status}}", "oom-2")).Line);
+        await _daemon.Docker("restart", "-t", "0", "oom-2");
+        Assert.Equal("false", (await _daemon.Docker("inspect", "--format", "{{.State.OOMKilled}}", "oom-2")).Line);
+        await events.OutputAsync("oom\ndie\n"); // once
+        await _daemon.Docker("rm", "-f", "oom-2");
+    }
+
+    [Fact]
     public async Task Processes_beyond_the_limit_are_not_made()
     {
         var result = await _daemon.Docker("run", "--rm", "--pids-limit", "5", shared.Image, "sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait").MayFail();

@@ -12,6 +12,27 @@ public sealed partial class ContainerService
     private readonly ConcurrentDictionary<string, Exec> _execs = new(StringComparer.Ordinal);
 
     internal ContainerService(EngineCore core) => _core = core;
+
+    /// <summary>
+    /// Stores what has become so. When that fails (the disk is full, the directory was deleted) it is so all the same: logged, and the next change is another try.
+    /// </summary>
+    private void StoreOrLog(Container container, ContainerRecord next)
+    {
+        try
+        {
+            _core.Containers.Write(container, next);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            _core.Logger.CleanupFailed(next.Id, "writing container.json", e);
+        }
+    }
+
+    private void StoreAndPublish(Container container, ContainerRecord next)
+    {
+        StoreOrLog(container, next);
+        container.Publish(next);
+    }
 }
 
 /// <summary>The query of GET /containers/json.</summary>

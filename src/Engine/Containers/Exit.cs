@@ -68,13 +68,14 @@ public sealed partial class ContainerService
             }
             if (exit.Error is { } problem) _core.Logger.ExitProblem(record.Id, problem);
             restartAfter = await EndLockedAsync(container, exit).ConfigureAwait(false);
+            // Before anybody else has the gate: who stops it now must find the timer.
+            if (restartAfter is { } delay) ScheduleRestart(container, delay);
         }
         finally
         {
             container.Gate.Release();
         }
-        if (restartAfter is { } delay) ScheduleRestart(container, delay);
-        else if (container.Record.HostConfig.AutoRemove && !container.ManuallyRestarting) await AutoRemoveAsync(container, gateHeld: false).ConfigureAwait(false);
+        if (restartAfter is null && container.Record.HostConfig.AutoRemove && !container.ManuallyRestarting) await AutoRemoveAsync(container, gateHeld: false).ConfigureAwait(false);
     }
 
     /// <summary>With the gate held: gives back what the run had, records the end, tells who waits. Returns the delay when the policy wants a restart.</summary>
@@ -83,22 +84,23 @@ public sealed partial class ContainerService
         var record = container.Record;
         var ran = exit.Time - record.State.StartedAt;
         EndHealthChecks(container);
+        EndOomWatch(container);
         var restart = container.Restart.Decide(record.HostConfig.RestartPolicy,
             new RunEnd(exit.ExitCode, ran, record.ManuallyStopped, record.EndWanted, Unhealthy: IsToBeReplaced(record)), record.RestartCount);
 
-        if (exit.OomKilled) _core.Emit(record, "oom");
+        if (exit.OomKilled && !record.State.OomKilled) _core.Emit(record, "oom");
         // Acknowledged with the network's leaving under way: the key must be free before anybody is told that a start would work.
         var leave = LeaveNetworkAsync(record);
         CleanAfterRun(record);
         var state = new RunState
         {
-            StartedAt = record.State.StartedAt, FinishedAt = exit.Time, ExitCode = exit.ExitCode, OomKilled = exit.OomKilled, Error = record.State.Error, Health = record.State.Health,
+            StartedAt = record.State.StartedAt, FinishedAt = exit.Time, ExitCode = exit.ExitCode, OomKilled = exit.OomKilled || record.State.OomKilled, Error = record.State.Error, Health = record.State.Health,
             Running = restart is not null, Restarting = restart is not null,
         };
         var next = record with { State = state, Endpoint = null, RestartCount = restart is null ? record.RestartCount : record.RestartCount + 1 };
         var removed = restart is null && record.HostConfig.AutoRemove && !container.ManuallyRestarting;
         // One that is removed in a moment is not written once more: killed in between, we are told of the end again.
-        if (!removed) _core.Containers.Write(container, next);
+        if (!removed) StoreOrLog(container, next);
         await leave.ConfigureAwait(false);
         foreach (var exec in container.Execs.Values) exec.ContainerEnded();
         container.Process = null;

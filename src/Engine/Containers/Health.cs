@@ -162,15 +162,7 @@ public sealed partial class ContainerService
                 container.Publish(next);
                 return;
             }
-            try
-            {
-                _core.Containers.Save(container, next);
-            }
-            catch (IOException e)
-            {
-                container.Publish(next);
-                _core.Logger.CleanupFailed(record.Id, "writing container.json", e);
-            }
+            StoreAndPublish(container, next);
             _core.Emit(next, "health_status: " + after.Status);
         }
         finally
@@ -188,11 +180,7 @@ public sealed partial class ContainerService
             await container.Gate.WaitAsync().ConfigureAwait(false);
             try
             {
-                if (!container.Removed) _core.Containers.Write(container, container.Record);
-            }
-            catch (IOException e)
-            {
-                _core.Logger.CleanupFailed(container.Id, "writing container.json", e);
+                if (!container.Removed) StoreOrLog(container, container.Record);
             }
             finally
             {

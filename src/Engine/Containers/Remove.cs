@@ -20,43 +20,54 @@ public sealed partial class ContainerService
             throw EngineException.Conflict($"removal of container {shownAs} is already in progress");
         try
         {
-            if (container.Removed) return;
-            var state = container.State;
-            if (state.Running)
+            // A start that had the gate when we began has made it run since: then once more. It is the last one, for a removal in progress refuses others.
+            while (!await TryRemoveAsync(container, shownAs, force, removeVolumes, gateHeld).ConfigureAwait(false))
             {
-                string Refusal(string reason) => $"cannot remove container {GoText.Quote(shownAs)}: {reason}";
-                if (!force)
-                {
-                    throw EngineException.Conflict(Refusal(state.Paused
-                        ? "container is paused and must be unpaused first"
-                        : $"container is {state.Status()}: stop the container before removing or force remove"));
-                }
-                try
-                {
-                    await KillAndWaitAsync(container).ConfigureAwait(false);
-                }
-                catch (EngineException e) when (e.Kind == ErrorKind.Conflict)
-                {
-                    // It ended by itself.
-                }
-                catch (Exception e) when (e is EngineException or MonitorException)
-                {
-                    throw EngineException.System(Refusal($"could not kill container: {e.Message}"), e);
-                }
-            }
-            if (!gateHeld) await container.Gate.WaitAsync().ConfigureAwait(false);
-            try
-            {
-                await RemoveLockedAsync(container, shownAs, removeVolumes).ConfigureAwait(false);
-            }
-            finally
-            {
-                if (!gateHeld) container.Gate.Release();
             }
         }
         finally
         {
             Volatile.Write(ref container.RemovalInProgress, 0);
+        }
+    }
+
+    /// <summary>False when it runs again.</summary>
+    private async Task<bool> TryRemoveAsync(Container container, string shownAs, bool force, bool removeVolumes, bool gateHeld)
+    {
+        if (container.Removed) return true;
+        var state = container.State;
+        if (state.Running)
+        {
+            string Refusal(string reason) => $"cannot remove container {GoText.Quote(shownAs)}: {reason}";
+            if (!force)
+            {
+                throw EngineException.Conflict(Refusal(state.Paused
+                    ? "container is paused and must be unpaused first"
+                    : $"container is {state.Status()}: stop the container before removing or force remove"));
+            }
+            try
+            {
+                await KillAndWaitAsync(container).ConfigureAwait(false);
+            }
+            catch (EngineException e) when (e.Kind == ErrorKind.Conflict)
+            {
+                // It ended by itself.
+            }
+            catch (Exception e) when (e is EngineException or MonitorException)
+            {
+                throw EngineException.System(Refusal($"could not kill container: {e.Message}"), e);
+            }
+        }
+        if (!gateHeld) await container.Gate.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            if (container.State.Running) return false;
+            await RemoveLockedAsync(container, shownAs, removeVolumes).ConfigureAwait(false);
+            return true;
+        }
+        finally
+        {
+            if (!gateHeld) container.Gate.Release();
         }
     }
 
@@ -68,19 +79,16 @@ public sealed partial class ContainerService
         {
             trash = _core.Containers.MoveToTrash(container, removeVolumes);
         }
-        catch (IOException e)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or Linux.LinuxException)
         {
             var next = record with { State = record.State with { Dead = true, Error = e.Message } };
-            container.Publish(next);
+            // Stored, so that no restart of the engine makes it alive again; it can be removed again, as often as it takes.
+            StoreAndPublish(container, next);
             container.PublishRemoved(e.Message);
             throw EngineException.System($"cannot remove container {GoText.Quote(shownAs)}: unable to remove filesystem: {e.Message}", e);
         }
         _core.Containers.Forget(container);
-        foreach (var mount in record.Mounts)
-        {
-            if (mount.Type == "volume") _core.Volumes.Release(mount.Name, record.Id, removeVolumes && mount.Anonymous);
-            else if (mount.Type == "image") _core.Images.ReleaseLayers(ImageMount.Holder(record.Id, mount.Destination));
-        }
+        foreach (var mount in record.Mounts) GiveBack(record, mount, removeVolumes);
         // Those that have ended can be asked for their exit code still: `docker exec` does when its stream ends, and removing is quick here.
         foreach (var exec in container.Execs.Values.Where(e => e.ExitCode is null)) _execs.TryRemove(exec.Id, out _);
         foreach (var attachment in container.TakePending()) attachment.Failed();
@@ -95,13 +103,27 @@ public sealed partial class ContainerService
         ThreadPool.UnsafeQueueUserWorkItem(static work => work.Service.Discard(work.Id, work.Trash), (Service: this, record.Id, Trash: trash), preferLocal: false);
     }
 
+    // It is gone: what can't be given back now is no reason to say that it is not.
+    private void GiveBack(ContainerRecord record, MountRecord mount, bool removeVolumes)
+    {
+        try
+        {
+            if (mount.Type == "volume") _core.Volumes.Release(mount.Name, record.Id, removeVolumes && mount.Anonymous);
+            else if (mount.Type == "image") _core.Images.ReleaseLayers(ImageMount.Holder(record.Id, mount.Destination));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or Linux.LinuxException or EngineException)
+        {
+            _core.Logger.CleanupFailed(record.Id, $"giving back {mount.Destination}", e);
+        }
+    }
+
     private void Discard(string id, string trash)
     {
         try
         {
             _core.Images.RemoveWritableLayer(id);
         }
-        catch (Exception e) when (e is IOException or Images.ImageException)
+        catch (Exception e) when (e is IOException or Images.ImageException or Linux.LinuxException)
         {
             _core.Logger.CleanupFailed(id, "giving back the image's layers", e);
         }

@@ -88,9 +88,9 @@ public sealed partial class ContainerService
         await container.Gate.WaitAsync().ConfigureAwait(false);
         try
         {
-            // Stopped, started or removed meanwhile.
-            if (!container.State.Restarting || container.Removing || container.Removed) return;
-            if (container.Record.EndWanted)
+            // Stopped or started meanwhile.
+            if (!container.State.Restarting || container.Removed) return;
+            if (container.Record.EndWanted || container.Removing)
             {
                 GiveUpLocked(container);
                 return;
@@ -124,7 +124,7 @@ public sealed partial class ContainerService
     private void GiveUpLocked(Container container)
     {
         var next = container.Record with { State = container.State with { Running = false, Restarting = false, Pid = 0 } };
-        _core.Containers.Write(container, next);
+        StoreOrLog(container, next);
         container.PublishStopped(next);
     }
 }

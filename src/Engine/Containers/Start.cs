@@ -119,19 +119,11 @@ public sealed partial class ContainerService
                 State = new RunState { Running = true, Pid = process.Pid, StartedAt = started, FinishedAt = record.State.FinishedAt, Health = HealthAtStart(record) },
             };
             container.Process = process;
-            try
-            {
-                _core.Containers.Save(container, next);
-            }
-            catch (IOException e)
-            {
-                // It runs: told and tried again at its end, rather than killed for a full disk.
-                container.Publish(next);
-                _core.Logger.CleanupFailed(record.Id, "writing container.json", e);
-            }
+            StoreAndPublish(container, next);
             foreach (var attachment in attachments) attachment.Started(process);
             _core.Emit(next, "start");
             BeginHealthChecks(container);
+            BeginOomWatch(container);
         }
         catch
         {
@@ -240,14 +232,7 @@ public sealed partial class ContainerService
         var (error, exitCode) = Explain(failure);
         var record = container.Record;
         var next = record with { Endpoint = null, State = record.State with { Running = false, Restarting = false, Paused = false, Pid = 0, ExitCode = exitCode, Error = error.Message } };
-        try
-        {
-            _core.Containers.Write(container, next);
-        }
-        catch (IOException e)
-        {
-            _core.Logger.CleanupFailed(record.Id, "writing container.json", e);
-        }
+        StoreOrLog(container, next);
         container.PublishStopped(next);
         if (record.HostConfig.AutoRemove) await AutoRemoveAsync(container, gateHeld: true).ConfigureAwait(false);
         return error;

@@ -37,14 +37,16 @@ public sealed partial class ContainerService
         }, CancellationToken.None);
     }
 
-    /// <summary>The checks of a container that went on without an engine, where the last one left them.</summary>
-    internal async Task ResumeHealthChecksAsync(Container container)
+    /// <summary>What the engine does for a container as long as it runs, for one that went on without an engine.</summary>
+    internal async Task ResumeAsync(Container container)
     {
         if (container.Process is null) return;
         await container.Gate.WaitAsync().ConfigureAwait(false);
         try
         {
-            if (container.State is { Running: true, Paused: false, Restarting: false }) BeginHealthChecks(container);
+            if (container.State is not { Running: true, Restarting: false } state) return;
+            BeginOomWatch(container);
+            if (!state.Paused) BeginHealthChecks(container);
         }
         finally
         {
@@ -59,6 +61,7 @@ public sealed partial class ContainerService
     internal async Task CloseAsync()
     {
         _logWatch.Dispose();
+        _oomLoop.Dispose();
         await KeepHealthAsync().ConfigureAwait(false);
     }
 }

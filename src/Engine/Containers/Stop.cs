@@ -108,7 +108,14 @@ public sealed partial class ContainerService
         if (!await WithinAsync(ended, KillTimeout).ConfigureAwait(false))
         {
             // The first process does not end (ptraced, or in the kernel): everything in the cgroup, then.
-            await _core.Monitor.KillAllAsync(container.Id, CancellationToken.None).ConfigureAwait(false);
+            try
+            {
+                await _core.Monitor.KillAllAsync(container.Id, CancellationToken.None).ConfigureAwait(false);
+            }
+            catch (MonitorException e) when (e.Error == MonitorError.NoSuchProcess)
+            {
+                // Ended just now; the exit is on its way.
+            }
             if (!await WithinAsync(ended, TimeSpan.FromSeconds(2)).ConfigureAwait(false))
                 throw EngineException.System("tried to kill container, but did not receive an exit event");
         }
@@ -136,7 +143,7 @@ public sealed partial class ContainerService
             {
                 record = record with { ManuallyStopped = true, EndWanted = meansEnd || record.EndWanted };
                 // Written when somebody would act on it: a policy that restarts.
-                if (record.HostConfig.RestartPolicy.Name is not ("" or "no") || WantsRestartWhenUnhealthy(record)) _core.Containers.Write(container, record);
+                if (record.HostConfig.RestartPolicy.Name is not ("" or "no") || WantsRestartWhenUnhealthy(record)) StoreOrLog(container, record);
                 container.Publish(record);
             }
             if (record.State.Restarting)
@@ -157,7 +164,14 @@ public sealed partial class ContainerService
             }
             if (record.State.Paused && meansEnd)
             {
-                await _core.Monitor.ResumeAsync(record.Id, CancellationToken.None).ConfigureAwait(false);
+                try
+                {
+                    await _core.Monitor.ResumeAsync(record.Id, CancellationToken.None).ConfigureAwait(false);
+                }
+                catch (MonitorException e) when (e.Error == MonitorError.NoSuchProcess)
+                {
+                    // SIGKILL reaches the frozen, too, where the kernel has cgroup v2.
+                }
                 container.Publish(record with { State = record.State with { Paused = false } });
                 BeginHealthChecks(container);
             }
@@ -201,7 +215,7 @@ public sealed partial class ContainerService
         }
         catch (EngineException e)
         {
-            throw EngineException.System($"Cannot restart container {idOrName}: {e.Message}", e);
+            throw new EngineException(e.Kind == ErrorKind.Conflict ? ErrorKind.Conflict : ErrorKind.System, $"Cannot restart container {idOrName}: {e.Message}", e);
         }
         _core.Emit(container, "restart");
     }
@@ -220,12 +234,17 @@ public sealed partial class ContainerService
             {
                 await _core.Monitor.PauseAsync(record.Id, CancellationToken.None).ConfigureAwait(false);
             }
+            catch (MonitorException e) when (e.Error == MonitorError.NoSuchProcess)
+            {
+                // Its end is on the way here.
+                throw NotRunning(record.Id);
+            }
             catch (MonitorException e)
             {
                 throw EngineException.System($"cannot pause container {record.Id}: {e.Message}", e);
             }
             EndHealthChecks(container);
-            _core.Containers.Save(container, record with { State = record.State with { Paused = true } });
+            StoreAndPublish(container, record with { State = record.State with { Paused = true } });
             _core.Emit(record, "pause");
         }
         finally
@@ -246,11 +265,15 @@ public sealed partial class ContainerService
             {
                 await _core.Monitor.ResumeAsync(record.Id, CancellationToken.None).ConfigureAwait(false);
             }
+            catch (MonitorException e) when (e.Error == MonitorError.NoSuchProcess)
+            {
+                throw NotRunning(record.Id);
+            }
             catch (MonitorException e)
             {
                 throw EngineException.System($"Cannot unpause container {record.Id}: {e.Message}", e);
             }
-            _core.Containers.Save(container, record with { State = record.State with { Paused = false } });
+            StoreAndPublish(container, record with { State = record.State with { Paused = false } });
             _core.Emit(record, "unpause");
             BeginHealthChecks(container);
         }

@@ -30,6 +30,7 @@ public sealed partial class ContainerService
             }
             if (record.State is { Running: true, Restarting: false }) Apply(record, LimitsUpdate.For(change, merged));
             _core.Containers.Save(container, record with { HostConfig = merged });
+            if (container.OomWatch is null && merged.Memory > 0 && record.State is { Running: true, Restarting: false }) BeginOomWatch(container);
             _core.Emit(container, "update");
         }
         finally

@@ -57,6 +57,9 @@ internal sealed class Container(ContainerRecord record, string directory)
     /// <summary>Ends the health checks; null while there are none. With the gate held.</summary>
     public CancellationTokenSource? HealthChecks;
 
+    /// <summary>Listens for want of memory while it runs. With the gate held.</summary>
+    public IDisposable? OomWatch;
+
     /// <summary>An end that is acknowledged only when the container is gone.</summary>
     public ProcessExit? UnacknowledgedExit;
 

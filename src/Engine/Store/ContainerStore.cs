@@ -165,7 +165,20 @@ internal sealed class ContainerStore
     public string MoveToTrash(Container container, bool removeVolumes)
     {
         var target = Path.Combine(_trash, container.Id + (removeVolumes ? VolumesSuffix : ""));
-        Directory.Move(container.Directory, target);
+        try
+        {
+            Directory.Move(container.Directory, target);
+        }
+        catch (DirectoryNotFoundException) when (!Directory.Exists(container.Directory) && Directory.Exists(_trash))
+        {
+            // Somebody deleted it by hand: what is asked for is so already.
+        }
+        catch (IOException) when (Directory.Exists(container.Directory))
+        {
+            // EBUSY: it is a mount point now.
+            TrashCan.UnmountBelow(container.Directory);
+            Directory.Move(container.Directory, target);
+        }
         return target;
     }
 

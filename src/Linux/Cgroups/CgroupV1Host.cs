@@ -231,6 +231,8 @@ internal sealed class CgroupV1Host : CgroupHost
                 ? CgroupFile.Value(text, "oom_kill") ?? 0
                 : 0;
 
+        public OomWatch? WatchOom() => host._memory is { } memory ? OomWatch.V1(memory.DirectoryOf(path)) : null;
+
         public CgroupStatistics OpenStatistics() =>
             new CgroupV1Statistics(controller => host.Hierarchies.FirstOrDefault(h => h.Controllers.Contains(controller) && !h.IsUnified)?.DirectoryOf(path));
 

@@ -130,6 +130,8 @@ internal sealed class CgroupV2Host(CgroupHierarchy hierarchy) : CgroupHost([hier
         public long OomKillCount() =>
             CgroupFile.TryRead(_unified.Directory + "/memory.events", out _) is { } text ? CgroupFile.Value(text, "oom_kill") ?? 0 : 0;
 
+        public OomWatch? WatchOom() => File.Exists(_unified.Directory + "/memory.events") ? OomWatch.V2(_unified.Directory) : null;
+
         public CgroupStatistics OpenStatistics() => new CgroupV2Statistics(_unified.Directory);
 
         public void Update(CgroupLimits limits)

@@ -43,6 +43,9 @@ public interface ICgroup
     /// <summary>Opens the files with its counters, for sampling. The caller disposes it.</summary>
     CgroupStatistics OpenStatistics();
 
+    /// <summary>Tells of kills for want of memory as they come; null where memory is not controlled.</summary>
+    OomWatch? WatchOom();
+
     /// <summary>
     /// Writes new limits to the running cgroup (docker update); only what is not null is changed. Devices are replaced when given.
     /// </summary>

@@ -209,6 +209,7 @@ internal sealed class NoCgroup : ICgroup
     public void Kill() => throw new NotSupportedException();
     public IReadOnlyList<int> Processes() => [];
     public long OomKillCount() => 0;
+    public OomWatch? WatchOom() => null;
     public CgroupStatistics OpenStatistics() => throw new NotSupportedException();
     public void Update(CgroupLimits limits) => throw new NotSupportedException();
     public void Remove() { }

@@ -9,7 +9,7 @@ var options = Options.Parse(args);
 if (options is null) return 2;
 CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
 
-await using var daemon = await TestDaemon.StartAsync("--debug=false");
+await using var daemon = await TestDaemon.StartAsync("--debug=false", "--log-opt", "max-size=-1" /* as Docker: nothing is rotated away that is to be read back */);
 using var berth = Engine.Berth(daemon);
 using var docker = options.Docker is null ? null : Engine.Docker(options.Docker);
 Engine[] engines = docker is null ? [berth] : [berth, docker];

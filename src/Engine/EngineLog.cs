@@ -58,4 +58,19 @@ internal static partial class EngineLog
 
     [LoggerMessage(17, LogLevel.Information, "container {ContainerId} is unhealthy and is started again, as its label asks")]
     public static partial void Unhealthy(this ILogger logger, string containerId);
+
+    [LoggerMessage(41, LogLevel.Warning, "container {ContainerId}: its log can't be delivered to {Driver} and waits: {Reason}")]
+    public static partial void LogWaits(this ILogger logger, string containerId, string driver, string reason);
+
+    [LoggerMessage(42, LogLevel.Information, "container {ContainerId}: its log is delivered to {Driver} again")]
+    public static partial void LogDelivered(this ILogger logger, string containerId, string driver);
+
+    [LoggerMessage(43, LogLevel.Warning, "container {ContainerId}: log lines were rotated away before they could be delivered to {Driver}; those after {Time} follow")]
+    public static partial void LogLinesLost(this ILogger logger, string containerId, string driver, string time);
+
+    [LoggerMessage(44, LogLevel.Error, "container {ContainerId}: its log is no longer delivered to {Driver}")]
+    public static partial void LogShippingFailed(this ILogger logger, string containerId, string driver, Exception exception);
+
+    [LoggerMessage(45, LogLevel.Warning, "container {ContainerId} is removed and its log to {Driver} was not delivered to the end: {Reason}")]
+    public static partial void LogAbandoned(this ILogger logger, string containerId, string driver, string reason);
 }

@@ -50,6 +50,9 @@ public sealed record EngineOptions
     public IReadOnlyList<string> DnsSearch { get; init; } = [];
     public IReadOnlyList<string> DnsOptions { get; init; } = [];
 
+    /// <summary>systemd's, for the log driver journald.</summary>
+    public string JournalSocket { get; init; } = "/run/systemd/journal/socket";
+
     public string LogDriver { get; init; } = "json-file";
     public IReadOnlyDictionary<string, string> LogOptions { get; init; } = new Dictionary<string, string>();
 

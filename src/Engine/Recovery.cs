@@ -58,6 +58,7 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
         foreach (var container in core.Containers.All)
         {
             await containers.ResumeAsync(container).ConfigureAwait(false);
+            containers.ResumeLog(container);
             containers.ApplyPolicyAtStart(container);
         }
     }

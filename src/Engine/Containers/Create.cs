@@ -63,7 +63,7 @@ public sealed partial class ContainerService
         var record = new ContainerRecord
         {
             Id = id, Name = reserved, Created = _core.Time.GetUtcNow(), Path = path, Args = args, ImageId = image?.Id.ToString() ?? "", Platform = image?.Platform.Os ?? "linux",
-            Mounts = mounts, LogPath = host.LogConfig.Type == "none" ? "" : Path.Combine(directory, id + "-json.log"), RequestedEndpoints = endpoints,
+            Mounts = mounts, LogPath = LogConfiguration.ShownPath(host.LogConfig, directory, id), RequestedEndpoints = endpoints,
             Config = config, HostConfig = host, State = RunState.Created,
         };
         var container = new Container(record, directory);

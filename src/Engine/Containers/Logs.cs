@@ -12,7 +12,7 @@ public sealed partial class ContainerService
         if (!options.Stdout && !options.Stderr) throw EngineException.Invalid("Bad parameters: you must choose at least one stream");
         var container = _core.Containers.Get(idOrName);
         if (container.Removing || container.State.Dead) throw EngineException.Conflict("can not get logs from container which is dead or marked for removal");
-        if (container.Record.HostConfig.LogConfig.Type == "none") throw new EngineException(ErrorKind.NotImplemented, "configured logging driver does not support reading");
+        if (!LogConfiguration.IsReadable(container.Record.HostConfig.LogConfig)) throw new EngineException(ErrorKind.NotImplemented, "configured logging driver does not support reading");
         return Task.FromResult(OpenLog(container, options, !container.Record.Config.Tty));
     }
 
@@ -40,7 +40,7 @@ public sealed partial class ContainerService
         public override async Task CopyToAsync(Stream client, CancellationToken cancellationToken)
         {
             using var both = CancellationTokenSource.CreateLinkedTokenSource(_over.Token, cancellationToken);
-            using var reader = new LogReader(container.Record.LogPath, query, service._logWatch);
+            using var reader = new LogReader(container.LogFile, query, service._logWatch);
             // A wait for the next exit of a container that does not run would be for ever: its log is what it is.
             Task ended = Task.CompletedTask;
             if (query.Follow)

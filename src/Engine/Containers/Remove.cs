@@ -75,6 +75,7 @@ public sealed partial class ContainerService
     {
         var record = container.Record;
         string trash;
+        Shipping.Detach(container);
         try
         {
             trash = _core.Containers.MoveToTrash(container, removeVolumes);

@@ -85,7 +85,7 @@ public sealed partial class ContainerService
             MountImages(record, bundle, images);
             var input = Prepare(record, out shm);
             Directory.CreateDirectory(bundle, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-            var log = LogConfiguration.SettingsFor(host.LogConfig, record.LogPath);
+            var log = PrepareLog(container, record);
 
             using var sandbox = join is null ? null : await NetworkErrors(join).ConfigureAwait(false);
             joined = join is not null;
@@ -121,6 +121,7 @@ public sealed partial class ContainerService
             container.Process = process;
             StoreAndPublish(container, next);
             foreach (var attachment in attachments) attachment.Started(process);
+            Shipping.Start(container);
             _core.Emit(next, "start");
             BeginHealthChecks(container);
             BeginOomWatch(container);
@@ -165,6 +166,16 @@ public sealed partial class ContainerService
                 _core.Logger.CleanupFailed(record.Id, "unmounting volume " + mount.Name, e);
             }
         }
+    }
+
+    private LogSettings PrepareLog(Container container, ContainerRecord record)
+    {
+        var settings = LogConfiguration.SettingsFor(record, container.Directory);
+        // Refused here if it can't be used; where the lines go is looked for once there are any.
+        if (LogDrivers.IsRemote(record.HostConfig.LogConfig.Type)) LogShipping.Check(record, _core.Options);
+        if (settings.Path is { } path && Path.GetDirectoryName(path) != container.Directory)
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        return settings;
     }
 
     private static string EndpointFile(string bundle) => Path.Combine(bundle, "endpoint.json");

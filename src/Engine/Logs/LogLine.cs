@@ -14,17 +14,19 @@ internal static class LogLine
     private static ReadOnlySpan<byte> Head => "{\"log\":\""u8;
     private static ReadOnlySpan<byte> StreamKey => "\",\"stream\":\"std"u8;
     private static ReadOnlySpan<byte> TimeKey => "\",\"time\":\""u8;
+    private static ReadOnlySpan<byte> AttributesKey => "\",\"attrs\":"u8;
+    private static ReadOnlySpan<byte> TimeAfterAttributes => ",\"time\":\""u8;
 
     /// <summary>
     /// Parses a line without its newline. <paramref name="text"/> is the log text: a slice of the line, or of <paramref name="scratch"/> when it had escapes.
-    /// <paramref name="time"/> is the time as written. False for a line that is none (a torn one).
+    /// <paramref name="time"/> is the time as written, <paramref name="attributes"/> the JSON object of labels, env and tag, or empty. False for a line that is none (a torn one).
     /// </summary>
     /// <param name="scratch">At least as long as the line: what is unescaped is never longer.</param>
-    public static bool TryParse(ReadOnlySpan<byte> line, Span<byte> scratch, out ReadOnlySpan<byte> text, out bool stderr, out ReadOnlySpan<byte> time)
+    public static bool TryParse(ReadOnlySpan<byte> line, Span<byte> scratch, out ReadOnlySpan<byte> text, out bool stderr, out ReadOnlySpan<byte> time, out ReadOnlySpan<byte> attributes)
     {
-        text = time = default;
+        text = time = attributes = default;
         stderr = false;
-        if (!line.StartsWith(Head)) return TryParseAny(line, scratch, out text, out stderr, out time);
+        if (!line.StartsWith(Head)) return TryParseAny(line, scratch, out text, out stderr, out time, out attributes);
         var rest = line[Head.Length..];
         var end = rest.IndexOfAny((byte)'"', (byte)'\\');
         if (end < 0) return false;
@@ -40,13 +42,26 @@ internal static class LogLine
             rest = rest[consumed..];
         }
         // ","stream":"stdout","time":"…"}
-        if (!rest.StartsWith(StreamKey)) return TryParseAny(line, scratch, out text, out stderr, out time);
+        if (!rest.StartsWith(StreamKey)) return TryParseAny(line, scratch, out text, out stderr, out time, out attributes);
         rest = rest[StreamKey.Length..];
         if (rest.StartsWith("out"u8)) stderr = false;
         else if (rest.StartsWith("err"u8)) stderr = true;
-        else return TryParseAny(line, scratch, out text, out stderr, out time);
+        else return TryParseAny(line, scratch, out text, out stderr, out time, out attributes);
         rest = rest[3..];
-        if (!rest.StartsWith(TimeKey)) return TryParseAny(line, scratch, out text, out stderr, out time);
+        if (rest.StartsWith(AttributesKey))
+        {
+            // They are flat and stand before the time: what looks like the time's key inside them has its quotes escaped.
+            rest = rest[AttributesKey.Length..];
+            var next = rest.LastIndexOf(TimeAfterAttributes);
+            if (next < 0) return false;
+            attributes = rest[..next];
+            time = rest[(next + TimeAfterAttributes.Length)..];
+            end = time.IndexOf((byte)'"');
+            if (end < 0) return false;
+            time = time[..end];
+            return true;
+        }
+        if (!rest.StartsWith(TimeKey)) return TryParseAny(line, scratch, out text, out stderr, out time, out attributes);
         rest = rest[TimeKey.Length..];
         end = rest.IndexOf((byte)'"');
         if (end < 0) return false;
@@ -104,9 +119,9 @@ internal static class LogLine
         return source.Length >= at + 4 && Utf8Parser.TryParse(source.Slice(at, 4), out value, out var used, 'x') && used == 4;
     }
 
-    private static bool TryParseAny(ReadOnlySpan<byte> line, Span<byte> scratch, out ReadOnlySpan<byte> text, out bool stderr, out ReadOnlySpan<byte> time)
+    private static bool TryParseAny(ReadOnlySpan<byte> line, Span<byte> scratch, out ReadOnlySpan<byte> text, out bool stderr, out ReadOnlySpan<byte> time, out ReadOnlySpan<byte> attributes)
     {
-        text = time = default;
+        text = time = attributes = default;
         stderr = false;
         var written = 0;
         try
@@ -116,7 +131,8 @@ internal static class LogLine
             var found = false;
             while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
             {
-                var (isLog, isStream, isTime) = (reader.ValueTextEquals("log"u8), reader.ValueTextEquals("stream"u8), reader.ValueTextEquals("time"u8));
+                var (isLog, isStream, isTime, isAttributes) =
+                    (reader.ValueTextEquals("log"u8), reader.ValueTextEquals("stream"u8), reader.ValueTextEquals("time"u8), reader.ValueTextEquals("attrs"u8));
                 reader.Read();
                 if (isLog && reader.TokenType == JsonTokenType.String)
                 {
@@ -132,7 +148,12 @@ internal static class LogLine
                     time = scratch.Slice(written, length);
                     written += length;
                 }
-                else reader.Skip();
+                else
+                {
+                    var start = (int)reader.TokenStartIndex;
+                    reader.Skip();
+                    if (isAttributes) attributes = line[start..(int)reader.BytesConsumed];
+                }
             }
             return found;
         }

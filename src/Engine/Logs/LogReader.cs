@@ -1,5 +1,8 @@
 using System.Buffers;
 using System.Buffers.Binary;
+using System.Net;
+using System.Text;
+using System.Text.Json;
 using Berth.Linux;
 using Microsoft.Win32.SafeHandles;
 
@@ -12,7 +15,7 @@ internal sealed record LogQuery
     public bool Stderr { get; init; }
     public bool Timestamps { get; init; }
 
-    /// <summary>Attributes before each line; our log lines have none, so it is the blank that follows them.</summary>
+    /// <summary>Attributes before each line.</summary>
     public bool Details { get; init; }
     public bool Multiplexed { get; init; }
 
@@ -48,7 +51,7 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
     public async Task CopyToAsync(Stream client, Task ended, CancellationToken cancellationToken)
     {
         if (path.Length == 0) return;
-        var files = OpenAll();
+        var files = LogFiles.OpenAll(path);
         try
         {
             if (query.Tail == 0 && !query.Follow) return;
@@ -56,7 +59,7 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
             for (var i = firstFile; i < files.Count && !_pastUntil; i++)
             {
                 var last = i == files.Count - 1;
-                var end = await CopyFileAsync(files[i], i == firstFile ? offset : 0, client, cancellationToken).ConfigureAwait(false);
+                var end = await CopyFileAsync(files[i].Handle, i == firstFile ? offset : 0, client, cancellationToken).ConfigureAwait(false);
                 if (last && query.Follow && !_pastUntil)
                 {
                     var current = files[i];
@@ -73,48 +76,20 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
         }
     }
 
-    // The newest first: a rotation meanwhile moves names upwards, so a file may be met twice (told by its inode) but never missed.
-    private List<SafeFileHandle> OpenAll()
-    {
-        var files = new List<SafeFileHandle>();
-        var seen = new HashSet<ulong>();
-        for (var i = 0; ; i++)
-        {
-            var name = i == 0 ? path : $"{path}.{i}";
-            if (!File.Exists(name))
-            {
-                if (i > 0) break;
-                continue;
-            }
-            SafeFileHandle file;
-            try
-            {
-                file = File.OpenHandle(name, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
-            }
-            catch (IOException)
-            {
-                break;
-            }
-            if (seen.Add(FileAt.Status(file).Inode)) files.Insert(0, file);
-            else file.Dispose();
-        }
-        return files;
-    }
-
     /// <summary>Where the last n lines begin: counts newlines backwards.</summary>
-    private (int File, long Offset) FindTail(List<SafeFileHandle> files, long lines)
+    private (int File, long Offset) FindTail(List<LogFile> files, long lines)
     {
-        if (lines == 0) return files.Count == 0 ? (0, 0) : (files.Count - 1, RandomAccess.GetLength(files[^1]));
+        if (lines == 0) return files.Count == 0 ? (0, 0) : (files.Count - 1, RandomAccess.GetLength(files[^1].Handle));
         // The newline before the first line wanted: one more than lines, since the last line has one at its end. A file's last newline stands before the next file's first line.
         var wanted = lines + 1;
         for (var i = files.Count - 1; i >= 0; i--)
         {
-            var position = RandomAccess.GetLength(files[i]);
+            var position = RandomAccess.GetLength(files[i].Handle);
             while (position > 0)
             {
                 var count = (int)Math.Min(ReadBytes, position);
                 position -= count;
-                var chunk = _input.AsSpan(0, RandomAccess.Read(files[i], _input.AsSpan(0, count), position));
+                var chunk = _input.AsSpan(0, RandomAccess.Read(files[i].Handle, _input.AsSpan(0, count), position));
                 while (true)
                 {
                     var newline = chunk.LastIndexOf((byte)'\n');
@@ -182,7 +157,7 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
 
     private void Append(ReadOnlySpan<byte> line)
     {
-        if (line.Length > MaxLineBytes || !LogLine.TryParse(line, _scratch, out var text, out var stderr, out var time)) return;
+        if (line.Length > MaxLineBytes || !LogLine.TryParse(line, _scratch, out var text, out var stderr, out var time, out var attributes)) return;
         if (query.Since != long.MinValue || query.Until != long.MaxValue)
         {
             if (!LogLine.TryTime(time, out var nanoseconds) || nanoseconds < query.Since) return;
@@ -201,7 +176,13 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
             length += LogLine.WriteFixedTime(time, target[length..]);
             target[length++] = (byte)' ';
         }
-        if (query.Details) target[length++] = (byte)' ';
+        if (query.Details)
+        {
+            var details = Details(attributes);
+            details.CopyTo(target[length..]);
+            length += details.Length;
+            target[length++] = (byte)' ';
+        }
         text.CopyTo(target[length..]);
         length += text.Length;
         if (query.Multiplexed)
@@ -212,6 +193,30 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
         _pending += length;
     }
 
+    // All lines of a run have the same.
+    private byte[] _attributes = [], _details = [];
+
+    /// <summary>"name=value,name=value" in the order of names, escaped as in a query.</summary>
+    private byte[] Details(ReadOnlySpan<byte> attributes)
+    {
+        if (attributes.SequenceEqual(_attributes)) return _details;
+        _attributes = attributes.ToArray();
+        try
+        {
+            var values = JsonSerializer.Deserialize(attributes, Api.ApiJson.Wire.DictionaryStringString) ?? [];
+            var text = string.Join(',', values.Select(v => $"{Escape(v.Key)}={Escape(v.Value)}").Order(StringComparer.Ordinal));
+            _details = Encoding.UTF8.GetBytes(text);
+        }
+        catch (JsonException)
+        {
+            _details = [];
+        }
+        return _details;
+    }
+
+    // Go's QueryEscape differs in these.
+    private static string Escape(string text) => WebUtility.UrlEncode(text).Replace("!", "%21").Replace("*", "%2A").Replace("(", "%28").Replace(")", "%29").Replace("%7E", "~");
+
     private async ValueTask FlushAsync(Stream client, CancellationToken cancellationToken)
     {
         if (_pending == 0) return;
@@ -221,7 +226,7 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
         await client.FlushAsync(cancellationToken).ConfigureAwait(false);
     }
 
-    private async Task FollowAsync(SafeFileHandle? file, long offset, Stream client, Task ended, CancellationToken cancellationToken)
+    private async Task FollowAsync(LogFile? file, long offset, Stream client, Task ended, CancellationToken cancellationToken)
     {
         try
         {
@@ -231,13 +236,13 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
                 // Before reading, so that what is written while we read wakes us again.
                 var over = ended.IsCompleted;
                 var changed = changes.NextAsync(cancellationToken);
-                if (file is not null) offset = await CopyFileAsync(file, offset, client, cancellationToken).ConfigureAwait(false);
+                if (file is not null) offset = await CopyFileAsync(file.Handle, offset, client, cancellationToken).ConfigureAwait(false);
                 if (Rotated(ref file, out var former))
                 {
                     if (former is not null)
                     {
                         // Whatever was written to the former between our read and its renaming.
-                        using (former) await CopyFileAsync(former, offset, client, cancellationToken).ConfigureAwait(false);
+                        using (former) await CopyFileAsync(former.Handle, offset, client, cancellationToken).ConfigureAwait(false);
                     }
                     offset = 0;
                     continue;
@@ -254,22 +259,14 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
     }
 
     /// <summary>Whether the name leads to another file than the one we have open; then that one is opened.</summary>
-    private bool Rotated(ref SafeFileHandle? file, out SafeFileHandle? former)
+    private bool Rotated(ref LogFile? file, out LogFile? former)
     {
         former = null;
         var status = FileAt.TryStatus(null, path, followLinks: false, out _);
-        if (status is null || (file is not null && status.Value.Inode == FileAt.Status(file).Inode)) return false;
-        try
-        {
-            var next = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
-            former = file;
-            file = next;
-            return true;
-        }
-        catch (IOException)
-        {
-            return false;
-        }
+        if (status is null || (file is not null && status.Value.Inode == file.Inode) || LogFiles.TryOpen(path, packed: false) is not { } next) return false;
+        former = file;
+        file = next;
+        return true;
     }
 
     public void Dispose()

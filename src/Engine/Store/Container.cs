@@ -20,6 +20,9 @@ internal sealed class Container(ContainerRecord record, string directory)
     /// <summary>&lt;data-root&gt;/containers/&lt;id&gt;.</summary>
     public string Directory { get; } = directory;
 
+    /// <summary>What the monitor writes; empty: nothing.</summary>
+    public string LogFile { get; } = LogConfiguration.PathOf(record.HostConfig.LogConfig, directory, record.Id);
+
     public ContainerRecord Record => _record;
     public RunState State => _record.State;
     public string Name => _record.Name;

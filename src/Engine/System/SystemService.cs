@@ -91,7 +91,7 @@ public sealed class SystemService
         {
             ID = _id, Containers = running + paused + stopped, ContainersRunning = running, ContainersPaused = paused, ContainersStopped = stopped, Images = _core.Images.All.Count,
             Driver = ContainerService.StorageDriver, DriverStatus = [["Backing Filesystem", FileSystemOf(options.DataRoot)], ["Supports d_type", "true"], ["Using metacopy", "false"], ["Native Overlay Diff", "true"], ["userxattr", "false"]],
-            Plugins = new PluginsInfo { Volume = ["local"], Network = ["bridge", "host", "null"], Log = ["json-file"] },
+            Plugins = new PluginsInfo { Volume = ["local"], Network = ["bridge", "host", "null"], Log = [.. LogDrivers.All] },
             MemoryLimit = facts.MemoryLimit, SwapLimit = facts.SwapLimit, KernelMemoryTCP = facts.KernelMemoryTcp, CpuCfsPeriod = facts.CpuCfs, CpuCfsQuota = facts.CpuCfs,
             CPUShares = facts.CpuShares, CPUSet = facts.Cpuset, PidsLimit = facts.PidsLimit, IPv4Forwarding = HostFacts.TryRead("/proc/sys/net/ipv4/ip_forward") == "1",
             Debug = options.Debug, NFd = CountFiles("/proc/self/fd"), OomKillDisable = facts.OomKillDisable, NGoroutines = ThreadPool.ThreadCount, SystemTime = _core.Time.GetLocalNow(),

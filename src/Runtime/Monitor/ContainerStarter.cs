@@ -10,7 +10,7 @@ namespace Berth.Runtime.Monitor;
 internal sealed record StartResult(StartedProcess Process, ICgroup Cgroup, SafeFileHandle? Stdin, SafeFileHandle? Stdout, SafeFileHandle? Stderr, JsonLogFile? Log);
 
 /// <summary>From a Launch or Exec message to a running process; on a worker's thread. Whatever fails, nothing is left.</summary>
-internal sealed class ContainerStarter(CgroupHost cgroups, byte[] logBuffer, MonitorServerOptions options)
+internal sealed class ContainerStarter(CgroupHost cgroups, byte[] logBuffer, Action<Action> background, MonitorServerOptions options)
 {
     private const string SpecFile = "config.json", OpenFilesLimit = "RLIMIT_NOFILE";
 
@@ -86,7 +86,7 @@ internal sealed class ContainerStarter(CgroupHost cgroups, byte[] logBuffer, Mon
     }
 
     public JsonLogFile? OpenLog(LogSettings settings) =>
-        settings.Driver == LogDriver.JsonFile ? new JsonLogFile(settings, logBuffer, options.Clock) : null;
+        settings.Driver == LogDriver.JsonFile ? new JsonLogFile(settings, logBuffer, options.Clock, background) : null;
 
     private static StartResult Result(StartedProcess process, ICgroup cgroup, Stdio? stdio, JsonLogFile? log)
     {

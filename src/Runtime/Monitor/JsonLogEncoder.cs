@@ -38,13 +38,27 @@ internal static class JsonLogEncoder
     }
 
     /// <summary>Everything behind the text, the same for all lines of a stream read at one time.</summary>
-    public static int MakeEnding(bool stderr, DateTime time, Span<byte> destination)
+    /// <param name="attributes">A JSON object, or nothing; the destination has room for it and <see cref="MaxOverheadBytes"/>.</param>
+    public static int MakeEnding(bool stderr, DateTime time, ReadOnlySpan<byte> attributes, Span<byte> destination)
     {
-        var prefix = stderr ? "\",\"stream\":\"stderr\",\"time\":\""u8 : "\",\"stream\":\"stdout\",\"time\":\""u8;
-        prefix.CopyTo(destination);
-        var length = prefix.Length + FormatTime(time, destination[prefix.Length..]);
-        "\"}\n"u8.CopyTo(destination[length..]);
-        return length + 3;
+        var length = 0;
+        Put(ref length, destination, stderr ? "\",\"stream\":\"stderr\","u8 : "\",\"stream\":\"stdout\","u8);
+        if (attributes.Length > 0)
+        {
+            Put(ref length, destination, "\"attrs\":"u8);
+            Put(ref length, destination, attributes);
+            Put(ref length, destination, ","u8);
+        }
+        Put(ref length, destination, "\"time\":\""u8);
+        length += FormatTime(time, destination[length..]);
+        Put(ref length, destination, "\"}\n"u8);
+        return length;
+
+        static void Put(ref int length, Span<byte> destination, ReadOnlySpan<byte> bytes)
+        {
+            bytes.CopyTo(destination[length..]);
+            length += bytes.Length;
+        }
     }
 
     /// <summary>Go's RFC3339Nano in UTC: the fraction without its trailing zeros, none at all when it is zero.</summary>

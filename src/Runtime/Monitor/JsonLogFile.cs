@@ -1,3 +1,5 @@
+using System.IO.Compression;
+using System.Text;
 using Berth.Linux;
 using Berth.Linux.Abi;
 using Microsoft.Win32.SafeHandles;
@@ -17,15 +19,22 @@ internal sealed class JsonLogFile : IDisposable
     private readonly string _path;
     private readonly byte[] _buffer;
     private readonly TimeProvider _clock;
+    private readonly Action<Action> _background;
+    private readonly byte[] _attributes;
+    private volatile bool _compressing;
     private SafeFileHandle _file;
     private long _size;
     private int _buffered;
     private long _lostBytes;
 
     /// <param name="buffer">Shared by all logs of one thread: empty between calls. At least <see cref="MinBufferBytes"/>.</param>
+    /// <param name="background">Where rotated files are compressed; null: here and now.</param>
     /// <exception cref="LinuxException">The file can't be opened.</exception>
-    public JsonLogFile(LogSettings settings, byte[] buffer, TimeProvider clock)
+    public JsonLogFile(LogSettings settings, byte[] buffer, TimeProvider clock, Action<Action>? background = null)
     {
+        _background = background ?? (work => work());
+        _attributes = settings.Attributes is { Length: > 0 } attributes ? Encoding.UTF8.GetBytes(attributes) : [];
+        if (_attributes.Length > MonitorLimits.LogAttributesBytes) throw new MonitorException(MonitorError.BadRequest, $"log attributes of {_attributes.Length} bytes; {MonitorLimits.LogAttributesBytes} are the limit");
         _settings = settings;
         _path = settings.Path!;
         _buffer = buffer;
@@ -35,7 +44,7 @@ internal sealed class JsonLogFile : IDisposable
         if (_size > 0) _size = RepairEnd();
     }
 
-    public const int MinBufferBytes = MaxLineBytes * JsonLogEncoder.MaxGrowth + JsonLogEncoder.MaxOverheadBytes;
+    public const int MinBufferBytes = MaxLineBytes * JsonLogEncoder.MaxGrowth + JsonLogEncoder.MaxOverheadBytes + MonitorLimits.LogAttributesBytes;
 
     /// <summary>The first error since the last call; output was lost.</summary>
     public string? TakeError()
@@ -50,9 +59,9 @@ internal sealed class JsonLogFile : IDisposable
     /// <summary>Takes output as it was read. What follows the last newline waits in <paramref name="line"/>.</summary>
     public void Append(LogLine line, ReadOnlySpan<byte> output)
     {
-        Span<byte> ending = stackalloc byte[JsonLogEncoder.MaxOverheadBytes];
+        Span<byte> ending = stackalloc byte[JsonLogEncoder.MaxOverheadBytes + _attributes.Length];
         var now = _clock.GetUtcNow().UtcDateTime;
-        ending = ending[..JsonLogEncoder.MakeEnding(line.Stderr, now, ending)];
+        ending = ending[..JsonLogEncoder.MakeEnding(line.Stderr, now, _attributes, ending)];
         while (output.Length > 0)
         {
             var window = output[..Math.Min(output.Length, MaxLineBytes - line.Length)];
@@ -79,9 +88,9 @@ internal sealed class JsonLogFile : IDisposable
     public void Finish(LogLine line)
     {
         if (line.Length == 0) return;
-        Span<byte> ending = stackalloc byte[JsonLogEncoder.MaxOverheadBytes];
+        Span<byte> ending = stackalloc byte[JsonLogEncoder.MaxOverheadBytes + _attributes.Length];
         var now = _clock.GetUtcNow().UtcDateTime;
-        ending = ending[..JsonLogEncoder.MakeEnding(line.Stderr, now, ending)];
+        ending = ending[..JsonLogEncoder.MakeEnding(line.Stderr, now, _attributes, ending)];
         Write(line, line.Pending, complete: false, now, ending);
         line.Clear();
         Flush();
@@ -92,16 +101,16 @@ internal sealed class JsonLogFile : IDisposable
         if (_settings.MaxSizeBytes is { } limit && _size + _buffered >= limit)
         {
             Flush();
-            // After a failed write the size may be below the limit again.
-            if (_size >= limit) Rotate();
+            // After a failed write the size may be below the limit again. While the file before is being compressed under its name this one grows on: nothing waits.
+            if (_size >= limit && !_compressing) Rotate();
         }
-        if (_buffer.Length - _buffered < piece.Length * JsonLogEncoder.MaxGrowth + JsonLogEncoder.MaxOverheadBytes) Flush();
+        if (_buffer.Length - _buffered < piece.Length * JsonLogEncoder.MaxGrowth + JsonLogEncoder.MaxOverheadBytes + _attributes.Length) Flush();
 
         // All pieces of a long line carry the time of its first.
         if (line.PartialSince is { } since)
         {
-            Span<byte> older = stackalloc byte[JsonLogEncoder.MaxOverheadBytes];
-            _buffered += JsonLogEncoder.Encode(piece, older[..JsonLogEncoder.MakeEnding(line.Stderr, since, older)], complete, _buffer.AsSpan(_buffered));
+            Span<byte> older = stackalloc byte[JsonLogEncoder.MaxOverheadBytes + _attributes.Length];
+            _buffered += JsonLogEncoder.Encode(piece, older[..JsonLogEncoder.MakeEnding(line.Stderr, since, _attributes, older)], complete, _buffer.AsSpan(_buffered));
         }
         else
         {
@@ -142,19 +151,61 @@ internal sealed class JsonLogFile : IDisposable
             }
             else
             {
-                File.Delete($"{_path}.{_settings.MaxFiles - 1}");
-                for (var i = _settings.MaxFiles - 1; i > 1; i--) MoveIfThere($"{_path}.{i - 1}", $"{_path}.{i}");
+                foreach (var ending in Endings)
+                {
+                    File.Delete($"{_path}.{_settings.MaxFiles - 1}{ending}");
+                    for (var i = _settings.MaxFiles - 1; i > 1; i--) MoveIfThere($"{_path}.{i - 1}{ending}", $"{_path}.{i}{ending}");
+                }
                 MoveIfThere(_path, $"{_path}.1");
             }
             var fresh = Open(OpenFlags.Append | OpenFlags.Truncate);
             _file.Dispose();
             _file = fresh;
             _size = 0;
+            if (_settings is { Compress: true, MaxFiles: > 1 })
+            {
+                _compressing = true;
+                _background(Compress);
+            }
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
             // Keep writing to the old file: too large is better than lost.
             _error ??= $"rotating {_path}: {failure.Message}";
+        }
+    }
+
+    private static readonly string[] Endings = ["", ".gz"];
+
+    // Until the compressed file has its name the other is there, and readers take that where both are.
+    private void Compress()
+    {
+        var source = $"{_path}.1";
+        var unfinished = source + ".gz.tmp";
+        try
+        {
+            using (var plain = File.OpenRead(source))
+            using (var packed = new GZipStream(new FileStream(FileAt.Open(null, unfinished, OpenFlags.WriteOnly | OpenFlags.Create | OpenFlags.Truncate, 0x1A0 /* 0640 */), FileAccess.Write), CompressionLevel.Fastest))
+                plain.CopyTo(packed);
+            File.Move(unfinished, source + ".gz", overwrite: true);
+            File.Delete(source);
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            // Of a container that is being removed, or of a full disk: not compressed is no loss.
+            Journal.Write($"compressing {source}: {failure.Message}");
+            try
+            {
+                File.Delete(unfinished);
+            }
+            catch (IOException)
+            {
+                // With its directory.
+            }
+        }
+        finally
+        {
+            _compressing = false;
         }
     }
 

@@ -52,7 +52,9 @@ public readonly record struct TerminalSize(ushort Columns, ushort Rows);
 /// <param name="Path">Of the newest log file (json-file only); rotated ones get .1, .2, ... behind it.</param>
 /// <param name="MaxSizeBytes">A file that reached this size is rotated; null: never.</param>
 /// <param name="MaxFiles">How many files are kept, the newest included; at least 1.</param>
-public sealed record LogSettings(LogDriver Driver, string? Path, long? MaxSizeBytes = null, int MaxFiles = 1)
+/// <param name="Compress">Rotated files are compressed, and have .gz behind their number.</param>
+/// <param name="Attributes">A JSON object that is written with each line, at most <see cref="MonitorLimits.LogAttributesBytes"/> in UTF-8; null: none.</param>
+public sealed record LogSettings(LogDriver Driver, string? Path, long? MaxSizeBytes = null, int MaxFiles = 1, bool Compress = false, string? Attributes = null)
 {
     public static LogSettings None { get; } = new(LogDriver.None, null);
 }

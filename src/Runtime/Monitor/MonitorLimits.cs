@@ -9,6 +9,9 @@ public static class MonitorLimits
     /// <summary>Descriptors with one message: those of a process (5), a namespace and <see cref="AttachmentsPerMessage"/>; the kernel allows 253.</summary>
     public const int DescriptorsPerMessage = 24;
 
+    /// <summary>Attributes of a container's log lines: a part of a message, and of each line.</summary>
+    public const int LogAttributesBytes = 16 * 1024;
+
     /// <summary>Attachments that can be given with a Launch or Exec.</summary>
     public const int AttachmentsPerMessage = 16;
 

@@ -51,7 +51,7 @@ internal sealed class MonitorServer : IDisposable
         _options = options;
         _pump = new PumpContext(_pumpLoop, options.Clock, options.AttachmentStall, options.OutputGrace);
         _cgroups = CgroupHost.Detect();
-        _starter = new ContainerStarter(_cgroups, _pump.LogBuffer, options);
+        _starter = new ContainerStarter(_cgroups, _pump.LogBuffer, _workers.Queue, options);
         _listener = UnixSocket.Listen(options.SocketPath, UnixSocketKind.SequencedPackets, Backlog, permissions: 0x180 /* 0600 */);
         _control.Watch(_listener, PollEvents.Readable, _ => OnConnect(), failure => Journal.Write($"listening: {failure}"));
         RestartIdleTimer();

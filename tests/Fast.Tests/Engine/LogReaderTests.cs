@@ -31,7 +31,7 @@ public class LogReaderTests
         foreach (var line in (string[])[Line(text), Line(text).Replace("{\"log\"", "{ \"log\"")])
         {
             var bytes = Encoding.UTF8.GetBytes(line.TrimEnd('\n'));
-            Assert.True(LogLine.TryParse(bytes, new byte[bytes.Length], out var found, out var stderr, out var time));
+            Assert.True(LogLine.TryParse(bytes, new byte[bytes.Length], out var found, out var stderr, out var time, out _));
             Assert.Equal((text, false, "2026-01-02T03:04:05.123456789Z"), (Encoding.UTF8.GetString(found), stderr, Encoding.UTF8.GetString(time)));
         }
     }
@@ -45,7 +45,32 @@ public class LogReaderTests
     public void A_torn_line_is_no_line(string line)
     {
         var bytes = Encoding.UTF8.GetBytes(line);
-        Assert.False(LogLine.TryParse(bytes, new byte[64], out _, out _, out _));
+        Assert.False(LogLine.TryParse(bytes, new byte[64], out _, out _, out _, out _));
+    }
+
+    [Fact]
+    public async Task Attributes_come_before_the_line_when_details_are_asked_for_sorted_and_escaped()
+    {
+        using var directory = new TestDirectory();
+        var path = Path.Combine(directory.Path, "x-json.log");
+        var line = Line("hi\n").Replace(",\"time\"", ",\"attrs\":{\"z\":\"a b\",\"A&\":\"1\\\",\\\"time\\\":\\\"x\"},\"time\"", StringComparison.Ordinal);
+        File.WriteAllText(path, line + line.Replace("{\"log\"", "{ \"log\"", StringComparison.Ordinal));
+        Assert.Equal("A%26=1%22%2C%22time%22%3A%22x,z=a+b hi\nA%26=1%22%2C%22time%22%3A%22x,z=a+b hi\n", await Read(path, All with { Details = true }));
+        Assert.Equal("2026-01-02T03:04:05.123456789Z hi\n2026-01-02T03:04:05.123456789Z hi\n", await Read(path, All with { Timestamps = true }));
+    }
+
+    [Fact]
+    public async Task Compressed_files_are_read_as_the_others_and_leave_nothing_behind()
+    {
+        using var directory = new TestDirectory();
+        var path = Path.Combine(directory.Path, "x-json.log");
+        using (var packed = new System.IO.Compression.GZipStream(File.Create(path + ".2.gz"), System.IO.Compression.CompressionLevel.Fastest)) packed.Write(Encoding.UTF8.GetBytes(Line("1\n") + Line("2\n")));
+        File.WriteAllText(path + ".1", Line("3\n"));
+        File.WriteAllText(path + ".1.gz", "not yet whole"); // beside its source, which counts
+        File.WriteAllText(path, Line("4\n"));
+        Assert.Equal("1\n2\n3\n4\n", await Read(path, All));
+        Assert.Equal("2\n3\n4\n", await Read(path, All with { Tail = 3 }));
+        Assert.Equal(4, Directory.GetFiles(directory.Path, "*", new EnumerationOptions { AttributesToSkip = 0 }).Length);
     }
 
     [Fact]

@@ -89,6 +89,32 @@ public sealed class JsonLogTests : IDisposable
     }
 
     [Fact]
+    public void Rotated_files_are_compressed_and_while_one_is_the_newest_grows_on()
+    {
+        var jobs = new Queue<Action>();
+        using var log = new JsonLogFile(new LogSettings(LogDriver.JsonFile, LogPath, MaxSizeBytes: 10, MaxFiles: 3, Compress: true), _buffer, new StoppedClock(Time), jobs.Enqueue);
+        var line = new LogLine(stderr: false);
+        log.Append(line, "1\n2\n3\n"u8); // the second would go to a third file, were it not for the job
+        Assert.Equal([["2", "3"], ["1"]], new[] { "", ".1" }.Select(n => Texts(LogPath + n)));
+        jobs.Dequeue()();
+        log.Append(line, "4\n"u8);
+        jobs.Dequeue()();
+        log.Append(line, "5\n"u8);
+        jobs.Dequeue()();
+
+        Assert.Equal(["x-json.log", "x-json.log.1.gz", "x-json.log.2.gz"], Directory.GetFiles(_directory).Select(Path.GetFileName).Order());
+        using var unpacked = new StreamReader(new System.IO.Compression.GZipStream(File.OpenRead(LogPath + ".1.gz"), System.IO.Compression.CompressionMode.Decompress));
+        Assert.Equal("{\"log\":\"4\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-02T03:04:05.6Z\"}\n", unpacked.ReadToEnd());
+    }
+
+    [Fact]
+    public void Attributes_stand_before_the_time_as_in_Dockers_files()
+    {
+        using (var log = Open(new LogSettings(LogDriver.JsonFile, LogPath, Attributes: "{\"a\":\"b\"}"))) log.Append(new LogLine(stderr: true), "hi\n"u8);
+        Assert.Equal("{\"log\":\"hi\\n\",\"stream\":\"stderr\",\"attrs\":{\"a\":\"b\"},\"time\":\"2026-01-02T03:04:05.6Z\"}\n", File.ReadAllText(LogPath));
+    }
+
+    [Fact]
     public void With_one_file_rotation_starts_it_anew_under_a_new_inode()
     {
         using var log = Open(new LogSettings(LogDriver.JsonFile, LogPath, MaxSizeBytes: 10));

@@ -60,7 +60,8 @@ public sealed partial class ImageStore
                 RootFs = new RootFs { Type = "layers", DiffIds = [.. parent?.RootFs?.DiffIds ?? [], .. isEmpty ? (string[])[] : [layer.DiffId.ToString()]] },
                 History = [.. parent?.History ?? [], step],
             };
-            id = Commit(JsonSerializer.SerializeToUtf8Bytes(made, ImagesJson.Default.ImageConfig), [], commit.Parent);
+            await hold.MakeDurableAsync().ConfigureAwait(false);
+            id = Commit(hold, JsonSerializer.SerializeToUtf8Bytes(made, ImagesJson.Default.ImageConfig), [], commit.Parent);
         }
         Tell("create", id);
         if (commit.Name is { } name) Tag(id, name);

@@ -34,7 +34,8 @@ public sealed partial class ImageStore
                 RootFs = new RootFs { Type = "layers", DiffIds = [layer.DiffId.ToString()] },
                 History = [new HistoryRecord { Created = created, Comment = import.Message.Length == 0 ? null : import.Message }],
             };
-            id = Commit(JsonSerializer.SerializeToUtf8Bytes(image, ImagesJson.Default.ImageConfig), []);
+            await hold.MakeDurableAsync().ConfigureAwait(false);
+            id = Commit(hold, JsonSerializer.SerializeToUtf8Bytes(image, ImagesJson.Default.ImageConfig), []);
         }
         finally
         {

@@ -66,7 +66,7 @@ public sealed partial class ImageStore
                 if (!previous.IsEmpty && previous != Digest.Sha256(found.Config))
                     sink.Text($"The image {name.FamiliarString} already exists, renaming the old one with ID {previous} to empty string\n");
             }
-            var id = Commit(found.Config, found.Names);
+            var id = Commit(hold, found.Config, found.Names);
             foreach (var name in found.Names) sink.Text($"Loaded image: {name.FamiliarString}\n");
             if (found.Names.Count == 0) nameless.Add(id);
             Tell("load", id);

@@ -112,7 +112,8 @@ public sealed partial class ImageStore
             if (!TryFindName(name, out previous)) previous = default;
             if (name.HasDigest && !previous.IsEmpty && previous != id) throw ImageException.Conflict($"cannot overwrite digest {name.Digest}");
         }
-        Commit(config, name.HasDigest ? [byDigest] : [name, byDigest]);
+        await hold.MakeDurableAsync().ConfigureAwait(false);
+        Commit(hold, config, name.HasDigest ? [byDigest] : [name, byDigest]);
         return (id, previous != id);
     }
 

@@ -45,6 +45,9 @@ public sealed partial class ImageStore : IDisposable
     /// <summary>Largest images.json: some hundred thousand images.</summary>
     private const int MaxStateBytes = 256 * 1024 * 1024;
 
+    /// <summary>How long the end of the store waits for deletions under way.</summary>
+    private static readonly TimeSpan DiscardGrace = TimeSpan.FromSeconds(2);
+
     private readonly string statePath, containersDirectory, temporaryDirectory, mountPoints;
     private volatile ImageStoreOptions options;
     private readonly BlobStore blobs;
@@ -59,6 +62,8 @@ public sealed partial class ImageStore : IDisposable
 
     private readonly ConcurrentDictionary<Digest, ParsedConfig> configs = new();
     private readonly Lock eventGate = new();
+    private readonly Lock discardGate = new();
+    private Task discarding = Task.CompletedTask;
 
     private sealed record StoredImage(IReadOnlyList<Digest> Layers, Digest Parent, DateTimeOffset? LastTagTime);
 
@@ -171,6 +176,8 @@ public sealed partial class ImageStore : IDisposable
 
     public void Dispose()
     {
+        // Usually nothing is left to do; a large tree is finished by the next start.
+        Discarding.Wait(DiscardGrace);
         transport.Dispose();
         downloads.Dispose();
     }
@@ -274,6 +281,7 @@ public sealed partial class ImageStore : IDisposable
     private sealed class Hold(ImageStore store) : IDisposable
     {
         private readonly List<Digest> layers = [];
+        private int unsynced;
 
         /// <summary>Holds the layer if it is there.</summary>
         public bool TryAdd(Digest diffId)
@@ -294,7 +302,20 @@ public sealed partial class ImageStore : IDisposable
                 Add(layer.DiffId);
                 layer.Publish();
             }
+            Volatile.Write(ref unsynced, 1);
         }
+
+        /// <summary>Returns when the layers published so far are on the disk: one syncfs for all of them, for an fsync of each file takes many times as long.</summary>
+        public void MakeDurable()
+        {
+            if (Interlocked.Exchange(ref unsynced, 0) == 0) return;
+            var clock = System.Diagnostics.Stopwatch.StartNew();
+            FileSystemSync.Sync(store.temporaryDirectory);
+            ImagesLog.Synced(store.options.Logger, clock.ElapsedMilliseconds);
+        }
+
+        /// <summary>As <see cref="MakeDurable"/>, for callers on threads of the pool: it may take as long as the disk does.</summary>
+        public Task MakeDurableAsync() => Task.Factory.StartNew(MakeDurable, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
         private void Add(Digest diffId)
         {
@@ -316,9 +337,10 @@ public sealed partial class ImageStore : IDisposable
         }
     }
 
-    // Makes the image exist, with all its names, in one step. Its layers are held by the caller.
-    private Digest Commit(byte[] config, IEnumerable<ImageReference> references, Digest parent = default)
+    // Makes the image exist, with all its names, in one step: after its layers are on the disk, so that a machine that loses power has whole images or none.
+    private Digest Commit(Hold hold, byte[] config, IEnumerable<ImageReference> references, Digest parent = default)
     {
+        hold.MakeDurable();
         var parsed = ParseConfig(config);
         var diffIds = DiffIds(parsed.Config);
         var id = Digest.Sha256(config);
@@ -401,17 +423,15 @@ public sealed partial class ImageStore : IDisposable
     private void Sweep()
     {
         var count = 0;
-        foreach (var path in Directory.EnumerateFileSystemEntries(temporaryDirectory))
-        {
-            layers.Discard(path);
-            count++;
-        }
+        // Trees can be large: they are deleted while the daemon answers already. What is made from now on has other names.
+        var doomed = Directory.EnumerateFileSystemEntries(temporaryDirectory).ToList();
         var needed = images.Values.SelectMany(i => i.Layers).Concat(containers.Values.SelectMany(c => c.Layers)).ToHashSet();
         foreach (var layer in layers.All().Where(l => !needed.Contains(l)).ToList())
         {
-            layers.Discard(layers.Detach(layer) ?? "");
-            count++;
+            if (layers.Detach(layer) is { } path) doomed.Add(path);
         }
+        Discard(doomed);
+        count += doomed.Count;
         foreach (var blob in blobs.All().Where(b => !images.ContainsKey(b)).ToList())
         {
             blobs.Remove(blob);
@@ -434,9 +454,27 @@ public sealed partial class ImageStore : IDisposable
         return doomed;
     }
 
+    // They have no names any more: nobody waits for their deletion, and what a crash leaves of them the next start sweeps.
     private void Discard(List<string> doomed)
     {
-        foreach (var path in doomed) layers.Discard(path);
+        if (doomed.Count == 0) return;
+        lock (discardGate)
+        {
+            discarding = discarding.ContinueWith(
+                (_, state) =>
+                {
+                    foreach (var path in (List<string>)state!) layers.Discard(path);
+                }, doomed, CancellationToken.None, TaskContinuationOptions.LongRunning, TaskScheduler.Default);
+        }
+    }
+
+    /// <summary>Completes when what was removed until now is deleted.</summary>
+    internal Task Discarding
+    {
+        get
+        {
+            lock (discardGate) return discarding;
+        }
     }
 
     private void Tell(string action, Digest image, string? name = null, string? actor = null)

@@ -25,4 +25,7 @@ internal static partial class ImagesLog
 
     [LoggerMessage(7, LogLevel.Warning, "A listener to image events failed")]
     public static partial void ListenerFailed(ILogger logger, Exception exception);
+
+    [LoggerMessage(8, LogLevel.Debug, "New layers are on the disk after {Milliseconds} ms")]
+    public static partial void Synced(ILogger logger, long milliseconds);
 }

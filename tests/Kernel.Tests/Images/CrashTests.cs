@@ -48,6 +48,7 @@ public sealed class CrashTests
 
             var where = $"seed {seed}, round {round}";
             using var store = ImageStore.Open(directory.Path);
+            await store.Discarding;
             Assert.True(Directory.GetFileSystemEntries(directory["images/tmp"]).Length == 0, where);
             var needed = new HashSet<string>();
             foreach (var image in store.All)

@@ -192,6 +192,17 @@ public sealed class LayerTests : IDisposable
         Assert.Equal(5 + 3 + 2, layer.Record.SizeBytes);
     }
 
+    [Fact]
+    public void Absolute_names_and_link_targets_mean_the_layers_root()
+    {
+        var root = Apply(new TarBuilder().Directory("/etc/").File("/etc/berth-absolute", "x").File("//double", "y").Link("/hard", "/etc/berth-absolute").File("/etc/.wh.gone").Build());
+        Assert.Equal("x", File.ReadAllText(Path.Combine(root, "etc/berth-absolute")));
+        Assert.Equal("x", File.ReadAllText(Path.Combine(root, "hard")));
+        Assert.Equal("y", File.ReadAllText(Path.Combine(root, "double")));
+        Assert.Equal(FileKind.CharacterDevice, Status(Path.Combine(root, "etc/gone")).Kind);
+        Assert.False(File.Exists("/etc/berth-absolute"));
+    }
+
     public static TheoryData<string, Func<TarBuilder, TarBuilder>> Hostile => new()
     {
         { "dotdot", t => t.File("../evil", "x") },

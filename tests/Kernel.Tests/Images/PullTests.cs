@@ -34,6 +34,7 @@ public sealed class PullTests : IDisposable
     {
         var error = await Assert.ThrowsAsync<ImageException>(() => Pull(name, credentials: credentials));
         Assert.Equal(kind, error.Kind);
+        await store.Discarding;
         Assert.Empty(Directory.EnumerateFileSystemEntries(directory["images/tmp"]));
         return error.Message;
     }
@@ -345,6 +346,7 @@ public sealed class PullTests : IDisposable
         await cancelled.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => pull);
         Assert.Empty(store.All);
+        await store.Discarding;
         Assert.Empty(Directory.EnumerateFileSystemEntries(directory["images/tmp"]));
         Assert.Empty(Directory.EnumerateFileSystemEntries(directory["images/layers"]));
     }

@@ -149,6 +149,7 @@ public sealed class StoreTests : IDisposable
         store.Remove(second.Id[7..12], false, true, Nobody);
         Assert.Equal(0, LayerCount);
         Assert.Empty(Directory.EnumerateFiles(directory["images/blobs"], "*", SearchOption.AllDirectories));
+        await store.Discarding;
         Assert.Empty(Directory.EnumerateFileSystemEntries(directory["images/tmp"]));
     }
 
@@ -235,6 +236,7 @@ public sealed class StoreTests : IDisposable
 
         Assert.Empty(store.All);
         Assert.Equal(0, LayerCount);
+        await store.Discarding;
         Assert.Empty(Directory.EnumerateFileSystemEntries(directory["images/tmp"]));
     }
 
@@ -246,6 +248,7 @@ public sealed class StoreTests : IDisposable
         Assert.Equal("refused \"../../../../evil\": its name contains \"..\"", error.Message);
         Assert.Empty(store.All);
         Assert.Equal(0, LayerCount);
+        await store.Discarding;
         Assert.Empty(Directory.EnumerateFileSystemEntries(directory["images/tmp"]));
     }
 
@@ -261,6 +264,7 @@ public sealed class StoreTests : IDisposable
             var error = await Assert.ThrowsAsync<ImageException>(() => full.LoadAsync(new MemoryStream(image.DockerArchive("large:1")), null, true, _ => { }, CancellationToken.None));
             Assert.StartsWith("\"large\": no space left on device", error.Message);
             Assert.Empty(full.All);
+            await full.Discarding;
             Assert.Empty(Directory.EnumerateFileSystemEntries(small["images/tmp"]));
 
             await full.LoadAsync(new MemoryStream(Image().DockerArchive("small:1")), null, true, _ => { }, CancellationToken.None);
@@ -293,6 +297,7 @@ public sealed class StoreTests : IDisposable
         await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => Task.Run(() => Load(archive))));
         Assert.Equal(image.Id, Assert.Single(store.All).Id.ToString());
         Assert.Equal(2, LayerCount);
+        await store.Discarding;
         Assert.Empty(Directory.EnumerateFileSystemEntries(directory["images/tmp"]));
     }
 

@@ -60,7 +60,7 @@ try
     var endpoints = Listeners.Open(options, tls, log);
 
     await using var engine = await BerthEngine.StartAsync(
-        options.Engine with { Version = BuildInfo.EngineVersion, GitCommit = BuildInfo.GitCommit, BuildTime = BuildInfo.BuildTime }, loggers, time, stopping.Token);
+        options.Engine with { ApiWarnings = Listeners.Warnings(options), Version = BuildInfo.EngineVersion, GitCommit = BuildInfo.GitCommit, BuildTime = BuildInfo.BuildTime }, loggers, time, stopping.Token);
 
     var router = new Router();
     AllRoutes.Map(router, engine);

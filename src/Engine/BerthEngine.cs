@@ -22,6 +22,7 @@ public sealed class BerthEngine : IAsyncDisposable
         Images = new ImageService(core);
         Networks = new NetworkService(core);
         System = new SystemService(core);
+        DiskUsage = new DiskUsage(core, containers, Images);
     }
 
     /// <summary>
@@ -135,6 +136,7 @@ public sealed class BerthEngine : IAsyncDisposable
     public VolumeService Volumes => _core.Volumes;
     public NetworkService Networks { get; }
     public SystemService System { get; }
+    public DiskUsage DiskUsage { get; }
     public EventService Events => _core.Events;
 
     /// <summary>Disconnects from the monitor. Containers go on; attachments, log followers and waits end.</summary>

@@ -84,6 +84,9 @@ public sealed record EngineOptions
 
     public bool Debug { get; init; }
 
+    /// <summary>What info warns about besides what the kernel lacks: how the API can be reached.</summary>
+    public IReadOnlyList<string> ApiWarnings { get; init; } = [];
+
     /// <summary>Shown by version and info.</summary>
     public string Version { get; init; } = "0.1.0";
     public string GitCommit { get; init; } = "";

@@ -49,6 +49,29 @@ public sealed partial class ImageStore
         return [.. result.OrderByDescending(s => s.Image.Created?.ToUnixTimeSeconds() ?? 0)];
     }
 
+    /// <summary>What the layers of all images take on disk, each counted once; and each by its chain id.</summary>
+    public (long TotalBytes, IReadOnlyDictionary<string, long> ByChain) LayerSizes()
+    {
+        lock (gate)
+        {
+            var byChain = new Dictionary<string, long>(StringComparer.Ordinal);
+            var seen = new HashSet<Digest>();
+            long total = 0;
+            foreach (var image in images.Values)
+            {
+                var i = 0;
+                foreach (var chain in ChainIds(image.Layers))
+                {
+                    var layer = image.Layers[i++];
+                    var size = layers.TryGet(layer)?.SizeBytes ?? 0;
+                    byChain[chain.ToString()] = size;
+                    if (seen.Add(layer)) total += size;
+                }
+            }
+            return (total, byChain);
+        }
+    }
+
     private long SharedSize(Image image, Dictionary<Digest, int>? chains)
     {
         if (chains is null) return -1;

@@ -93,3 +93,9 @@ public sealed record EndpointResource
     public string IPv4Address { get; set; } = "";
     public string IPv6Address { get; set; } = "";
 }
+
+/// <summary>Answer of POST /networks/prune.</summary>
+public sealed record NetworkPruneResponse
+{
+    public string[]? NetworksDeleted { get; set; }
+}

@@ -181,6 +181,37 @@ public sealed record IndexInfo
     public bool Secure { get; set; }
 }
 
+/// <summary>Answer of GET /system/df; null: not asked for.</summary>
+public sealed record DiskUsageResponse
+{
+    public long LayersSize { get; set; }
+    public ImageSummary[]? Images { get; set; }
+    public ContainerSummary[]? Containers { get; set; }
+    public Volume[]? Volumes { get; set; }
+    public BuildCacheRecord[]? BuildCache { get; set; }
+    /// <summary>Before API 1.42.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public long? BuilderSize { get; set; }
+}
+
+/// <summary>One row of the build cache.</summary>
+public sealed record BuildCacheRecord
+{
+    public string ID { get; set; } = "";
+    public string Type { get; set; } = "";
+    public string Description { get; set; } = "";
+    public bool InUse { get; set; }
+    public bool Shared { get; set; }
+    public long Size { get; set; }
+}
+
+/// <summary>Answer of POST /build/prune.</summary>
+public sealed record BuildPruneResponse
+{
+    public string[]? CachesDeleted { get; set; }
+    public ulong SpaceReclaimed { get; set; }
+}
+
 /// <summary>Header X-Registry-Auth (base64url of this as JSON), and body of POST /auth.</summary>
 public sealed record AuthConfig
 {

@@ -49,6 +49,23 @@ internal static class Listeners
         return opened;
     }
 
+    /// <summary>What `docker info` says of a tcp host that anybody can use; dockerd's words.</summary>
+    public static List<string> Warnings(DaemonOptions options)
+    {
+        const string Why = "\n         Access to the remote API is equivalent to root access on the host. Refer\n         to the 'Docker daemon attack surface' section in the documentation for\n"
+            + "         more information: https://docs.docker.com/go/attack-surface/";
+        var list = new List<string>();
+        foreach (var host in options.EffectiveHosts.Where(h => h.StartsWith("tcp://", StringComparison.Ordinal)))
+        {
+            var address = host["tcp://".Length..];
+            if (options.Tls != true)
+                list.Add($"[DEPRECATION NOTICE]: API is accessible on http://{address} without encryption.{Why}");
+            else if (options.TlsVerify == false)
+                list.Add($"[DEPRECATION NOTICE]: API is accessible on https://{address} without TLS client verification.{Why}");
+        }
+        return list;
+    }
+
     private static ListeningEndPoint Unix(string path, DaemonOptions options, ILogger log)
     {
         path = Path.GetFullPath(path);

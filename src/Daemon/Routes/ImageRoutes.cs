@@ -16,6 +16,7 @@ internal static class ImageRoutes
     public static void Map(Router router, BerthEngine engine)
     {
         var images = engine.Images;
+        router.Post("/images/prune", r => r.JsonAsync(engine.Images.Prune(Filters.Parse(r.Query["filters"]), r.Stopping), ApiJson.Wire.ImagePruneResponse));
         router.Get("/images/json", r => List(r, images));
         router.Get("/images/{name}/json", r => Inspect(r, images));
         router.Get("/images/{name}/history", r => r.JsonAsync(images.History(r.Name, Platform(r, since: 48)), ApiJson.Wire.ListHistoryResponseItem));

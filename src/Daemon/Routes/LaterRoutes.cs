@@ -16,7 +16,6 @@ internal static class LaterRoutes
         [
             ("GET", "/containers/{name}/attach/ws", "attaching over a websocket"),
             ("POST", "/build", "docker build"),
-            ("POST", "/build/prune", "docker builder prune"),
             ("POST", "/build/cancel", "docker build"),
             ("POST", "/session", "building with BuildKit"),
             ("POST", "/grpc", "building with BuildKit"),
@@ -24,14 +23,11 @@ internal static class LaterRoutes
             ("GET", "/images/{name}/get", "docker save"),
             ("POST", "/images/{name}/push", "docker push"),
             ("GET", "/images/search", "docker search"),
-            ("POST", "/images/prune", "docker image prune"),
             ("POST", "/networks/create", "docker network create"),
-            ("POST", "/networks/prune", "docker network prune"),
             ("POST", "/networks/{name}/connect", "docker network connect"),
             ("POST", "/networks/{name}/disconnect", "docker network disconnect"),
             ("DELETE", "/networks/{name}", "docker network rm"),
             ("POST", "/auth", "docker login"),
-            ("GET", "/system/df", "docker system df"),
             ("GET", "/distribution/{name}/json", "docker manifest inspect"),
             ("POST", "/plugins/pull", "docker plugin install"),
         ])

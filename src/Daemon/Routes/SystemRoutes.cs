@@ -4,7 +4,7 @@ using Berth.Engine;
 
 namespace Berth.Daemon.Routes;
 
-/// <summary>/_ping, /version, /info.</summary>
+/// <summary>/_ping, /version, /info, /system/df.</summary>
 internal static class SystemRoutes
 {
     public static void Map(Router router, BerthEngine engine)
@@ -13,6 +13,24 @@ internal static class SystemRoutes
         router.Head("/_ping", Ping);
         router.Get("/version", r => r.JsonAsync(engine.System.Version(ApiVersion.Max.ToString(), ApiVersion.Min.ToString()), ApiJson.Wire.SystemVersion));
         router.Get("/info", r => r.JsonAsync(engine.System.Info(), ApiJson.Wire.SystemInfo));
+        router.Get("/system/df", r => DiskUsage(r, engine));
+        // What has no cache to build with has none to prune; `docker system prune` asks all the same.
+        router.Post("/build/prune", r => r.JsonAsync(new BuildPruneResponse(), ApiJson.Wire.BuildPruneResponse));
+    }
+
+    private static async Task DiskUsage(ApiRequest request, BerthEngine engine)
+    {
+        // Kinds can be chosen since 1.42.
+        var old = request.Version.Before(42);
+        var answer = await engine.DiskUsage.MeasureAsync(old ? [] : request.Query.All("type"), request.Gone());
+        if (old)
+            answer.BuilderSize = 0;
+        if (request.Version.Before(44))
+        {
+            foreach (var image in answer.Images ?? [])
+                image.VirtualSize = image.Size;
+        }
+        await request.JsonAsync(answer, ApiJson.Wire.DiskUsageResponse);
     }
 
     /// <summary>What every client asks first: the API version in its headers decides what it speaks from then on.</summary>

@@ -58,7 +58,7 @@ public sealed partial class ContainerService
 
     private (long SizeRw, long SizeRootFs) Sizes(ContainerRecord record)
     {
-        var own = (long)DiskUsage.Of(Path.Combine(_core.Containers.DirectoryOf(record.Id), "overlay", "upper"));
+        var own = (long)Linux.FileTree.SizeBytes(Path.Combine(_core.Containers.DirectoryOf(record.Id), "overlay", "upper"));
         var image = Digest.TryParse(record.ImageId, out var id) && _core.Images.TryGet(id, out var found) ? found.SizeBytes : 0;
         return (own, own + image);
     }

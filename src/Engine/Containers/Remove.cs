@@ -150,7 +150,7 @@ public sealed partial class ContainerService
             if (record.State.Running || record.Created > until) continue;
             if (!filters.MatchLabels("label", record.Config.Labels)) continue;
             if (filters["label!"].Count > 0 && filters.MatchLabels("label!", record.Config.Labels)) continue;
-            var size = DiskUsage.Of(Path.Combine(container.Directory, "overlay", "upper"));
+            var size = Linux.FileTree.SizeBytes(Path.Combine(container.Directory, "overlay", "upper"));
             try
             {
                 await RemoveCoreAsync(container, record.Id, force: false, removeVolumes: false, gateHeld: false).ConfigureAwait(false);

@@ -85,6 +85,54 @@ public sealed class ImageService
         [.. LayerErrors.Translate(() => _core.Images.Remove(nameOrId, force, prune: !noPrune, Users))
             .Select(r => new ImageDeleteResponseItem { Untagged = r.Untagged, Deleted = r.Deleted })];
 
+    private int _pruning;
+
+    /// <summary>Removes images without a name, or with the filter dangling=false every one that no container uses.</summary>
+    /// <exception cref="EngineException">InvalidParameter; Conflict while another one runs.</exception>
+    public ImagePruneResponse Prune(Filters filters, CancellationToken cancellationToken)
+    {
+        if (Interlocked.Exchange(ref _pruning, 1) != 0) throw EngineException.Conflict("a prune operation is already running");
+        try
+        {
+            filters.Require("dangling", "label", "label!", "until");
+            var danglingOnly = filters.Flag("dangling", true);
+            if (filters["until"].Count > 1) throw EngineException.Invalid("more than one until filter specified");
+            var until = filters["until"].Count == 0 ? null : Timestamps.Parse(filters["until"].First(), "until");
+            var sizes = _core.Images.LayerSizes().ByChain;
+            var items = new List<ImageDeleteResponseItem>();
+            foreach (var found in LayerErrors.Translate(() => _core.Images.List(new ImageFilters { All = !danglingOnly })))
+            {
+                if (cancellationToken.IsCancellationRequested) break;
+                var image = found.Image;
+                var labels = image.Config.Config?.Labels;
+                if ((until is { } limit && (image.Created is not { } created || created > limit)) || !filters.MatchLabels("label", labels)) continue;
+                if (filters["label!"].Count > 0 && filters.MatchLabels("label!", labels)) continue;
+                // Intermediate ones go with what was built on them.
+                if (found.RepoTags.Count == 0 && found.RepoDigests.Count == 0 && _core.Images.All.Any(i => i.Parent == image.Id)) continue;
+                if (danglingOnly && found.RepoTags.Count > 0) continue;
+                string[] names = [.. found.RepoTags, .. found.RepoDigests];
+                foreach (var name in names.Length > 0 ? names : [image.Id.ToString()])
+                {
+                    try
+                    {
+                        items.AddRange(Remove(name, force: false, noPrune: false));
+                    }
+                    catch (EngineException e) when (e.Kind is ErrorKind.Conflict or ErrorKind.NotFound)
+                    {
+                        // In use, or gone by itself.
+                    }
+                }
+            }
+            var reclaimed = (ulong)items.Sum(i => i.Deleted is { } chain ? sizes.GetValueOrDefault(chain) : 0);
+            _core.Events.Emit("image", "prune", "", new() { ["reclaimed"] = reclaimed.ToString(CultureInfo.InvariantCulture) });
+            return new ImagePruneResponse { ImagesDeleted = items.Count == 0 ? null : [.. items], SpaceReclaimed = reclaimed };
+        }
+        finally
+        {
+            Volatile.Write(ref _pruning, 0);
+        }
+    }
+
     private List<ImageUser> Users()
     {
         var users = new List<ImageUser>();

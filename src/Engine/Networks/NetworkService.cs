@@ -50,4 +50,14 @@ public sealed class NetworkService
         Options = new Dictionary<string, string>(network.Options),
         Labels = [],
     };
+
+    /// <summary>The networks that always exist are never pruned, and there are no others yet.</summary>
+    public NetworkPruneResponse Prune(Filters filters)
+    {
+        filters.Require("until", "label", "label!");
+        if (filters["until"].Count > 1) throw EngineException.Invalid("more than one until filter specified");
+        if (filters["until"].Count == 1) Timestamps.Parse(filters["until"].First(), "until");
+        _core.Events.Emit("network", "prune", "", new() { ["reclaimed"] = "0" });
+        return new NetworkPruneResponse();
+    }
 }

@@ -36,9 +36,3 @@ internal static class TrashCan
         foreach (var mount in MountTable.Read().Where(m => MountTable.IsAtOrBelow(m.Point, directory)).Reverse()) HostMount.Unmount(mount.Point);
     }
 }
-
-internal static class DiskUsage
-{
-    /// <summary>Bytes of the files below a directory, links not followed; what vanishes meanwhile is not counted.</summary>
-    public static ulong Of(string directory) => Linux.FileTree.SizeBytes(directory);
-}

@@ -103,27 +103,40 @@ public sealed class SystemService
             Runtimes = new() { [options.DefaultRuntime] = new RuntimeWithStatus { Path = options.DefaultRuntime } }, DefaultRuntime = options.DefaultRuntime,
             // What Docker calls so is how this engine always is.
             LiveRestoreEnabled = true, InitBinary = "docker-init",
-            SecurityOptions = [.. facts.CgroupNamespaces ? (ReadOnlySpan<string>)["name=seccomp,profile=builtin", "name=cgroupns"] : ["name=seccomp,profile=builtin"]],
-            FirewallBackend = new FirewallInfo { Driver = options.Firewall ? "nftables" : "none" }, Warnings = Warnings(facts),
+            SecurityOptions = SecurityOptionsOf(options, facts),
+            DefaultAddressPools = options.DefaultAddressPools.Count == 0 ? null : [.. options.DefaultAddressPools.Select(p => new NetworkAddressPool { Base = p.Base, Size = p.Size })],
+            FirewallBackend = new FirewallInfo { Driver = options.Firewall ? "nftables" : "none" }, Warnings = Warnings(options, facts),
         };
     }
 
     private RegistryServiceConfig Registries()
     {
-        var config = new RegistryServiceConfig { InsecureRegistryCIDRs = ["127.0.0.0/8"], Mirrors = [.. _core.Options.RegistryMirrors] };
+        var config = new RegistryServiceConfig { InsecureRegistryCIDRs = ["::1/128", "127.0.0.0/8", .. _core.Options.InsecureRegistries.Where(r => global::System.Net.IPNetwork.TryParse(r, out _))], Mirrors = _core.Options.RegistryMirrors.Count == 0 ? null : [.. _core.Options.RegistryMirrors] };
         config.IndexConfigs["docker.io"] = new IndexInfo { Name = "docker.io", Mirrors = [.. _core.Options.RegistryMirrors], Official = true, Secure = true };
-        foreach (var registry in _core.Options.InsecureRegistries) config.IndexConfigs[registry] = new IndexInfo { Name = registry };
+        foreach (var registry in _core.Options.InsecureRegistries.Where(r => !global::System.Net.IPNetwork.TryParse(r, out _))) config.IndexConfigs[registry] = new IndexInfo { Name = registry };
         return config;
     }
 
-    private static string[]? Warnings(HostFacts facts)
+    private static string[] SecurityOptionsOf(EngineOptions options, HostFacts facts)
     {
-        var list = new List<string>();
+        List<string> list = ["name=seccomp,profile=" + (options.SeccompProfile.Length == 0 ? "builtin" : options.SeccompProfile)];
+        // Named when containers get one of their own without asking.
+        if (facts.CgroupNamespaces && (options.DefaultCgroupnsMode.Length > 0 ? options.DefaultCgroupnsMode == "private" : facts.CgroupV2)) list.Add("name=cgroupns");
+        if (options.NoNewPrivileges) list.Add("name=no-new-privileges");
+        return [.. list];
+    }
+
+    // In dockerd's order.
+    private static string[]? Warnings(EngineOptions options, HostFacts facts)
+    {
+        var list = new List<string>(options.ApiWarnings);
         if (!facts.MemoryLimit) list.Add("WARNING: No memory limit support");
         if (!facts.SwapLimit) list.Add("WARNING: No swap limit support");
         if (!facts.CpuCfs) list.Add("WARNING: No cpu cfs quota support");
+        if (!facts.CpuCfs) list.Add("WARNING: No cpu cfs period support");
         if (!facts.CpuShares) list.Add("WARNING: No cpu shares support");
         if (!facts.Cpuset) list.Add("WARNING: No cpuset support");
+        if (HostFacts.TryRead("/proc/sys/net/ipv4/ip_forward") != "1") list.Add("WARNING: IPv4 forwarding is disabled");
         return list.Count == 0 ? null : [.. list];
     }
 

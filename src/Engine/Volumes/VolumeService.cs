@@ -121,7 +121,7 @@ public sealed class VolumeService
             if (entry.Users.Count > 0 || record.Options is { Count: > 0 } || (!all && record.Labels?.ContainsKey(AnonymousLabel) != true) || !filters.MatchLabels("label", record.Labels)) continue;
             if (filters["label!"].Count > 0 && filters.MatchLabels("label!", record.Labels)) continue;
             // Measured before the lock is taken: it may be a long walk.
-            var size = DiskUsage.Of(DataOf(record.Name));
+            var size = FileTree.SizeBytes(DataOf(record.Name));
             lock (_lock)
             {
                 if (entry.Users.Count > 0 || !_volumes.TryGetValue(record.Name, out var still) || still != entry) continue;
@@ -194,6 +194,17 @@ public sealed class VolumeService
             if (mount.Point == DataOf(name) && !(_volumes.TryGetValue(name, out var entry) && entry.MountedBy.Count > 0)) HostMount.UnmountAll(mount.Point);
         }
     }
+
+    /// <summary>With what they take on disk; those with a file system of their own take nothing of ours.</summary>
+    internal Volume[] Measure() =>
+    [
+        .. _volumes.Values.Where(e => e.Record.Options is not { Count: > 0 }).OrderBy(e => e.Record.Name, StringComparer.Ordinal).Select(e =>
+        {
+            var shown = Show(e.Record);
+            shown.UsageData = new VolumeUsageData { RefCount = e.Users.Count, Size = (long)FileTree.SizeBytes(DataOf(e.Record.Name)) };
+            return shown;
+        }),
+    ];
 
     internal string DataOf(string name) => Path.Combine(_root, name, "_data");
 

@@ -66,7 +66,8 @@ try
     AllRoutes.Map(router, engine);
     using var server = new KestrelServer(Options.Create(KestrelSetup.Options(endpoints)), new SocketTransport(), loggers);
     var times = new ActionTimes();
-    await server.StartAsync(new ApiServer(router, BuildInfo.EngineVersion, log, stopping.Token, times), CancellationToken.None);
+    using var idle = new IdleTrim();
+    await server.StartAsync(new ApiServer(router, BuildInfo.EngineVersion, log, stopping.Token, times, idle), CancellationToken.None);
     using var metrics = Metrics.Start(options.MetricsAddress, engine, times, BuildInfo.EngineVersion, log);
     _ = new Reload(args, options, engine, loggers, log).RunAsync(reloading, stopping.Token);
     foreach (var endpoint in endpoints)

@@ -22,4 +22,7 @@ internal static unsafe partial class LibC
 
     [LibraryImport(Library, SetLastError = true)]
     internal static partial int unshare(int flags);
+
+    [LibraryImport(Library)]
+    internal static partial int malloc_trim(nuint pad);
 }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text;
 using System.Text.Json;
 using Berth.Api;
+using Berth.Daemon.Host;
 using Berth.Engine;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Http;
@@ -18,12 +19,15 @@ internal sealed class ApiServer : IHttpApplication<HttpContext>
     private readonly Router _router;
     private readonly ILogger _log;
     private readonly ActionTimes? _times;
+    private readonly IdleTrim? _idle;
 
     /// <param name="engineVersion">As `docker version` shows it.</param>
     /// <param name="stopping">Fires when the daemon ends: streams end then.</param>
     /// <param name="times">Where the time of requests is counted; null: nowhere.</param>
-    public ApiServer(Router router, string engineVersion, ILogger log, CancellationToken stopping, ActionTimes? times = null)
+    /// <param name="idle">Is told of the end of each request.</param>
+    public ApiServer(Router router, string engineVersion, ILogger log, CancellationToken stopping, ActionTimes? times = null, IdleTrim? idle = null)
     {
+        _idle = idle;
         _times = times;
         _router = router;
         _log = log;
@@ -44,9 +48,7 @@ internal sealed class ApiServer : IHttpApplication<HttpContext>
 
     public HttpContext CreateContext(IFeatureCollection contextFeatures) => new DefaultHttpContext(contextFeatures);
 
-    public void DisposeContext(HttpContext context, Exception? exception)
-    {
-    }
+    public void DisposeContext(HttpContext context, Exception? exception) => _idle?.Touch();
 
     public async Task ProcessRequestAsync(HttpContext http)
     {

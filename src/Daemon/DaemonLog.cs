@@ -49,6 +49,9 @@ internal static partial class DaemonLog
     [LoggerMessage(LogLevel.Warning, "Requests were still running {Seconds} s after the signal; their connections were cut")]
     public static partial void RequestsCut(this ILogger log, double seconds);
 
+    [LoggerMessage(LogLevel.Information, "The machine goes down: stopping the containers")]
+    public static partial void MachineStops(this ILogger log);
+
     [LoggerMessage(LogLevel.Debug, "Calling {Method} {Path}{Query}")]
     public static partial void Request(this ILogger log, string method, string path, string query);
 

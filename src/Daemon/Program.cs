@@ -78,6 +78,7 @@ try
     var signal = await signalled.Task;
     log.Stopping(signal == PosixSignal.SIGINT ? "interrupt" : "terminated");
     Systemd.Notify("STOPPING=1");
+    var machineStops = Systemd.MachineStopsAsync();
     // Streams end first (their token), then requests get a moment, then connections are cut.
     await stopping.CancelAsync();
     // Negative is for ever, as dockerd has it for its containers.
@@ -87,6 +88,11 @@ try
         await server.StopAsync(limit.Token);
         if (limit.IsCancellationRequested)
             log.RequestsCut(patience.TotalSeconds);
+    }
+    if (await machineStops)
+    {
+        log.MachineStops();
+        await engine.StopContainersAsync();
     }
     foreach (var host in options.EffectiveHosts.Where(h => h.StartsWith("unix://", StringComparison.Ordinal)))
         File.Delete(host["unix://".Length..]);

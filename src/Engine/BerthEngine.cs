@@ -139,6 +139,9 @@ public sealed class BerthEngine : IAsyncDisposable
     public DiskUsage DiskUsage { get; }
     public EventService Events => _core.Events;
 
+    /// <summary>For a machine that goes down: ends all containers as they ask to be ended. Call it when no request can come any more; their restart policies act at the next start.</summary>
+    public Task StopContainersAsync() => Containers.StopAllAsync();
+
     /// <summary>Disconnects from the monitor. Containers go on; attachments, log followers and waits end.</summary>
     public async ValueTask DisposeAsync()
     {

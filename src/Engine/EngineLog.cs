@@ -73,4 +73,7 @@ internal static partial class EngineLog
 
     [LoggerMessage(45, LogLevel.Warning, "container {ContainerId} is removed and its log to {Driver} was not delivered to the end: {Reason}")]
     public static partial void LogAbandoned(this ILogger logger, string containerId, string driver, string reason);
+
+    [LoggerMessage(60, LogLevel.Warning, "container {ContainerId} was not stopped before the machine goes down: {Problem}")]
+    public static partial void NotStopped(this ILogger logger, string containerId, string problem);
 }

@@ -26,6 +26,30 @@ public sealed class DaemonTests
     }
 
     [Fact]
+    public async Task A_machine_that_goes_down_ends_the_containers_and_the_next_start_brings_back_who_asks_for_it()
+    {
+        await using var daemon = await TestDaemon.StartAsync();
+        var image = await daemon.LoadBusyboxAsync();
+        await daemon.Docker("run", "-d", "--name", "once", image, "sh", "-c", "trap 'exit 4' TERM; sleep 600 & wait");
+        await daemon.Docker("run", "-d", "--name", "service", "--restart", "unless-stopped", image, "sh", "-c", "trap 'exit 5' TERM; sleep 600 & wait");
+        await daemon.StopAsync();
+        Assert.NotNull(daemon.MonitorPid); // an ordinary stop leaves them alone
+
+        var systemctl = Path.Combine(daemon.WorkDirectory, "systemctl");
+        File.WriteAllText(systemctl, "#!/bin/sh\n[ \"$*\" = is-system-running ] && echo stopping\nexit 1\n");
+        File.SetUnixFileMode(systemctl, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        daemon.Environment["PATH"] = $"{daemon.WorkDirectory}:{Environment.GetEnvironmentVariable("PATH")}";
+        await daemon.RestartAsync();
+        Assert.Equal(0, await daemon.StopAsync());
+        await Eventually.HoldsAsync("nothing runs any more", () => daemon.MonitorPid is null);
+
+        daemon.Environment.Clear();
+        await daemon.RestartAsync();
+        Assert.Equal("exited 4", (await daemon.Docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "once")).Line);
+        await Eventually.HoldsAsync("the service is back", async () => (await daemon.Docker("inspect", "--format", "{{.State.Status}}", "service")).Line == "running");
+    }
+
+    [Fact]
     public async Task A_second_daemon_on_the_same_roots_is_refused()
     {
         await using var daemon = await TestDaemon.StartAsync();

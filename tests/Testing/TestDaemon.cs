@@ -41,6 +41,9 @@ public sealed class TestDaemon : IAsyncDisposable
     /// <summary>All that is the daemon's lies below it, and files the test puts there go with it.</summary>
     public string WorkDirectory => _directory;
 
+    /// <summary>What the daemon finds in its environment at its next start, besides ours.</summary>
+    public Dictionary<string, string> Environment { get; } = [];
+
     /// <summary>The daemon's process id; it changes with <see cref="RestartAsync"/>.</summary>
     public int Pid => _process?.Id ?? throw new TestException("the daemon does not run");
 
@@ -70,10 +73,10 @@ public sealed class TestDaemon : IAsyncDisposable
     /// <param name="dataRoot">A directory that the test brings (a small file system, say); null: one below the daemon's own.</param>
     public static async Task<TestDaemon> StartAsync(string? dataRoot, string[] flags)
     {
-        if (Environment.UserName != "root")
+        if (System.Environment.UserName != "root")
             throw new TestException("these tests need root");
         var slot = Slot.Take();
-        var directory = Path.Combine(Path.GetTempPath(), string.Create(CultureInfo.InvariantCulture, $"berth-test-{Environment.ProcessId}-{Interlocked.Increment(ref s_count)}"));
+        var directory = Path.Combine(Path.GetTempPath(), string.Create(CultureInfo.InvariantCulture, $"berth-test-{System.Environment.ProcessId}-{Interlocked.Increment(ref s_count)}"));
         Directory.CreateDirectory(directory);
         Directory.CreateDirectory(Repository.TestArtifacts);
         var daemon = new TestDaemon(slot, directory, flags) { DataRoot = dataRoot ?? Path.Combine(directory, "data") };
@@ -103,6 +106,7 @@ public sealed class TestDaemon : IAsyncDisposable
         var start = new ProcessStartInfo("/bin/sh");
         foreach (var argument in (string[])["-c", "exec \"$0\" \"$@\" >> \"$BERTH_TEST_LOG\" 2>&1 < /dev/null", Repository.Executable("berthd"), .. Arguments])
             start.ArgumentList.Add(argument);
+        foreach (var (name, value) in Environment) start.Environment[name] = value;
         start.Environment["BERTH_TEST_LOG"] = LogPath;
 
         var notifyPath = Path.Combine(_directory, "notify");

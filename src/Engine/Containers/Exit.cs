@@ -85,7 +85,7 @@ public sealed partial class ContainerService
         var ran = exit.Time - record.State.StartedAt;
         EndHealthChecks(container);
         EndOomWatch(container);
-        var restart = container.Restart.Decide(record.HostConfig.RestartPolicy,
+        var restart = _machineStops ? null : container.Restart.Decide(record.HostConfig.RestartPolicy,
             new RunEnd(exit.ExitCode, ran, record.ManuallyStopped, record.EndWanted, Unhealthy: IsToBeReplaced(record)), record.RestartCount);
 
         if (exit.OomKilled && !record.State.OomKilled) _core.Emit(record, "oom");

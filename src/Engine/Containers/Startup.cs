@@ -1,3 +1,5 @@
+using Berth.Runtime.Monitor;
+
 namespace Berth.Engine;
 
 // What recovery and shutdown ask of the containers.
@@ -57,6 +59,29 @@ public sealed partial class ContainerService
     internal void AutoRemoveInBackground(Container container) => _ = Task.Run(() => AutoRemoveAsync(container, gateHeld: false));
 
     internal void DiscardInBackground(string id, string trash) => _ = Task.Run(() => Discard(id, trash));
+
+    private volatile bool _machineStops;
+
+    /// <summary>
+    /// The machine goes down: all containers get their stop signal and their time, side by side. Their policies do nothing now and everything at the next start, as if they had ended by themselves.
+    /// </summary>
+    internal Task StopAllAsync()
+    {
+        _machineStops = true;
+        return Task.WhenAll(_core.Containers.All.Where(container => container.State.Running).Select(StopOneAsync));
+
+        async Task StopOneAsync(Container container)
+        {
+            try
+            {
+                await StopCoreAsync(container, signalText: null, timeoutSeconds: null, byUser: false).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is EngineException or MonitorException)
+            {
+                _core.Logger.NotStopped(container.Id, e.Message);
+            }
+        }
+    }
 
     internal async Task CloseAsync()
     {

@@ -20,9 +20,9 @@ internal static class Validation
         if (host.Isolation is not ("" or "default")) throw Bad($"invalid isolation ({host.Isolation}): linux only supports 'default'");
         if (host.IOMaximumBandwidth != 0) throw Bad("invalid option: QoS maximum bandwidth configuration is not supported on linux");
         if (host.IOMaximumIOps != 0) throw Bad("invalid option: QoS maximum IOPs configuration is not supported on linux");
-        if ((host.CpuRealtimePeriod != 0 || host.CpuRealtimeRuntime != 0) && !facts.CpuRealtime) throw Bad("kernel does not support CPU real-time scheduler");
+        if ((host.CpuRealtimePeriod != 0 || host.CpuRealtimeRuntime != 0) && !facts.Limits.CpuRealtime) throw Bad("kernel does not support CPU real-time scheduler");
         if (host.CpuRealtimePeriod != 0 && host.CpuRealtimeRuntime > host.CpuRealtimePeriod) throw Bad("cpu real-time runtime cannot be higher than cpu real-time period");
-        if (facts.CpuShares && host.CpuShares < 0) throw Bad($"invalid CPU shares ({host.CpuShares}): value must be a positive integer");
+        if (facts.Limits.CpuShares && host.CpuShares < 0) throw Bad($"invalid CPU shares ({host.CpuShares}): value must be a positive integer");
 
         var warnings = new List<string>();
         CheckConfig(config);
@@ -148,26 +148,26 @@ internal static class Validation
         if (host.MemorySwappiness == -1) host.MemorySwappiness = null;
 
         if (host.Memory != 0 && host.Memory < MinimumMemoryBytes) throw Bad("Minimum memory limit allowed is 6MB");
-        if (host.Memory > 0 && !facts.MemoryLimit)
+        if (host.Memory > 0 && !facts.Limits.MemoryLimit)
         {
             warnings.Add("Your kernel does not support memory limit capabilities or the cgroup is not mounted. Limitation discarded.");
             host.Memory = 0;
             host.MemorySwap = -1;
         }
-        if (host.Memory > 0 && host.MemorySwap != -1 && !facts.SwapLimit)
+        if (host.Memory > 0 && host.MemorySwap != -1 && !facts.Limits.SwapLimit)
         {
             warnings.Add("Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.");
             host.MemorySwap = -1;
         }
         if (host.Memory > 0 && host.MemorySwap > 0 && host.MemorySwap < host.Memory) throw Bad("Minimum memoryswap limit should be larger than memory limit, see usage");
         if (host.Memory == 0 && host.MemorySwap > 0 && !update) throw Bad("You should always set the Memory limit when using Memoryswap limit, see usage");
-        if (host.MemorySwappiness is not null && !facts.MemorySwappiness)
+        if (host.MemorySwappiness is not null && !facts.Limits.MemorySwappiness)
         {
             warnings.Add("Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.");
             host.MemorySwappiness = null;
         }
         if (host.MemorySwappiness is < 0 or > 100) throw Bad($"Invalid value: {host.MemorySwappiness}, valid memory swappiness range is 0-100");
-        if (host.MemoryReservation > 0 && !facts.MemoryReservation)
+        if (host.MemoryReservation > 0 && !facts.Limits.MemoryReservation)
         {
             warnings.Add("Your kernel does not support memory soft limit capabilities or the cgroup is not mounted. Limitation discarded.");
             host.MemoryReservation = 0;
@@ -180,7 +180,7 @@ internal static class Validation
             warnings.Add("Your kernel does not support kernel memory limit capabilities or the cgroup is not mounted. Limitation discarded.");
             host.KernelMemory = 0;
         }
-        if (host.OomKillDisable is not null && !facts.OomKillDisable)
+        if (host.OomKillDisable is not null && !facts.Limits.OomKillDisable)
         {
             if (host.OomKillDisable == true) warnings.Add("Your kernel does not support OomKillDisable. OomKillDisable discarded.");
             host.OomKillDisable = null;
@@ -188,7 +188,7 @@ internal static class Validation
         if (host.OomKillDisable == true && host.Memory == 0)
             warnings.Add("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.");
         if (host.PidsLimit is <= 0 && !update) host.PidsLimit = null;
-        if (host.PidsLimit is not null && !facts.PidsLimit)
+        if (host.PidsLimit is not null && !facts.Limits.PidsLimit)
         {
             if (host.PidsLimit > 0) warnings.Add("Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.");
             host.PidsLimit = null;
@@ -196,15 +196,15 @@ internal static class Validation
 
         if (host.NanoCpus > 0 && host.CpuPeriod > 0) throw Bad("Conflicting options: Nano CPUs and CPU Period cannot both be set");
         if (host.NanoCpus > 0 && host.CpuQuota > 0) throw Bad("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
-        if (host.NanoCpus > 0 && !facts.CpuCfs) throw Bad("NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the cgroup is not mounted");
+        if (host.NanoCpus > 0 && !facts.Limits.CpuCfs) throw Bad("NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the cgroup is not mounted");
         if (host.NanoCpus < 0 || host.NanoCpus > facts.ProcessorCount * 1_000_000_000L)
             throw Bad($"range of CPUs is from 0.01 to {facts.ProcessorCount}.00, as there are only {facts.ProcessorCount} CPUs available");
-        if (host.CpuShares > 0 && !facts.CpuShares)
+        if (host.CpuShares > 0 && !facts.Limits.CpuShares)
         {
             warnings.Add("Your kernel does not support CPU shares or the cgroup is not mounted. Shares discarded.");
             host.CpuShares = 0;
         }
-        if ((host.CpuPeriod != 0 || host.CpuQuota != 0) && !facts.CpuCfs)
+        if ((host.CpuPeriod != 0 || host.CpuQuota != 0) && !facts.Limits.CpuCfs)
         {
             warnings.Add("Your kernel does not support CPU CFS scheduler. CPU period/quota discarded.");
             host.CpuPeriod = 0;
@@ -219,33 +219,33 @@ internal static class Validation
             host.CpuPercent = 0;
         }
 
-        if ((host.CpusetCpus.Length > 0 || host.CpusetMems.Length > 0) && !facts.Cpuset)
+        if ((host.CpusetCpus.Length > 0 || host.CpusetMems.Length > 0) && !facts.Limits.Cpuset)
         {
             warnings.Add("Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded.");
             host.CpusetCpus = "";
             host.CpusetMems = "";
         }
-        CheckList(host.CpusetCpus, facts.Cpus, "cpus", "Requested CPUs are not available");
-        CheckList(host.CpusetMems, facts.Mems, "mems", "Requested memory nodes are not available");
+        CheckList(host.CpusetCpus, facts.Limits.Cpus, "cpus", "Requested CPUs are not available");
+        CheckList(host.CpusetMems, facts.Limits.Mems, "mems", "Requested memory nodes are not available");
 
-        if (host.BlkioWeight > 0 && !facts.BlkioWeight)
+        if (host.BlkioWeight > 0 && !facts.Limits.BlkioWeight)
         {
             warnings.Add("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.");
             host.BlkioWeight = 0;
         }
         if (host.BlkioWeight is > 0 and (< 10 or > 1000)) throw Bad("Range of blkio weight is from 10 to 1000");
-        if (host.BlkioWeightDevice is { Length: > 0 } && !facts.BlkioWeightDevice)
+        if (host.BlkioWeightDevice is { Length: > 0 } && !facts.Limits.BlkioWeightDevice)
         {
             warnings.Add("Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.");
             host.BlkioWeightDevice = [];
         }
-        host.BlkioDeviceReadBps = Throttle(host.BlkioDeviceReadBps, facts.BlkioReadBps,
+        host.BlkioDeviceReadBps = Throttle(host.BlkioDeviceReadBps, facts.Limits.BlkioThrottle,
             "Your kernel does not support BPS Block I/O read limit or the cgroup is not mounted. Block I/O BPS read limit discarded.");
-        host.BlkioDeviceWriteBps = Throttle(host.BlkioDeviceWriteBps, facts.BlkioWriteBps,
+        host.BlkioDeviceWriteBps = Throttle(host.BlkioDeviceWriteBps, facts.Limits.BlkioThrottle,
             "Your kernel does not support BPS Block I/O write limit or the cgroup is not mounted. Block I/O BPS write limit discarded.");
-        host.BlkioDeviceReadIOps = Throttle(host.BlkioDeviceReadIOps, facts.BlkioReadIops,
+        host.BlkioDeviceReadIOps = Throttle(host.BlkioDeviceReadIOps, facts.Limits.BlkioThrottle,
             "Your kernel does not support IOPS Block read limit or the cgroup is not mounted. Block I/O IOPS read limit discarded.");
-        host.BlkioDeviceWriteIOps = Throttle(host.BlkioDeviceWriteIOps, facts.BlkioWriteIops,
+        host.BlkioDeviceWriteIOps = Throttle(host.BlkioDeviceWriteIOps, facts.Limits.BlkioThrottle,
             "Your kernel does not support IOPS Block write limit or the cgroup is not mounted. Block I/O IOPS write limit discarded.");
 
         ThrottleDevice[]? Throttle(ThrottleDevice[]? devices, bool supported, string warning)
@@ -325,7 +325,7 @@ internal static class Validation
                 : options.DefaultCgroupnsMode.Length > 0 ? options.DefaultCgroupnsMode
                 : facts.CgroupV2 ? "private" : "host";
         }
-        if (facts.OomKillDisable) host.OomKillDisable ??= false;
+        if (facts.Limits.OomKillDisable) host.OomKillDisable ??= false;
         if (host.RestartPolicy.Name.Length == 0) host.RestartPolicy.Name = "no";
         if (host.NetworkMode is "" or "default") host.NetworkMode = "bridge";
         // As dockerd on a host without SELinux: labels are switched off by name where namespaces are shared.

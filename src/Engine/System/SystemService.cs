@@ -92,9 +92,9 @@ public sealed class SystemService
             ID = _id, Containers = running + paused + stopped, ContainersRunning = running, ContainersPaused = paused, ContainersStopped = stopped, Images = _core.Images.All.Count,
             Driver = ContainerService.StorageDriver, DriverStatus = [["Backing Filesystem", FileSystemOf(options.DataRoot)], ["Supports d_type", "true"], ["Using metacopy", "false"], ["Native Overlay Diff", "true"], ["userxattr", "false"]],
             Plugins = new PluginsInfo { Volume = ["local"], Network = ["bridge", "host", "null"], Log = [.. LogDrivers.All] },
-            MemoryLimit = facts.MemoryLimit, SwapLimit = facts.SwapLimit, KernelMemoryTCP = facts.KernelMemoryTcp, CpuCfsPeriod = facts.CpuCfs, CpuCfsQuota = facts.CpuCfs,
-            CPUShares = facts.CpuShares, CPUSet = facts.Cpuset, PidsLimit = facts.PidsLimit, IPv4Forwarding = HostFacts.TryRead("/proc/sys/net/ipv4/ip_forward") == "1",
-            Debug = options.Debug, NFd = CountFiles("/proc/self/fd"), OomKillDisable = facts.OomKillDisable, NGoroutines = ThreadPool.ThreadCount, SystemTime = _core.Time.GetLocalNow(),
+            MemoryLimit = facts.Limits.MemoryLimit, SwapLimit = facts.Limits.SwapLimit, KernelMemoryTCP = facts.Limits.KernelMemoryTcp, CpuCfsPeriod = facts.Limits.CpuCfs, CpuCfsQuota = facts.Limits.CpuCfs,
+            CPUShares = facts.Limits.CpuShares, CPUSet = facts.Limits.Cpuset, PidsLimit = facts.Limits.PidsLimit, IPv4Forwarding = HostFacts.TryRead("/proc/sys/net/ipv4/ip_forward") == "1",
+            Debug = options.Debug, NFd = CountFiles("/proc/self/fd"), OomKillDisable = facts.Limits.OomKillDisable, NGoroutines = ThreadPool.ThreadCount, SystemTime = _core.Time.GetLocalNow(),
             LoggingDriver = options.LogDriver, CgroupDriver = "cgroupfs", CgroupVersion = facts.CgroupV2 ? "2" : "1", NEventsListener = _core.Events.Listeners,
             KernelVersion = HostFacts.TryRead("/proc/sys/kernel/osrelease") ?? "", OperatingSystem = release.GetValueOrDefault("PRETTY_NAME", "Linux"), OSVersion = release.GetValueOrDefault("VERSION_ID", ""),
             OSType = "linux", Architecture = Architecture switch { "amd64" => "x86_64", "arm64" => "aarch64", var a => a }, IndexServerAddress = "https://index.docker.io/v1/",
@@ -130,12 +130,12 @@ public sealed class SystemService
     private static string[]? Warnings(EngineOptions options, HostFacts facts)
     {
         var list = new List<string>(options.ApiWarnings);
-        if (!facts.MemoryLimit) list.Add("WARNING: No memory limit support");
-        if (!facts.SwapLimit) list.Add("WARNING: No swap limit support");
-        if (!facts.CpuCfs) list.Add("WARNING: No cpu cfs quota support");
-        if (!facts.CpuCfs) list.Add("WARNING: No cpu cfs period support");
-        if (!facts.CpuShares) list.Add("WARNING: No cpu shares support");
-        if (!facts.Cpuset) list.Add("WARNING: No cpuset support");
+        if (!facts.Limits.MemoryLimit) list.Add("WARNING: No memory limit support");
+        if (!facts.Limits.SwapLimit) list.Add("WARNING: No swap limit support");
+        if (!facts.Limits.CpuCfs) list.Add("WARNING: No cpu cfs quota support");
+        if (!facts.Limits.CpuCfs) list.Add("WARNING: No cpu cfs period support");
+        if (!facts.Limits.CpuShares) list.Add("WARNING: No cpu shares support");
+        if (!facts.Limits.Cpuset) list.Add("WARNING: No cpuset support");
         if (HostFacts.TryRead("/proc/sys/net/ipv4/ip_forward") != "1") list.Add("WARNING: IPv4 forwarding is disabled");
         return list.Count == 0 ? null : [.. list];
     }

@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Berth.Api;
 using Berth.Engine;
+using Berth.Linux.Cgroups;
 using Berth.Runtime.Spec;
 using Berth.Testing;
 
@@ -9,7 +10,7 @@ namespace Berth.Fast.Tests.Engine;
 
 public class SpecCompilerTests
 {
-    private static readonly HostFacts Facts = new() { CgroupNamespaces = true, MaskedPaths = ["/proc/kcore"], ReadonlyPaths = ["/proc/sys"], OomKillDisable = true };
+    private static readonly HostFacts Facts = new() { CgroupNamespaces = true, MaskedPaths = ["/proc/kcore"], ReadonlyPaths = ["/proc/sys"], Limits = new CgroupFeatures { OomKillDisable = true } };
 
     private static SpecInput Input(Action<ContainerConfig, HostConfig>? change = null, HostFacts? facts = null, EngineOptions? options = null)
     {

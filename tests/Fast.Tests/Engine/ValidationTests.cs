@@ -1,5 +1,6 @@
 using Berth.Api;
 using Berth.Engine;
+using Berth.Linux.Cgroups;
 
 namespace Berth.Fast.Tests.Engine;
 
@@ -7,8 +8,12 @@ public class ValidationTests
 {
     private static readonly HostFacts Facts = new()
     {
-        MemoryLimit = true, SwapLimit = true, MemoryReservation = true, OomKillDisable = true, MemorySwappiness = true, CpuShares = true, CpuCfs = true, Cpuset = true, Cpus = "0-1", Mems = "0",
-        PidsLimit = true, BlkioWeight = true, BlkioReadBps = true, CgroupNamespaces = true, IPv4Forwarding = true, ProcessorCount = 2,
+        Limits = new CgroupFeatures
+        {
+            MemoryLimit = true, SwapLimit = true, MemoryReservation = true, OomKillDisable = true, MemorySwappiness = true, CpuShares = true, CpuCfs = true, Cpuset = true, Cpus = "0-1", Mems = "0",
+            PidsLimit = true, BlkioWeight = true, BlkioThrottle = true,
+        },
+        CgroupNamespaces = true, IPv4Forwarding = true, ProcessorCount = 2,
     };
 
     private static List<string> Check(Action<ContainerConfig, HostConfig> change, HostFacts? facts = null)
@@ -74,7 +79,7 @@ public class ValidationTests
     public void A_limit_the_kernel_lacks_is_dropped_with_a_warning()
     {
         var host = new HostConfig { BlkioWeight = 100, Memory = 20 << 20 };
-        var warnings = Validation.Check(new ContainerConfig(), host, Facts with { BlkioWeight = false, SwapLimit = false }, new EngineOptions());
+        var warnings = Validation.Check(new ContainerConfig(), host, Facts with { Limits = Facts.Limits with { BlkioWeight = false, SwapLimit = false } }, new EngineOptions());
         Assert.Equal(["Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.",
             "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded."], warnings);
         Assert.Equal((0, -1L), (host.BlkioWeight, host.MemorySwap));

@@ -242,6 +242,22 @@ internal sealed class ApiRequest(HttpContext http, ApiServer server, ApiVersion 
         await using var stream = await HijackAsync($"HTTP/1.1 {status} {Errors.Reason(status)}\r\nContent-Type: {RawStream}\r\n\r\n{message}\r\n");
     }
 
+    /// <summary>What is wrong with the request as one for a websocket; null: nothing.</summary>
+    public string? WebSocketFault()
+    {
+        var headers = http.Request.Headers;
+        if (!headers.Upgrade.ToString().Equals("websocket", StringComparison.OrdinalIgnoreCase) || !headers.Connection.ToString().Contains("upgrade", StringComparison.OrdinalIgnoreCase))
+            return "not websocket protocol";
+        if (headers.SecWebSocketKey.ToString().Length == 0)
+            return "mismatch challenge/response";
+        return headers.SecWebSocketVersion.ToString() == "13" ? null : "missing or bad WebSocket Version";
+    }
+
+    /// <summary>Takes the connection over as a websocket; binary frames since API 1.28. See <see cref="WebSocketFault"/>.</summary>
+    public async Task<WebSocketStream> AcceptWebSocketAsync() => new(await HijackAsync(
+        $"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {WebSocketStream.Accept(http.Request.Headers.SecWebSocketKey.ToString())}\r\n\r\n"),
+        binary: !version.Before(28));
+
     private async Task<HijackedStream> HijackAsync(string head)
     {
         if (Connection is not { } connection)

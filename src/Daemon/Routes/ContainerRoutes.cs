@@ -26,6 +26,7 @@ internal static class ContainerRoutes
         router.Post("/containers/{name}/wait", r => Wait(r, containers));
         router.Post("/containers/{name}/resize", r => containers.ResizeAsync(r.Name, Cells(r, "h", "height"), Cells(r, "w", "width"), r.Stopping));
         router.Post("/containers/{name}/attach", r => Attach(r, containers));
+        router.Get("/containers/{name}/attach/ws", r => AttachWebSocket(r, containers));
         router.Post("/containers/{name}/rename", r => Done(r, containers.RenameAsync(r.Name, r.Query["name"], r.Stopping)));
         router.Post("/containers/{name}/update", r => Update(r, containers));
         router.Delete("/containers/{name}", r => Done(r, containers.RemoveAsync(r.Name, r.Query.Bool("force"), r.Query.Bool("v"), r.Query.Bool("link"), r.Stopping)));
@@ -172,6 +173,26 @@ internal static class ContainerRoutes
         await using (session)
         await using (var client = await request.HijackAsync(session.Multiplexed, withHeaders: false))
             await session.RunAsync(client, request.Stopping);
+    }
+
+    private static async Task AttachWebSocket(ApiRequest request, ContainerService containers)
+    {
+        var query = request.Query;
+        var all = request.Version.Before(42); // which streams was not asked before
+        await using var session = await containers.AttachAsync(request.Name, new AttachOptions
+        {
+            Stdin = all || query.Bool("stdin"),
+            Stdout = all || query.Bool("stdout"),
+            Stderr = all || query.Bool("stderr"),
+            Logs = query.Bool("logs"),
+            Stream = query.Bool("stream"),
+            DetachKeys = query["detachKeys"],
+            Multiplex = false,
+        }, request.Stopping);
+        if (request.WebSocketFault() is { } fault)
+            throw EngineException.Invalid(fault);
+        await using var client = await request.AcceptWebSocketAsync();
+        await session.RunAsync(client, request.Stopping);
     }
 
     private static async Task Prune(ApiRequest request, ContainerService containers) =>

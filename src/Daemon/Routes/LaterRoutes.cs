@@ -14,7 +14,6 @@ internal static class LaterRoutes
     {
         foreach (var (method, template, what) in (ReadOnlySpan<(string, string, string)>)
         [
-            ("GET", "/containers/{name}/attach/ws", "attaching over a websocket"),
             ("POST", "/build", "docker build"),
             ("POST", "/build/cancel", "docker build"),
             ("POST", "/session", "building with BuildKit"),

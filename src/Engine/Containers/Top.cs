@@ -13,22 +13,25 @@ public sealed partial class ContainerService
         var record = container.Record;
         if (!record.State.Running) throw NotRunning(record.Id);
         if (record.State.Restarting) throw IsRestarting(record.Id);
-        var columns = PsColumns.Parse(psArguments);
+        var request = PsColumns.Parse(psArguments);
         var cgroup = _core.Cgroups.Open(SpecCompiler.CgroupPath(record.HostConfig, _core.Options, record.Id));
-        var facts = new PsFacts(_core.Time.GetUtcNow());
+        var facts = new PsFacts(_core.Time.GetUtcNow(), _core.Facts.MemoryTotalBytes);
         var rows = new List<string[]>();
         foreach (var pid in (cgroup?.Processes() ?? [record.State.Pid]).Order())
         {
-            if (PsProcess.Read(pid) is { } process) rows.Add(Array.ConvertAll(columns, c => c.Value(process, facts)));
+            if (PsProcess.Read(pid) is { } process && request.Selects(process)) rows.Add(Array.ConvertAll(request.Columns, c => c.Value(process, facts)));
         }
         _core.Emit(container, "top");
-        return Task.FromResult(new ContainerTopResponse { Titles = Array.ConvertAll(columns, c => c.Title), Processes = [.. rows] });
+        return Task.FromResult(new ContainerTopResponse { Titles = Array.ConvertAll(request.Columns, c => c.Title), Processes = [.. rows] });
     }
 }
 
 internal sealed record PsColumn(string Title, Func<PsProcess, PsFacts, string> Value);
 
-/// <summary>What of ps's options is understood: -ef, -e, -f, aux, ax, u, and -o with column names.</summary>
+/// <summary>What was asked of ps: columns, and which of the container's processes.</summary>
+internal sealed record PsRequest(PsColumn[] Columns, Predicate<PsProcess> Selects);
+
+/// <summary>What of ps's options is understood: its formats (-f -F -l -ly -j, u, l, j, and none), -o with column names, selection by -p and -C. Threads are not shown.</summary>
 internal static class PsColumns
 {
     private static readonly Dictionary<string, PsColumn> ByName = new(StringComparer.OrdinalIgnoreCase)
@@ -69,6 +72,14 @@ internal static class PsColumns
         ["command"] = new("COMMAND", (p, _) => p.Command),
         ["comm"] = new("COMMAND", (p, _) => p.Name),
         ["ucmd"] = new("CMD", (p, _) => p.Name),
+        ["f"] = new("F", (p, _) => Text(p.Flags >> 6 & 7)),
+        ["opri"] = new("PRI", (p, _) => Text(60 + p.Priority)),
+        ["bsdpri"] = new("PRI", (p, _) => Text(p.Priority)),
+        ["addr"] = new("ADDR", (_, _) => "-"),
+        ["sz"] = new("SZ", (p, _) => Text(p.VirtualBytes / Environment.SystemPageSize)),
+        ["psr"] = new("PSR", (p, _) => Text(p.Processor)),
+        ["tpgid"] = new("TPGID", (p, _) => Text(p.ForegroundGroup)),
+        ["wchan"] = new("WCHAN", (p, _) => HostFacts.TryRead($"/proc/{p.Pid}/wchan") is { Length: > 0 } name && name != "0" ? name[..Math.Min(name.Length, 6)] : "-"),
     };
 
     private static string Text(long number) => number.ToString(CultureInfo.InvariantCulture);
@@ -77,53 +88,105 @@ internal static class PsColumns
         ? $"{seconds / 3600:00}:{seconds / 60 % 60:00}:{seconds % 60:00}"
         : $"{seconds / 60:00}:{seconds % 60:00}";
 
-    private static readonly PsColumn[] Full =
-    [
-        ByName["user"] with { Title = "UID" }, ByName["pid"], ByName["ppid"], ByName["c"], ByName["stime"], ByName["tty"], ByName["time"], ByName["cmd"],
-    ];
+    private static PsColumn[] Of(string names) => [.. names.Split(' ').Select(n => ByName[n])];
 
-    private static readonly PsColumn[] UserOriented =
-    [
-        ByName["user"], ByName["pid"], ByName["%cpu"], ByName["%mem"], ByName["vsz"], ByName["rss"], ByName["tty"], ByName["stat"], ByName["start_time"],
-        ByName["time"] with { Value = (p, f) => $"{f.CpuSeconds(p) / 60}:{f.CpuSeconds(p) % 60:00}" }, ByName["command"],
-    ];
+    // ps's own formats.
+    private static readonly PsColumn UserAsUid = ByName["user"] with { Title = "UID" };
+    private static readonly PsColumn MinutesOfCpu = ByName["time"] with { Value = (p, f) => $"{f.CpuSeconds(p) / 60}:{f.CpuSeconds(p) % 60:00}" };
+    private static readonly PsColumn[] Basic = Of("pid tty time ucmd");
+    private static readonly PsColumn[] Full = [UserAsUid, .. Of("pid ppid c stime tty time cmd")];
+    private static readonly PsColumn[] ExtraFull = [UserAsUid, .. Of("pid ppid c sz rss psr stime tty time cmd")];
+    private static readonly PsColumn[] Long = Of("f s uid pid ppid c opri ni addr sz wchan tty time ucmd");
+    private static readonly PsColumn[] LongWithMemory = Of("s uid pid ppid c opri ni rss sz wchan tty time ucmd");
+    private static readonly PsColumn[] Jobs = Of("pid pgid sid tty time ucmd");
+    private static readonly PsColumn[] BsdBasic = [.. Of("pid tty stat"), MinutesOfCpu, ByName["command"]];
+    private static readonly PsColumn[] BsdUser = [.. Of("user pid %cpu %mem vsz rss tty stat start_time"), MinutesOfCpu, ByName["command"]];
+    private static readonly PsColumn[] BsdLong = [.. Of("f uid pid ppid bsdpri ni vsz rss wchan stat tty"), MinutesOfCpu, ByName["command"]];
+    private static readonly PsColumn[] BsdJobs = [.. Of("ppid pid pgid sid tty tpgid stat uid"), MinutesOfCpu, ByName["command"]];
 
-    /// <exception cref="EngineException">System (as dockerd, whose ps fails): unknown options; InvalidParameter: no PID column.</exception>
-    public static PsColumn[] Parse(string? arguments)
+    /// <exception cref="EngineException">System (as dockerd, whose ps fails): unknown options, formats that exclude each other, no PID column.</exception>
+    public static PsRequest Parse(string? arguments)
     {
-        var words = (arguments ?? "").Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries);
-        if (words.Length == 0) return Full;
-        var columns = new List<PsColumn>();
-        var result = Full;
-        for (var i = 0; i < words.Length; i++)
+        var words = new Queue<string>((arguments ?? "").Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries));
+        if (words.Count == 0) return new PsRequest(Full, _ => true);
+        var own = new List<PsColumn>();
+        var formats = new List<PsColumn[]>();
+        var withMemory = false;
+        Predicate<PsProcess>? selected = null;
+        PsColumn[] standard = Basic;
+        while (words.TryDequeue(out var word))
         {
-            var word = words[i];
-            string? list = null;
-            if (word is "-o" or "o" or "--format" or "-O") list = ++i < words.Length ? words[i] : "";
-            else if (word.StartsWith("-o", StringComparison.Ordinal)) list = word[2..];
-            else if (word.StartsWith("--format=", StringComparison.Ordinal)) list = word[9..];
-            else if (word.EndsWith('o') && word.Length > 1 && word[..^1].All(c => "-eAaxfuw".Contains(c))) list = ++i < words.Length ? words[i] : "";
-            if (list is not null)
+            if (word.StartsWith("--", StringComparison.Ordinal))
             {
-                foreach (var name in list.Split(',', StringSplitOptions.RemoveEmptyEntries))
+                var equals = word.IndexOf('=');
+                var (name, value) = equals < 0 ? (word, null) : (word[..equals], word[(equals + 1)..]);
+                switch (name)
                 {
-                    var equals = name.IndexOf('=');
-                    if (!ByName.TryGetValue(equals < 0 ? name : name[..equals], out var column))
-                        throw EngineException.System($"ps: error: unknown user-defined format specifier {GoText.Quote(name)}");
-                    columns.Add(equals < 0 ? column : column with { Title = name[(equals + 1)..] });
+                    case "--format": own.AddRange(Own(value ?? Next())); break;
+                    case "--pid": Select(value ?? Next(), (p, v) => Text(p.Pid) == v); break;
+                    case "--forest" or "--headers" or "--no-headers" or "--cols" or "--width" or "--sort": break;
+                    default: throw Failed("unknown gnu long option");
                 }
                 continue;
             }
-            if (word.All(c => "-eAaxfuwF".Contains(c)) && word.Trim('-').Length > 0) result = word.Contains('u') && !word.StartsWith('-') ? UserOriented : Full;
-            else throw EngineException.System("ps: error: " + (word.StartsWith("--", StringComparison.Ordinal) ? "unknown gnu long option" : word[0] == '-' ? "unsupported SysV option" : "unsupported option (BSD syntax)"));
+            var dashed = word[0] == '-';
+            if (!dashed) standard = BsdBasic;
+            for (var i = dashed ? 1 : 0; i < word.Length; i++)
+            {
+                // An option's value is what is left of the word, or the next one.
+                string Value()
+                {
+                    var rest = word[(i + 1)..];
+                    i = word.Length;
+                    return rest.Length > 0 ? rest : Next();
+                }
+                switch ((dashed, word[i]))
+                {
+                    case (_, 'o' or 'O'): own.AddRange(Own(Value())); break;
+                    case (_, 'p'): Select(Value(), (p, v) => Text(p.Pid) == v); break;
+                    case (true, 'C'): Select(Value(), (p, v) => p.Name == v); break;
+                    case (true, 'e' or 'A' or 'a' or 'd' or 'N' or 'H' or 'w' or 'M') or (false, 'a' or 'x' or 'g' or 'r' or 'f' or 'w' or 'e' or 'c' or 'n' or 'S' or 'h'): break;
+                    case (true, 'f'): formats.Add(Full); break;
+                    case (true, 'F'): formats.Add(ExtraFull); break;
+                    case (true, 'l'): formats.Add(Long); break;
+                    case (true, 'y'): withMemory = true; break;
+                    case (true, 'j'): formats.Add(Jobs); break;
+                    case (false, 'u'): formats.Add(BsdUser); break;
+                    case (false, 'l'): formats.Add(BsdLong); break;
+                    case (false, 'j'): formats.Add(BsdJobs); break;
+                    default: throw Failed(dashed ? "unsupported SysV option" : "unsupported option (BSD syntax)");
+                }
+            }
         }
-        if (columns.Count == 0) return result;
-        return columns.Exists(c => c.Title == "PID") ? [.. columns] : throw EngineException.System("Couldn't find PID field in ps output");
+        if (formats.Distinct().Count() + (own.Count > 0 ? 1 : 0) > 1) throw Failed("conflicting format options");
+        var columns = own.Count > 0 ? [.. own] : formats.Count > 0 ? formats[0] : standard;
+        if (columns == Long && withMemory) columns = LongWithMemory;
+        return Array.Exists(columns, c => c.Title == "PID") ? new PsRequest(columns, selected ?? (_ => true)) : throw EngineException.System("Couldn't find PID field in ps output");
+
+        string Next() => words.TryDequeue(out var next) ? next : throw Failed("option requires an argument");
+        static EngineException Failed(string reason) => EngineException.System("ps: error: " + reason);
+
+        void Select(string list, Func<PsProcess, string, bool> matches)
+        {
+            var values = list.Split(',', StringSplitOptions.RemoveEmptyEntries);
+            var before = selected;
+            selected = p => before?.Invoke(p) == true || Array.Exists(values, v => matches(p, v));
+        }
+
+        static IEnumerable<PsColumn> Own(string list)
+        {
+            foreach (var name in list.Split(',', StringSplitOptions.RemoveEmptyEntries))
+            {
+                var equals = name.IndexOf('=');
+                if (!ByName.TryGetValue(equals < 0 ? name : name[..equals], out var column)) throw Failed($"unknown user-defined format specifier {GoText.Quote(name)}");
+                yield return equals < 0 ? column : column with { Title = name[(equals + 1)..] };
+            }
+        }
     }
 }
 
 /// <summary>What of the machine is needed to word a process's times and owner.</summary>
-internal sealed class PsFacts(DateTimeOffset now)
+internal sealed class PsFacts(DateTimeOffset now, long memoryTotalBytes)
 {
     // USER_HZ is 100 on every architecture of Linux's ABI we run on.
     private const int TicksPerSecond = 100;
@@ -151,11 +214,7 @@ internal sealed class PsFacts(DateTimeOffset now)
         return elapsed <= 0 ? 0 : Math.Min(999, 100.0 * p.CpuTicks / TicksPerSecond / elapsed);
     }
 
-    public double MemoryPercent(PsProcess p)
-    {
-        var total = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
-        return total <= 0 ? 0 : 100.0 * p.ResidentPages * Environment.SystemPageSize / total;
-    }
+    public double MemoryPercent(PsProcess p) => memoryTotalBytes <= 0 ? 0 : 100.0 * p.ResidentPages * Environment.SystemPageSize / memoryTotalBytes;
 
     public string StartText(PsProcess p)
     {
@@ -176,6 +235,9 @@ internal sealed record PsProcess
     public int Group { get; init; }
     public int Session { get; init; }
     public string Terminal { get; init; } = "?";
+    public long Flags { get; init; }
+    public int ForegroundGroup { get; init; }
+    public int Processor { get; init; }
     public long CpuTicks { get; init; }
     public int Priority { get; init; }
     public int Nice { get; init; }
@@ -209,6 +271,7 @@ internal sealed record PsProcess
         {
             Pid = pid, Name = name, Command = command.Length > 0 ? command : $"[{name}]", State = state, ParentPid = (int)Number(1), Group = group, Session = session,
             Terminal = tty == 0 ? "?" : (tty >> 8 & 0xfff) is >= 136 and <= 143 ? $"pts/{(tty & 0xff) | (tty >> 12 & 0xfff00)}" : "?",
+            Flags = Number(6), ForegroundGroup = (int)Number(5), Processor = f.Length > 36 ? (int)Number(36) : 0,
             CpuTicks = Number(11) + Number(12), Priority = (int)Number(15), Nice = nice, Threads = (int)Number(17), StartTicks = Number(19), VirtualBytes = Number(20), ResidentPages = Number(21),
             Uid = Id("Uid:"), Gid = Id("Gid:"),
         };

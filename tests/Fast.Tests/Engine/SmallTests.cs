@@ -422,7 +422,19 @@ public class PsTests
     [InlineData("aux", "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND")]
     [InlineData("-o pid,cmd", "PID CMD")]
     [InlineData("-eo pid,comm", "PID COMMAND")]
-    public void The_columns_are_those_of_ps(string? arguments, string expected) => Assert.Equal(expected, string.Join(' ', PsColumns.Parse(arguments).Select(c => c.Title)));
+    [InlineData("-l", "F S UID PID PPID C PRI NI ADDR SZ WCHAN TTY TIME CMD")]
+    [InlineData("-ely", "S UID PID PPID C PRI NI RSS SZ WCHAN TTY TIME CMD")]
+    [InlineData("-C sleep", "PID TTY TIME CMD")]
+    [InlineData("ax", "PID TTY STAT TIME COMMAND")]
+    [InlineData("axo pid,comm", "PID COMMAND")]
+    public void The_columns_are_those_of_ps(string? arguments, string expected) => Assert.Equal(expected, string.Join(' ', PsColumns.Parse(arguments).Columns.Select(c => c.Title)));
+
+    [Theory]
+    [InlineData("aux -o pid", "ps: error: conflicting format options")]
+    [InlineData("-eLf", "ps: error: unsupported SysV option")]
+    [InlineData("--foo", "ps: error: unknown gnu long option")]
+    [InlineData("-p", "ps: error: option requires an argument")]
+    public void What_ps_refuses_is_refused_in_its_words(string arguments, string message) => Assert.Equal(message, Assert.Throws<EngineException>(() => PsColumns.Parse(arguments)).Message);
 
     [Fact]
     public void Without_a_pid_column_it_is_refused() => Assert.Equal("Couldn't find PID field in ps output", Assert.Throws<EngineException>(() => PsColumns.Parse("-o cmd")).Message);

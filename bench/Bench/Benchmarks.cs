@@ -173,4 +173,40 @@ internal sealed class Benchmarks(Engine berth, Engine? docker, Options options)
         double? theirs = docker is null ? null : await PercentAsync(docker);
         Table.Add("stats", $"statistics of {Containers} containers once a second: processor time, of one core", ours, theirs, "%", "10 %", AtMost(10));
     }
+
+    /// <summary>docker cp of one file of 1 GB and of a tree of 20,000 small files, to and from a running container.</summary>
+    internal async Task CopyAsync()
+    {
+        const int LargeMegabytes = 1000, Directories = 100, FilesEach = 200;
+        using var directory = new TestDirectory();
+        var block = new byte[1_000_000];
+        new Random(1).NextBytes(block);
+        await using (var large = File.Create(directory["large"]))
+            for (var i = 0; i < LargeMegabytes; i++) await large.WriteAsync(block);
+        for (var d = 0; d < Directories; d++)
+        {
+            Directory.CreateDirectory(directory[$"tree/{d}"]);
+            for (var f = 0; f < FilesEach; f++) await File.WriteAllTextAsync(directory[$"tree/{d}/{f}"], $"file {f} of directory {d}");
+        }
+        var ids = new Dictionary<Engine, string>();
+        foreach (var engine in docker is null ? [berth] : new[] { berth, docker }) ids[engine] = await engine.StartAsync("none", "sleep", "100000");
+        // A few, for each takes seconds; what was copied is removed outside of the measured time.
+        var samples = Math.Min(options.Samples, 3);
+        foreach (var (name, what) in ((string, string)[])[("large", "a file of 1 GB"), ("tree", $"{Directories * FilesEach:N0} small files")])
+        {
+            var (into, theirsInto) = await CompareAsync(e =>
+            {
+                e.Client("exec", ids[e], "rm", "-rf", "/" + name);
+                return Task.FromResult(e.Client("cp", directory[name], $"{ids[e]}:/{name}"));
+            }, samples);
+            Table.Add("cp", $"docker cp of {what} into a container", into / 1000, theirsInto / 1000, "s", "Docker", RatioOf(1));
+            var (from, theirsFrom) = await CompareAsync(e =>
+            {
+                using (var rm = Process.Start("rm", ["-rf", directory["out"]])) rm.WaitForExit();
+                return Task.FromResult(e.Client("cp", $"{ids[e]}:/{name}", directory["out"]));
+            }, samples);
+            Table.Add("cp", "the same out of it", from / 1000, theirsFrom / 1000, "s", "Docker", RatioOf(1));
+        }
+        foreach (var (engine, id) in ids) await engine.Api.RemoveContainerAsync(id, force: true);
+    }
 }

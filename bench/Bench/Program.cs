@@ -36,6 +36,7 @@ try
     if (options.Wants("density")) await bench.DensityAsync();
     if (options.Wants("logs")) await bench.LogsAsync();
     if (options.Wants("stats")) await bench.StatsAsync();
+    if (options.Wants("cp")) await bench.CopyAsync();
 }
 finally
 {
@@ -49,7 +50,7 @@ namespace Berth.Bench
 {
     internal sealed record Options(string? Docker, int Samples, IReadOnlyList<string>? Rows, int Density, int LogMegabytes)
     {
-        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats"];
+        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats", "cp"];
 
         internal bool Wants(string row) => Rows is null || Rows.Contains(row);
 

@@ -178,7 +178,9 @@ public sealed class FilesTests(SharedDaemon shared) : IClassFixture<SharedDaemon
         await _daemon.Docker("run", "--name", "diff-2", shared.Image, "true");
         Assert.Equal((200, "null\n"), await _daemon.AskAsync("GET", "/containers/diff-2/changes"));
         await _daemon.Docker("run", "--name", "diff-3", shared.Image, "sh", "-c", "echo > /etc/new; rm /etc/group; mkdir -p /a/b; chmod 700 /tmp");
-        Assert.Equal(["A /a", "A /a/b", "A /etc/new", "C /etc", "C /tmp", "D /etc/group"], (await _daemon.Docker("diff", "diff-3")).Lines.Order(StringComparer.Ordinal));
+        string[] expected = ["A /a", "A /a/b", "A /etc/new", "C /etc", "C /tmp", "D /etc/group"];
+        Assert.Equal(expected, (await _daemon.Docker("diff", "diff-3")).Lines.Order(StringComparer.Ordinal));
+        Assert.Equal(expected, (await _daemon.Berth("diff", "diff-3")).Lines.Order(StringComparer.Ordinal));
         await _daemon.Docker("rm", "-v", "diff-1", "diff-2", "diff-3");
     }
 
@@ -200,6 +202,13 @@ public sealed class FilesTests(SharedDaemon shared) : IClassFixture<SharedDaemon
         }
         await _daemon.Docker("rm", "-v", container);
         await _daemon.Docker("import", Local("stopped.tar"), "exported:1");
+        await _daemon.Docker("run", "--name", "export-2", shared.Image, "touch", "/by-berth");
+        await _daemon.Berth("export", "--output", Local("berth.tar"), "export-2");
+        Assert.Contains("by-berth", Names(await File.ReadAllBytesAsync(Local("berth.tar"), TestContext.Current.CancellationToken)));
+        var id = (await _daemon.Berth("commit", "-m", "by berth", "-c", "ENV X=1", "export-2", "by-berth:1")).Line;
+        Assert.Matches($"^{id} by berth .*X=1", (await _daemon.Docker("image", "inspect", "--format", "{{.Id}} {{.Comment}} {{.Config.Env}}", "by-berth:1")).Line);
+        await _daemon.Docker("rm", "export-2");
+        await _daemon.Docker("rmi", "by-berth:1");
         Assert.Equal("mine\n", (await _daemon.Docker("run", "--rm", "exported:1", "/bin/busybox", "cat", "/mine")).Output);
         await _daemon.Docker("rmi", "exported:1");
     }

@@ -24,6 +24,7 @@ internal static class CommandTable
         CreateCommand.Command,
         StartCommand.Command,
         .. ContainerVerbs.Commands,
+        .. FileVerbs.Commands,
         PsCommand.Command,
         LogsCommand.Command,
         ExecCommand.Command,

@@ -16,4 +16,7 @@ internal static unsafe partial class LibC
 
     [LibraryImport(Library, EntryPoint = "recv", SetLastError = true)]
     internal static partial nint NetlinkReceive(SafeFileHandle socket, byte* buffer, nuint length, int flags);
+
+    [LibraryImport(Library, EntryPoint = "bind", SetLastError = true)]
+    internal static partial int NetlinkBind(SafeFileHandle socket, ProcessExits.Address* address, uint length);
 }

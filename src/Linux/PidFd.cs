@@ -70,6 +70,18 @@ public static unsafe class PidFd
         return TryGetInfo(process, out end);
     }
 
+    /// <summary>Whether a pidfd tells the end of a process that was reaped, to anybody (Linux 6.15); tried out, once.</summary>
+    public static bool RemembersTheEnd => Remembers.Value;
+
+    private static readonly Lazy<bool> Remembers = new(() =>
+    {
+        var plan = new Spawn.SpawnPlan();
+        plan.Add(Spawn.SystemCall.ExitGroup, 0);
+        using var child = plan.Run(CloneFlags.Files).PidFd;
+        WaitAndReap(child);
+        return TryGetInfo(child, out _);
+    });
+
     private static bool TryGetInfo(SafeFileHandle process, out ProcessEnd end)
     {
         end = default;

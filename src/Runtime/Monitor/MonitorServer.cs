@@ -429,6 +429,7 @@ internal sealed class MonitorServer : IDisposable
         };
         process.Stdout ??= process.Terminal;
         _processes.Add(process.Key, process);
+        ExpectEndOf(process);
         RestartIdleTimer();
         Watch(process, log, [], default);
     }
@@ -469,19 +470,51 @@ internal sealed class MonitorServer : IDisposable
 
     // --- the end
 
+    /// <summary>The ends of adopted processes where pidfds forget them; null when there are none, or nobody tells them.</summary>
+    private ProcessExits? _foreignExits;
+    private LoopWatch? _foreignExitsWatch;
+
+    private void ExpectEndOf(SupervisedProcess adopted)
+    {
+        if (PidFd.RemembersTheEnd) return;
+        if (_foreignExits is null)
+        {
+            if (ProcessExits.TryOpen() is not { } exits) return;
+            _foreignExits = exits;
+            _foreignExitsWatch = _control.Watch(exits.Handle, PollEvents.Readable, _ => exits.Read(), failure => Journal.Write($"no ends of adopted processes any more: {failure.Message}"));
+        }
+        _foreignExits.Watch(adopted.Pid);
+    }
+
+    private ProcessEnd? EndOf(SupervisedProcess adopted)
+    {
+        ProcessEnd? told = null;
+        if (_foreignExits is { } exits)
+        {
+            if (exits.TryTake(adopted.Pid, out var end)) told = end;
+            if (exits.IsIdle)
+            {
+                _foreignExitsWatch!.Dispose();
+                exits.Dispose();
+                _foreignExits = null;
+            }
+        }
+        return PidFd.TryGetEndOfForeign(adopted.PidFd, adopted.Pid, out var known) ? known : told;
+    }
+
     private void OnExit(SupervisedProcess process)
     {
         ProcessEnd? end;
         if (process.Adopted)
         {
-            end = PidFd.TryGetEndOfForeign(process.PidFd, process.Pid, out var foreign) ? foreign : null;
+            end = EndOf(process);
         }
         else
         {
             end = PidFd.TryReap(process.PidFd);
             if (end is null) return; // woken for nothing
         }
-        End(process, end, end is null ? "the monitor that could have waited for it has died, and this kernel (before 6.15) tells no exit code to others" : null);
+        End(process, end, end is null ? "the monitor that could have waited for it has died, and the kernel told its exit code to nobody else" : null);
     }
 
     private void End(SupervisedProcess process, ProcessEnd? end, string? error)

@@ -154,6 +154,27 @@ public sealed class BridgeTests
 
     [Theory]
     [InlineData(false)]
+    [InlineData(true)] // as on Linux before 6.10
+    public async Task Udp_flows_of_a_port_are_forgotten_and_no_others(bool oneByOne)
+    {
+        await using var machine = Machine.Create();
+        await machine.StartEngineAsync(); // its rules make the kernel track flows
+        using var first = NetworkNamespace.Run(machine.Outside, () => new UdpClient(new IPEndPoint(IPAddress.Any, 4000)));
+        using var second = NetworkNamespace.Run(machine.Outside, () => new UdpClient(new IPEndPoint(IPAddress.Any, 4001)));
+        foreach (var client in new[] { first, second })
+            foreach (var port in new[] { 5353, 5354 })
+                await client.SendAsync("hello"u8.ToArray(), Machine.HostAddress, port);
+        using var conntrack = NetworkNamespace.Run(machine.Host, Conntrack.Open);
+        Assert.Equal((2, 2), (conntrack.ListUdp(5353).Count, conntrack.ListUdp(5354).Count));
+
+        if (oneByOne) conntrack.DropListed(5353);
+        else conntrack.DropUdp(5353);
+
+        Assert.Equal((0, 2), (conntrack.ListUdp(5353).Count, conntrack.ListUdp(5354).Count));
+    }
+
+    [Theory]
+    [InlineData(false)]
     [InlineData(true)]
     public async Task Without_icc_containers_reach_published_ports_but_not_each_other(bool bridgeNetfilter)
     {

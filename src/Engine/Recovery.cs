@@ -55,7 +55,7 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
         SweepBundles();
         SweepCgroups();
         KillLeftProbes();
-        foreach (var container in core.Containers.All)
+        foreach (var container in core.Containers.All.OrderBy(c => c.Record.Created))
         {
             await containers.ResumeAsync(container).ConfigureAwait(false);
             containers.ResumeLog(container);

@@ -25,9 +25,12 @@ public sealed partial class ContainerService
         var image = config.Image.Length == 0 ? null : LayerErrors.Translate(() => _core.Images.Get(config.Image, wanted));
         if (wanted is null && image is not null && !Images.Platform.Host.Accepts(image.Platform))
             warnings.Add($"The requested image's platform ({image.Platform}) does not match the detected host platform ({Images.Platform.Host}) and no specific platform was requested");
+        // "default" is how clients name the network they leave to us.
+        if (Modes.NetworkName(host.NetworkMode) == "bridge" && endpoints?.Remove("default", out var ofDefault) == true) endpoints.TryAdd("bridge", ofDefault);
+        CheckBridgeAddress(endpoints?.GetValueOrDefault("bridge")?.IPAMConfig);
         if (config.MacAddress is not null) MigrateMacAddress(config, host, ref endpoints, warnings);
 
-        if (host.Links is { Length: > 0 }) throw new EngineException(ErrorKind.NotImplemented, "legacy links (--link) are not supported");
+        var links = ResolveLinks(host);
         if (host.Mounts?.Any(m => m.Type == "image") == true) warnings.Add("Image mount is an experimental feature");
         var main = Modes.NetworkName(host.NetworkMode);
         if (endpoints?.Keys.FirstOrDefault(k => k != "default" && k != main && _core.Networks.Find(k)?.Name != main) is { } second)
@@ -38,6 +41,7 @@ public sealed partial class ContainerService
         ImageDefaults.Merge(config, image?.Config.Config);
         LogConfiguration.MergeAndCheck(host.LogConfig, _core.Options);
         SecurityOptions.Parse(host, _core.Options.NoNewPrivileges);
+        if (host.StorageOpt is { Count: > 0 } storage && !storage.ContainsKey("size")) throw EngineException.System($"Unknown option {storage.Keys.First()}");
         if (host.StorageOpt is { Count: > 0 }) throw EngineException.System("--storage-opt is supported only for overlay over xfs with 'pquota' mount option");
         cancellationToken.ThrowIfCancellationRequested();
 
@@ -63,7 +67,7 @@ public sealed partial class ContainerService
         var record = new ContainerRecord
         {
             Id = id, Name = reserved, Created = _core.Time.GetUtcNow(), Path = path, Args = args, ImageId = image?.Id.ToString() ?? "", Platform = image?.Platform.Os ?? "linux",
-            Mounts = mounts, LogPath = LogConfiguration.ShownPath(host.LogConfig, directory, id), RequestedEndpoints = endpoints,
+            Mounts = mounts, LogPath = LogConfiguration.ShownPath(host.LogConfig, directory, id), RequestedEndpoints = endpoints, Links = links,
             Config = config, HostConfig = host, State = RunState.Created,
         };
         var container = new Container(record, directory);
@@ -72,6 +76,18 @@ public sealed partial class ContainerService
         _core.Containers.Add(container);
         _core.Emit(container, "create");
         return new ContainerCreateResponse { Id = id, Warnings = [.. warnings] };
+    }
+
+    private void CheckBridgeAddress(EndpointIPAMConfig? wanted)
+    {
+        var problems = new List<string>();
+        if (!string.IsNullOrEmpty(wanted?.IPv4Address) || !string.IsNullOrEmpty(wanted?.IPv6Address)) problems.Add("user specified IP address is supported on user defined networks only");
+        if (wanted?.IPv4Address is { Length: > 0 } v4 && Networks.Ipv4Address.TryParse(v4, out var address) && _core.Networks.Find("bridge")?.Subnet is { } subnet && !subnet.Contains(address))
+            problems.Add($"no configured subnet or ip-range contain the IP address {v4}");
+        if (!string.IsNullOrEmpty(wanted?.IPv6Address)) problems.Add("user specified IP address is supported only when connecting to networks with user configured subnets");
+        if (problems.Count == 0) return;
+        var list = problems.Count == 1 ? problems[0] : string.Join('\n', problems.Select(p => "* " + p));
+        throw EngineException.Invalid($"invalid config for network bridge: invalid endpoint settings:\n{list}");
     }
 
     private static void MigrateMacAddress(ContainerConfig config, HostConfig host, ref Dictionary<string, EndpointSettings>? endpoints, List<string> warnings)

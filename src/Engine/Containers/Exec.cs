@@ -184,7 +184,7 @@ public sealed partial class ContainerService
             ConsoleSize = request.Tty && size is not null ? new OciConsoleSize(size[0], size[1]) : null,
             User = new OciUser { Uid = user.Uid, Gid = user.Gid, AdditionalGids = user.AdditionalGids },
             Args = request.Cmd,
-            Env = SpecCompiler.Environment(record.Config, request.Tty, user.Home, request.Env ?? []),
+            Env = SpecCompiler.Environment(record.Config, request.Tty, user.Home, request.Env ?? [], LinkEnvironment(record, LinkedTo(record))),
             Cwd = directory.Length > 0 ? directory : "/",
             Capabilities = SpecCompiler.Capabilities(capabilities),
             Rlimits = SpecCompiler.Rlimits(host, _core.Options),

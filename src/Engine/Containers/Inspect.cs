@@ -28,15 +28,21 @@ public sealed partial class ContainerService
             Image = record.ImageId, ResolvConfPath = File("resolv.conf"), HostnamePath = File("hostname"), HostsPath = File("hosts"),
             LogPath = record.StartedBefore ? record.LogPath : "", Name = "/" + record.Name, RestartCount = record.RestartCount, Driver = StorageDriver, Platform = record.Platform,
             ExecIDs = container.Execs.IsEmpty ? null : [.. container.Execs.Keys],
-            HostConfig = host with { Links = null, Ulimits = [.. SpecCompiler.MergeUlimits(host.Ulimits, _core.Options)] },
+            HostConfig = host with { Links = ShowLinks(record), Ulimits = [.. SpecCompiler.MergeUlimits(host.Ulimits, _core.Options)] },
             GraphDriver = new DriverData { Name = StorageDriver, Data = GraphData(record) },
             Mounts = [.. record.Mounts.Where(m => m.Type != "tmpfs").Select(Show), .. record.Mounts.Where(m => m.Type == "tmpfs").Select(Show)],
-            Config = record.Config,
+            Config = WithMacAddress(record),
             NetworkSettings = ShowNetworks(record),
         };
         if (size) (answer.SizeRw, answer.SizeRootFs) = Sizes(record);
         return Task.FromResult(answer);
     }
+
+    // Where older clients look for it.
+    private static Api.ContainerConfig WithMacAddress(ContainerRecord record) =>
+        Modes.HasOwnNetwork(record.HostConfig.NetworkMode) && record.RequestedEndpoints?.GetValueOrDefault(Modes.NetworkName(record.HostConfig.NetworkMode))?.MacAddress is { Length: > 0 } mac
+            ? record.Config with { MacAddress = mac }
+            : record.Config;
 
     private static MountPoint Show(MountRecord mount) => new()
     {

@@ -18,6 +18,7 @@ public sealed partial class ContainerService
         var images = new Dictionary<string, string>(StringComparer.Ordinal);
         var now = _core.Time.GetUtcNow();
         var list = new List<ContainerSummary>();
+        var links = LinkNames();
         var before = query.Before is not null;
         foreach (var container in _core.Containers.All.OrderByDescending(c => c.Record.Created))
         {
@@ -31,7 +32,7 @@ public sealed partial class ContainerService
             if (!record.State.Running && !all && options.Limit <= 0) continue;
             if (!query.Matches(record, container.Removing)) continue;
             if (options.Limit > 0 && list.Count == options.Limit) break;
-            var summary = Summarize(container, record, now, images);
+            var summary = Summarize(container, record, now, images, links);
             if (options.Size) (summary.SizeRw, summary.SizeRootFs) = Sizes(record);
             list.Add(summary);
         }
@@ -66,11 +67,11 @@ public sealed partial class ContainerService
         return ids;
     }
 
-    private ContainerSummary Summarize(Container container, ContainerRecord record, DateTimeOffset now, Dictionary<string, string> images)
+    private ContainerSummary Summarize(Container container, ContainerRecord record, DateTimeOffset now, Dictionary<string, string> images, ILookup<string, string> links)
     {
         return new ContainerSummary
         {
-            Id = record.Id, Names = ["/" + record.Name], Image = ImageShown(record, images), ImageID = record.ImageId, Command = CommandText(record.Path, record.Args),
+            Id = record.Id, Names = ["/" + record.Name, .. links[record.Id]], Image = ImageShown(record, images), ImageID = record.ImageId, Command = CommandText(record.Path, record.Args),
             Created = record.Created.ToUnixTimeSeconds(), Ports = PortsOf(record), Labels = record.Config.Labels ?? [], State = record.State.Status(container.Removing),
             Status = record.State.StatusText(now, container.Removing),
             HostConfig = new HostConfigSummary { NetworkMode = record.HostConfig.NetworkMode, Annotations = record.HostConfig.Annotations },

@@ -10,7 +10,11 @@ public sealed partial class ContainerService
     public async Task RemoveAsync(string idOrName, bool force, bool removeVolumes, bool link, CancellationToken cancellationToken)
     {
         var container = _core.Containers.Get(idOrName);
-        if (link) throw EngineException.System("Conflict, cannot remove the default link name of the container");
+        if (link)
+        {
+            await RemoveLinkAsync(idOrName).ConfigureAwait(false);
+            return;
+        }
         await RemoveCoreAsync(container, idOrName, force, removeVolumes, gateHeld: false).ConfigureAwait(false);
     }
 

@@ -43,7 +43,7 @@ public sealed partial class ContainerService
         }
         catch (Exception e)
         {
-            throw await FailedStartAsync(container, e).ConfigureAwait(false);
+            throw await FailedStartAsync(container, e, byUser).ConfigureAwait(false);
         }
     }
 
@@ -69,6 +69,7 @@ public sealed partial class ContainerService
         ShmMount? shm = null;
         try
         {
+            var linked = LinkedTo(record);
             if (!Modes.IsContainer(host.NetworkMode))
             {
                 var request = EndpointFor(record);
@@ -91,7 +92,7 @@ public sealed partial class ContainerService
             joined = join is not null;
             using var other = Modes.IsContainer(host.NetworkMode) ? OpenNetworkOf(record) : null;
             endpoint = sandbox?.Endpoint;
-            input = input with { Container = WithSharedHostname(record), Mounts = [.. input.Mounts, .. WriteFiles(container, record, endpoint)] };
+            input = input with { Container = WithSharedHostname(record), Mounts = [.. input.Mounts, .. WriteFiles(container, record, endpoint, linked)], LinkEnvironment = LinkEnvironment(record, linked) };
             var spec = SpecCompiler.Compile(input);
             File.WriteAllBytes(Path.Combine(bundle, "config.json"), OciJson.Serialize(spec));
 
@@ -125,6 +126,7 @@ public sealed partial class ContainerService
             _core.Emit(next, "start");
             BeginHealthChecks(container);
             BeginOomWatch(container);
+            TellLinked(next);
         }
         catch
         {
@@ -238,13 +240,15 @@ public sealed partial class ContainerService
     }
 
     /// <summary>Records why a start failed, as dockerd does: the state stays what it was (created or exited), with the error and 126, 127 or 128.</summary>
-    private async Task<EngineException> FailedStartAsync(Container container, Exception failure)
+    private async Task<EngineException> FailedStartAsync(Container container, Exception failure, bool byUser)
     {
         var (error, exitCode) = Explain(failure);
         var record = container.Record;
         var next = record with { Endpoint = null, State = record.State with { Running = false, Restarting = false, Paused = false, Pid = 0, ExitCode = exitCode, Error = error.Message } };
         StoreOrLog(container, next);
-        container.PublishStopped(next);
+        // Nothing ran, so nothing ended: who asked for the start is told, who waits for an end goes on waiting. A restart by policy was a run that has ended.
+        if (byUser) container.Publish(next);
+        else container.PublishStopped(next);
         if (record.HostConfig.AutoRemove) await AutoRemoveAsync(container, gateHeld: true).ConfigureAwait(false);
         return error;
     }
@@ -487,7 +491,7 @@ public sealed partial class ContainerService
     }
 
     /// <summary>Writes hostname, hosts and resolv.conf and returns their mounts; with container:x they are the other container's.</summary>
-    private List<SpecMount> WriteFiles(Container container, ContainerRecord record, EndpointState? endpoint)
+    private List<SpecMount> WriteFiles(Container container, ContainerRecord record, EndpointState? endpoint, List<(string Alias, ContainerRecord Child)> linked)
     {
         var host = record.HostConfig;
         var directory = container.Directory;
@@ -497,7 +501,7 @@ public sealed partial class ContainerService
         {
             var ownNetwork = !Modes.IsHost(host.NetworkMode);
             Write("hostname", record.Config.Hostname + "\n");
-            var extra = host.ExtraHosts ?? [];
+            string[] extra = [.. host.ExtraHosts ?? [], .. LinkHosts(linked)];
             var gateway = _core.Networks.HostGateway?.ToString();
             Write("hosts", ownNetwork
                 ? HostsFile.For(endpoint is { IPAddress.Length: > 0 } ? [endpoint.IPAddress] : [], record.Config.Hostname, record.Config.Domainname, extra, gateway)

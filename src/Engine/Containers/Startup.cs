@@ -20,8 +20,9 @@ public sealed partial class ContainerService
             _ => false,
         };
         if (!start) return;
-        _ = Task.Run(async () =>
+        container.PolicyStart = Task.Run(async () =>
         {
+            await StartedLinksAsync(record).ConfigureAwait(false);
             await container.Gate.WaitAsync().ConfigureAwait(false);
             try
             {
@@ -37,6 +38,15 @@ public sealed partial class ContainerService
                 container.Gate.Release();
             }
         }, CancellationToken.None);
+    }
+
+    // Those it is linked to first. Older ones, so no two wait for each other; and theirs was begun before, since recovery goes by age.
+    private async Task StartedLinksAsync(ContainerRecord record)
+    {
+        foreach (var link in record.Links)
+        {
+            if (_core.Containers.TryGetById(link.Child, out var child) && child.PolicyStart is { } start) await start.ConfigureAwait(false);
+        }
     }
 
     /// <summary>What the engine does for a container as long as it runs, for one that went on without an engine.</summary>

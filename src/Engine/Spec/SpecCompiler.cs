@@ -61,7 +61,7 @@ internal static class SpecCompiler
             ConsoleSize = config.Tty && host.ConsoleSize is [> 0, > 0] ? new OciConsoleSize(host.ConsoleSize[0], host.ConsoleSize[1]) : null,
             User = new OciUser { Uid = input.User.Uid, Gid = input.User.Gid, AdditionalGids = input.User.AdditionalGids },
             Args = [record.Path, .. record.Args],
-            Env = Environment(config, config.Tty, input.User.Home),
+            Env = Environment(config, config.Tty, input.User.Home, links: input.LinkEnvironment),
             Cwd = config.WorkingDir.Length > 0 ? config.WorkingDir : "/",
             Capabilities = Capabilities(capabilities),
             Rlimits = Rlimits(host, input.Options),
@@ -73,10 +73,11 @@ internal static class SpecCompiler
     internal static OciCapabilities Capabilities(IReadOnlyList<string> names) => new() { Bounding = names, Effective = names, Permitted = names };
 
     /// <summary>What the engine sets, overridden by the container's own; a bare name removes a variable. HOME is the user's unless set.</summary>
-    public static List<string> Environment(ContainerConfig config, bool tty, string home, IReadOnlyList<string>? overrides = null)
+    public static List<string> Environment(ContainerConfig config, bool tty, string home, IReadOnlyList<string>? overrides = null, IReadOnlyList<string>? links = null)
     {
         List<string> variables = [DefaultPath, "HOSTNAME=" + config.Hostname];
         if (tty) variables.Add("TERM=xterm");
+        if (links is not null) variables.AddRange(links);
         Merge(variables, config.Env ?? []);
         if (overrides is not null) Merge(variables, overrides);
         if (!variables.Exists(v => v.StartsWith("HOME=", StringComparison.Ordinal))) variables.Add("HOME=" + home);

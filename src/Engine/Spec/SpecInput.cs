@@ -13,6 +13,9 @@ internal sealed record SpecInput
     /// <summary>The user's mounts with their host paths, and the engine's files (/etc/hosts, …), in any order.</summary>
     public IReadOnlyList<SpecMount> Mounts { get; init; } = [];
 
+    /// <summary>What its links say.</summary>
+    public IReadOnlyList<string> LinkEnvironment { get; init; } = [];
+
     /// <summary>Joined instead of a new one: /proc/PID/ns/….</summary>
     public string? PidNamespacePath { get; init; }
     public string? IpcNamespacePath { get; init; }

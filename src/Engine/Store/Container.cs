@@ -57,6 +57,9 @@ internal sealed class Container(ContainerRecord record, string directory)
     /// <summary>Delays and counts of the restart policy.</summary>
     public RestartState Restart { get; } = new();
 
+    /// <summary>The start that its policy asked for when the engine started.</summary>
+    public volatile Task? PolicyStart;
+
     /// <summary>Ends the health checks; null while there are none. With the gate held.</summary>
     public CancellationTokenSource? HealthChecks;
 

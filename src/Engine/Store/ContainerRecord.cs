@@ -26,6 +26,9 @@ internal sealed record ContainerRecord
     public string Platform { get; init; } = "linux";
     public MountRecord[] Mounts { get; init; } = [];
 
+    /// <summary>--link on the default bridge.</summary>
+    public LinkRecord[] Links { get; init; } = [];
+
     /// <summary>Empty for the log driver none.</summary>
     public string LogPath { get; init; } = "";
 

@@ -36,7 +36,7 @@ internal sealed class ContainerStore
 
     public bool TryGetById(string id, [NotNullWhen(true)] out Container? container) => _byId.TryGetValue(id, out container);
 
-    /// <summary>By full id, by name, by unique id prefix, in this order.</summary>
+    /// <summary>By full id, by name, by the name of a link (parent/alias), by unique id prefix, in this order.</summary>
     /// <exception cref="EngineException">NotFound; InvalidParameter for an empty or ambiguous one.</exception>
     public Container Get(string idOrName)
     {
@@ -44,6 +44,8 @@ internal sealed class ContainerStore
         if (_byId.TryGetValue(idOrName, out var container)) return container;
         var name = idOrName[0] == '/' ? idOrName[1..] : idOrName;
         if (_idByName.TryGetValue(name, out var id) && _byId.TryGetValue(id, out container)) return container;
+        if (name.LastIndexOf('/') is > 0 and var slash && TryGet(name[..slash], out var parent)
+            && Array.Find(parent.Record.Links, l => l.Alias == name[(slash + 1)..]) is { } link && _byId.TryGetValue(link.Child, out container)) return container;
         container = null;
         foreach (var (candidate, found) in _byId)
         {

@@ -24,7 +24,7 @@ public sealed class FuzzTests(ITestOutputHelper output)
         {"Image":"busybox:test","Cmd":["sleep","100"],"Entrypoint":["sh"],"Env":["A=1","B"],"Hostname":"h","Domainname":"d","User":"0:0","WorkingDir":"/tmp","Tty":false,"OpenStdin":true,"StdinOnce":true,
          "AttachStdout":true,"Labels":{"a":"b"},"ExposedPorts":{"80/tcp":{},"53/udp":{}},"Volumes":{"/v":{}},"StopSignal":"SIGTERM","StopTimeout":10,"Shell":["/bin/sh","-c"],"MacAddress":"02:42:ac:11:00:02",
          "NetworkDisabled":false,"Healthcheck":{"Test":["CMD","true"],"Interval":1000000000,"Timeout":1000000000,"Retries":3,"StartPeriod":1000000000,"StartInterval":1000000000},
-         "HostConfig":{"Binds":["/tmp:/t:ro"],"Memory":67108864,"MemorySwap":-1,"MemoryReservation":1048576,"MemorySwappiness":10,"NanoCpus":500000000,"CpuShares":512,"CpusetCpus":"0","CpusetMems":"0","PidsLimit":100,
+         "HostConfig":{"Binds":["/usr:/t:ro"],"Memory":67108864,"MemorySwap":-1,"MemoryReservation":33554432,"MemorySwappiness":10,"NanoCpus":500000000,"CpuShares":512,"CpusetCpus":"0","CpusetMems":"0","PidsLimit":100,
            "BlkioWeight":100,"BlkioDeviceReadBps":[{"Path":"/dev/null","Rate":1}],"OomScoreAdj":10,"OomKillDisable":false,"Ulimits":[{"Name":"nofile","Soft":10,"Hard":20}],"ShmSize":65536,"CapAdd":["NET_ADMIN"],
            "CapDrop":["ALL"],"Dns":["192.0.2.1"],"DnsSearch":["x"],"DnsOptions":["ndots:1"],"ExtraHosts":["a:192.0.2.1"],"GroupAdd":["1"],"IpcMode":"private","PidMode":"","UTSMode":"","CgroupnsMode":"host",
            "NetworkMode":"bridge","Privileged":false,"ReadonlyRootfs":true,"SecurityOpt":["no-new-privileges"],"Tmpfs":{"/x":"size=64k"},"Sysctls":{"net.ipv4.ip_forward":"1"},"RestartPolicy":{"Name":"on-failure","MaximumRetryCount":2},
@@ -32,7 +32,7 @@ public sealed class FuzzTests(ITestOutputHelper output)
            "Devices":[{"PathOnHost":"/dev/null","PathInContainer":"/dev/n","CgroupPermissions":"rwm"}],"DeviceCgroupRules":["c 1:3 r"],"DeviceRequests":null,"VolumesFrom":["target"],"Links":null,"StorageOpt":null,
            "Annotations":{"a":"b"},"CgroupParent":"","MaskedPaths":["/proc/kcore"],"ReadonlyPaths":["/proc/sys"],"Runtime":"",
            "Mounts":[{"Type":"volume","Source":"vol","Target":"/m","ReadOnly":true,"VolumeOptions":{"NoCopy":true,"Labels":{"a":"b"},"Subpath":"s","DriverConfig":{"Name":"local","Options":{"type":"tmpfs","device":"x","o":"size=1k"}}}},
-                     {"Type":"tmpfs","Target":"/m2","TmpfsOptions":{"SizeBytes":1024,"Mode":448,"Options":[["exec"]]}},{"Type":"bind","Source":"/tmp","Target":"/m3","BindOptions":{"Propagation":"rprivate","NonRecursive":true}},
+                     {"Type":"tmpfs","Target":"/m2","TmpfsOptions":{"SizeBytes":1024,"Mode":448,"Options":[["exec"]]}},{"Type":"bind","Source":"/usr","Target":"/m3","BindOptions":{"Propagation":"rprivate","NonRecursive":true}},
                      {"Type":"image","Source":"busybox:test","Target":"/m4","ImageOptions":{"Subpath":"bin"}}]},
          "NetworkingConfig":{"EndpointsConfig":{"bridge":{"IPAMConfig":{"IPv4Address":"198.19.0.9","IPv6Address":"","LinkLocalIPs":[]},"Aliases":["z"],"Links":[],"MacAddress":"02:42:ac:11:00:02","DriverOpts":{"a":"b"},"GwPriority":1}}}}
         """;
@@ -78,6 +78,10 @@ public sealed class FuzzTests(ITestOutputHelper output)
         await daemon.Docker("create", "--name", "target", Images.Busybox, "sleep", "1000");
         await daemon.Docker("volume", "create", "vol");
         var exec = (await daemon.AskAsync("POST", "/containers/runner/exec", """{"Cmd":["true"]}""")).Body.Split('"')[3];
+
+        // What is mutated is accepted as it stands: else nothing would get beyond the first check.
+        var whole = await daemon.AskAsync("POST", "/containers/create", Create);
+        Assert.True(whole.Status == 201, whole.Body);
 
         var problems = new List<string>();
         await Task.WhenAll(Enumerable.Range(0, Clients).Select(async client =>

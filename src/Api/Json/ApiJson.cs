@@ -14,6 +14,8 @@ namespace Berth.Api;
     PropertyNameCaseInsensitive = true,
     Converters = [
         typeof(Json.GoStringConverter), typeof(Json.GoTimeConverter), typeof(Json.StringSetConverter),
+        typeof(Json.ObjectListConverter<Mount>), typeof(Json.ObjectListConverter<Ulimit>), typeof(Json.ObjectListConverter<WeightDevice>), typeof(Json.ObjectListConverter<ThrottleDevice>),
+        typeof(Json.ObjectListConverter<DeviceMapping>), typeof(Json.ObjectListConverter<DeviceRequest>), typeof(Json.ObjectListConverter<PortBinding>), typeof(Json.StringListsConverter),
         typeof(Json.SortedMapConverter<string>), typeof(Json.SortedMapConverter<PortBinding[]>), typeof(Json.SortedMapConverter<EndpointSettings>),
         typeof(Json.SortedMapConverter<EndpointResource>), typeof(Json.SortedMapConverter<RuntimeWithStatus>), typeof(Json.SortedMapConverter<ulong>), typeof(Json.SortedMapConverter<NetworkStats>), typeof(Json.SortedMapConverter<IndexInfo>),
     ])]

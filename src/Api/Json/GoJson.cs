@@ -77,6 +77,48 @@ internal sealed class SortedMapConverter<T> : JsonConverter<Dictionary<string, T
     }
 }
 
+/// <summary>A list of objects: null in it is an object with nothing set, as in Go.</summary>
+internal sealed class ObjectListConverter<T> : JsonConverter<T[]> where T : class, new()
+{
+    public override T[] Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+    {
+        if (reader.TokenType != JsonTokenType.StartArray) throw new JsonException($"an array was expected, not {GoJson.NameOf(reader.TokenType)}");
+        var info = (JsonTypeInfo<T>)options.GetTypeInfo(typeof(T));
+        var list = new List<T>();
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndArray) list.Add(JsonSerializer.Deserialize(ref reader, info) ?? new T());
+        return [.. list];
+    }
+
+    public override void Write(Utf8JsonWriter writer, T[] value, JsonSerializerOptions options)
+    {
+        var info = (JsonTypeInfo<T>)options.GetTypeInfo(typeof(T));
+        writer.WriteStartArray();
+        foreach (var item in value) JsonSerializer.Serialize(writer, item, info);
+        writer.WriteEndArray();
+    }
+}
+
+/// <summary>A list of lists of strings: null in it is an empty list.</summary>
+internal sealed class StringListsConverter : JsonConverter<string[][]>
+{
+    public override string[][] Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+    {
+        if (reader.TokenType != JsonTokenType.StartArray) throw new JsonException($"an array was expected, not {GoJson.NameOf(reader.TokenType)}");
+        var info = (JsonTypeInfo<string[]>)options.GetTypeInfo(typeof(string[]));
+        var list = new List<string[]>();
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndArray) list.Add(JsonSerializer.Deserialize(ref reader, info) ?? []);
+        return [.. list];
+    }
+
+    public override void Write(Utf8JsonWriter writer, string[][] value, JsonSerializerOptions options)
+    {
+        var info = (JsonTypeInfo<string[]>)options.GetTypeInfo(typeof(string[]));
+        writer.WriteStartArray();
+        foreach (var item in value) JsonSerializer.Serialize(writer, item, info);
+        writer.WriteEndArray();
+    }
+}
+
 /// <summary>Go's map[string]struct{}: a set written as {"80/tcp":{},"81/tcp":{}}.</summary>
 internal sealed class StringSetConverter : JsonConverter<SortedSet<string>>
 {

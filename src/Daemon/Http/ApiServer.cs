@@ -59,7 +59,8 @@ internal sealed class ApiServer : IHttpApplication<HttpContext>
             while (path.Contains("//", StringComparison.Ordinal))
                 path = path.Replace("//", "/", StringComparison.Ordinal);
             http.Response.StatusCode = 301;
-            http.Response.Headers.Location = path + http.Request.QueryString;
+            // Decoded by Kestrel, and a header takes ASCII only.
+            http.Response.Headers.Location = new PathString(path).ToUriComponent() + http.Request.QueryString;
             return;
         }
 

@@ -168,7 +168,20 @@ public sealed partial class ContainerService
         }
         finally
         {
+            // With the container's end, which does not wait for us, the bundle goes and the file with it.
+            TryDelete(file);
+        }
+    }
+
+    private static void TryDelete(string file)
+    {
+        try
+        {
             File.Delete(file);
+        }
+        catch (IOException)
+        {
+            // Gone in between.
         }
     }
 

@@ -161,4 +161,14 @@ public class ApiJsonTests
     [InlineData("{")]
     public void A_value_of_the_wrong_type_is_an_error_and_nothing_else(string json) =>
         Assert.ThrowsAny<JsonException>(() => JsonSerializer.Deserialize(json, ApiJson.Wire.ContainerCreateRequest));
+
+    [Fact]
+    public void Null_in_a_list_is_an_object_with_nothing_set()
+    {
+        var host = JsonSerializer.Deserialize("""{"Mounts":[null,{"Type":"tmpfs","Target":"/x","TmpfsOptions":{"Options":[null,["exec"]]}}],"Ulimits":[null],"Devices":[null],"Binds":[null],"PortBindings":{"80/tcp":[null]}}""", ApiJson.Wire.HostConfig)!;
+        Assert.Equal((new Mount(), new Ulimit(), new DeviceMapping()), (host.Mounts![0], host.Ulimits![0], host.Devices![0]));
+        Assert.Equal("", host.Binds![0]);
+        Assert.Empty(host.Mounts![1].TmpfsOptions!.Options![0]);
+        Assert.Equal("", host.PortBindings!["80/tcp"]![0].HostPort);
+    }
 }

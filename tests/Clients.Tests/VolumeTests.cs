@@ -125,6 +125,26 @@ public sealed class VolumeTests(SharedDaemon shared) : IClassFixture<SharedDaemo
     }
 
     [Fact]
+    public async Task Files_of_a_stopped_container_are_copied_from_and_to_its_mounted_volumes_and_images()
+    {
+        var host = Path.Combine(_daemon.WorkDirectory, "volume-backing");
+        Directory.CreateDirectory(host);
+        File.WriteAllText(host + "/inside", "of the volume\n");
+        await _daemon.Docker("volume", "create", "-o", "type=none", "-o", "device=" + host, "-o", "o=bind", "copied");
+        await _daemon.Docker("create", "--name", "copy-target", "-v", "copied:/v", "--mount", $"type=image,src={shared.Image},dst=/i", shared.Image);
+        var outside = Path.Combine(_daemon.WorkDirectory, "copied-out");
+        await _daemon.Docker("cp", "copy-target:/v/inside", outside);
+        Assert.Equal("of the volume\n", File.ReadAllText(outside));
+        await _daemon.Docker("cp", outside, "copy-target:/v/back");
+        Assert.Equal("of the volume\n", File.ReadAllText(host + "/back"));
+        await _daemon.Docker("cp", "copy-target:/i/var/lib/data/seed", outside);
+        Assert.Equal("from the image\n", File.ReadAllText(outside));
+        await Eventually.HoldsAsync("the volume is unmounted again", () => !IsMounted("copied"));
+        await _daemon.Docker("rm", "copy-target");
+        await _daemon.Docker("volume", "rm", "copied");
+    }
+
+    [Fact]
     public async Task Mounts_travel_as_far_as_their_propagation_says()
     {
         var source = Path.Combine(_daemon.WorkDirectory, "shared");

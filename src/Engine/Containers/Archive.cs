@@ -76,14 +76,14 @@ public sealed partial class ContainerService
 
     /// <summary>The container's files with all its mounts.</summary>
     private Task<ContainerFiles> OpenFilesAsync(Container container, CancellationToken cancellationToken) =>
-        OpenFilesAsync(container, ContainerFiles.TryOfProcess, () => [.. MountsOf(container.Record), .. OwnFiles(container)], cancellationToken);
+        OpenFilesAsync(container, ContainerFiles.TryOfProcess, withMounts: true, cancellationToken);
 
     /// <summary>What its layers hold, without mounts.</summary>
     private Task<ContainerFiles> OpenLayersAsync(Container container, CancellationToken cancellationToken) =>
-        OpenFilesAsync(container, ContainerFiles.TryLayersOfProcess, () => [], cancellationToken);
+        OpenFilesAsync(container, ContainerFiles.TryLayersOfProcess, withMounts: false, cancellationToken);
 
     private async Task<ContainerFiles> OpenFilesAsync(Container container, Func<int, Microsoft.Win32.SafeHandles.SafeFileHandle, ContainerFiles?> ofProcess,
-        Func<IEnumerable<SpecMount>> mounts, CancellationToken cancellationToken)
+        bool withMounts, CancellationToken cancellationToken)
     {
         await container.Gate.WaitAsync(cancellationToken).ConfigureAwait(false);
         var keep = false;
@@ -91,7 +91,7 @@ public sealed partial class ContainerService
         {
             if (container.Removed) throw EngineException.NoSuchContainer(container.Id);
             if (container.Process is { } process && ofProcess(process.Pid, process.PidFd) is { } live) return live;
-            var stopped = ContainerFiles.OfStopped(RootOf(container.Record), mounts(), () => container.Gate.Release());
+            var stopped = withMounts ? await OpenStoppedAsync(container).ConfigureAwait(false) : ContainerFiles.OfStopped(RootOf(container.Record), [], () => container.Gate.Release());
             keep = true;
             return stopped;
         }
@@ -102,6 +102,31 @@ public sealed partial class ContainerService
         finally
         {
             if (!keep) container.Gate.Release();
+        }
+    }
+
+    // With the gate held, which is given back with the result. What is mounted for running containers only is mounted meanwhile.
+    private async Task<ContainerFiles> OpenStoppedAsync(Container container)
+    {
+        var record = container.Record;
+        var user = record.Id + " (files)";
+        var bundle = _core.BundleOf(record.Id);
+        try
+        {
+            await MountVolumesAsync(record, user).ConfigureAwait(false);
+            using var images = new UndoStack();
+            images.Push(() => TrashCan.Delete(bundle)); // last: made for the images alone
+            MountImages(record, bundle, images);
+            return ContainerFiles.OfStopped(RootOf(record), [.. MountsOf(record), .. OwnFiles(container)], () =>
+            {
+                UnmountVolumes(record, user);
+                container.Gate.Release();
+            });
+        }
+        catch
+        {
+            UnmountVolumes(record, user);
+            throw;
         }
     }
 

@@ -129,7 +129,7 @@ public sealed partial class ContainerService
     {
         if (record.HostConfig.IpcMode == "shareable") ShmMount.Unmount(_core.BundleOf(record.Id));
         TrashCan.Delete(_core.BundleOf(record.Id));
-        UnmountVolumes(record);
+        UnmountVolumes(record, record.Id);
         EmitUnmounts(record);
     }
 

@@ -77,11 +77,7 @@ public sealed partial class ContainerService
                 join = Task.Run(() => _core.Networks.JoinAsync(record.Id, request, CancellationToken.None));
             }
             var root = RootOf(record);
-            foreach (var mount in record.Mounts)
-            {
-                if (mount.Type != "volume") continue;
-                await _core.Volumes.MountAsync(mount.Name, record.Id).ConfigureAwait(false);
-            }
+            await MountVolumesAsync(record, record.Id).ConfigureAwait(false);
             using var images = new UndoStack();
             MountImages(record, bundle, images);
             var input = Prepare(record, out shm);
@@ -136,7 +132,7 @@ public sealed partial class ContainerService
             if (endpoint is not null) _core.EmitNetwork(record.Id, endpoint, "disconnect");
             if (mounted) EmitUnmounts(record);
             shm?.Unmount();
-            UnmountVolumes(record);
+            UnmountVolumes(record, record.Id);
             TrashCan.Delete(bundle);
             throw;
         }
@@ -154,14 +150,23 @@ public sealed partial class ContainerService
         }
     }
 
-    private void UnmountVolumes(ContainerRecord record)
+    /// <param name="user">For whom: a volume stays mounted until all have given it back.</param>
+    private async Task MountVolumesAsync(ContainerRecord record, string user)
+    {
+        foreach (var mount in record.Mounts)
+        {
+            if (mount.Type == "volume") await _core.Volumes.MountAsync(mount.Name, user).ConfigureAwait(false);
+        }
+    }
+
+    private void UnmountVolumes(ContainerRecord record, string user)
     {
         foreach (var mount in record.Mounts)
         {
             if (mount.Type != "volume") continue;
             try
             {
-                _core.Volumes.Unmount(mount.Name, record.Id);
+                _core.Volumes.Unmount(mount.Name, user);
             }
             catch (LinuxException e)
             {

@@ -55,6 +55,7 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
         SweepBundles();
         SweepCgroups();
         KillLeftProbes();
+        await containers.FinishCommitsAsync().ConfigureAwait(false);
         foreach (var container in core.Containers.All.OrderBy(c => c.Record.Created))
         {
             await containers.ResumeAsync(container).ConfigureAwait(false);

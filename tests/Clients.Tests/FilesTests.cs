@@ -231,4 +231,19 @@ public sealed class FilesTests(SharedDaemon shared) : IClassFixture<SharedDaemon
         await _daemon.Docker("rm", "-f", container);
         await _daemon.Docker("rmi", "committed:1");
     }
+
+    [Fact]
+    public async Task A_container_that_a_commit_had_frozen_when_the_daemon_died_is_thawed_and_one_its_owner_paused_is_not()
+    {
+        var (committed, paused) = (await RunAsync("commit-2"), await RunAsync("commit-3"));
+        await _daemon.Docker("pause", committed, paused);
+        var id = (await _daemon.Docker("inspect", "--format", "{{.Id}}", committed)).Line;
+        // What a commit writes before it freezes.
+        await File.WriteAllTextAsync(Path.Combine(_daemon.ExecRoot, "containers", id, "frozen-for-commit"), "", TestContext.Current.CancellationToken);
+        await _daemon.KillAsync();
+        await _daemon.RestartAsync();
+        Assert.Equal(["running", "paused"], (await _daemon.Docker("inspect", "--format", "{{.State.Status}}", committed, paused)).Lines);
+        Assert.Equal("", await Exec(committed, "true"));
+        await _daemon.Docker("rm", "-f", committed, paused);
+    }
 }

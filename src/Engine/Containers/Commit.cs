@@ -39,11 +39,14 @@ public sealed partial class ContainerService
     {
         try
         {
+            // Before the freezing: a daemon that dies with it leaves word for the next, which thaws what nobody else would.
+            await File.WriteAllBytesAsync(FrozenMark(id), [], cancellationToken).ConfigureAwait(false);
             await PauseAsync(id, cancellationToken).ConfigureAwait(false);
             return true;
         }
-        catch (EngineException)
+        catch (Exception e) when (e is EngineException or IOException)
         {
+            RemoveFrozenMark(id);
             return false;
         }
     }
@@ -58,6 +61,28 @@ public sealed partial class ContainerService
         {
             // Killed, or thawed by somebody else meanwhile.
         }
+        RemoveFrozenMark(id);
+    }
+
+    private string FrozenMark(string id) => Path.Combine(_core.BundleOf(id), "frozen-for-commit");
+
+    private void RemoveFrozenMark(string id)
+    {
+        try
+        {
+            File.Delete(FrozenMark(id));
+        }
+        catch (DirectoryNotFoundException)
+        {
+            // The container has ended, and its bundle went with it.
+        }
+    }
+
+    /// <summary>At start: thaws what a commit had frozen when the daemon was killed.</summary>
+    internal async Task FinishCommitsAsync()
+    {
+        foreach (var container in _core.Containers.All)
+            if (container.State.Paused && File.Exists(FrozenMark(container.Id))) await TryUnpauseAsync(container.Id).ConfigureAwait(false);
     }
 
     // Host name and the terminal's settings are this container's and nobody else's.

@@ -11,7 +11,6 @@ internal static class SocketAbi
     internal const int SOCK_CLOEXEC = 0x80000;
     internal const int SOL_SOCKET = 1;
     internal const int SO_PEERCRED = 17;
-    internal const int SO_PEERPIDFD = 77;
     internal const int SCM_RIGHTS = 1;
     internal const int MSG_TRUNC = 0x20;
     internal const int MSG_CTRUNC = 0x8;

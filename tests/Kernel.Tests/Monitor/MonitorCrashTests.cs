@@ -1,3 +1,4 @@
+using Berth.Linux;
 using Berth.Runtime.Monitor;
 using Berth.Testing;
 
@@ -34,7 +35,9 @@ public sealed class MonitorCrashTests
                 }
                 Assert.True(await monitor.Client.WriteInputAsync(key, "\n"u8.ToArray(), CancellationToken.None));
                 var exit = await monitor.EndAsync(key);
-                Assert.True(code == exit.ExitCode, $"{id} ended with {exit.ExitCode} instead of {code} ({exit.Error}), seed {seed}");
+                // Before Linux 6.15 the code of what ends between two monitors is lost, and that is said: never a wrong one.
+                var lostAndSaid = !PidFd.RemembersTheEnd && exit is { ExitCode: 255, Error: not null };
+                Assert.True(lostAndSaid || code == exit.ExitCode, $"{id} ended with {exit.ExitCode} instead of {code} ({exit.Error}), seed {seed}");
                 Assert.False(monitor.CgroupExists(id), $"{id} left its cgroup, seed {seed}");
                 Interlocked.Increment(ref ended);
             }

@@ -1,0 +1,41 @@
+const assert = require('assert');
+const { PassThrough } = require('stream');
+const path = process.argv[4];
+const Docker = require(path + '/node_modules/dockerode');
+const docker = new Docker({ socketPath: process.argv[2] });
+const image = process.argv[3];
+const read = stream => new Promise(done => { let text = ''; stream.on('data', d => text += d); stream.on('end', () => done(text)); stream.on('close', () => done(text)); });
+
+(async () => {
+  assert.strictEqual((await docker.ping()).toString(), 'OK');
+  const events = await docker.getEvents({ filters: { type: ['container'] } });
+  const destroyed = new Promise(done => events.on('data', d => String(d).includes('"Action":"destroy"') && done()));
+  const out = new PassThrough();
+  const text = read(out);
+  const [result, ran] = await docker.run(image, ['sh', '-c', 'echo hello; exit 4'], out, { HostConfig: { AutoRemove: true } });
+  out.end();
+  assert.strictEqual(result.StatusCode, 4);
+  await destroyed;
+  events.destroy();
+
+  const volume = await docker.createVolume({ Name: 'from-node', Labels: { a: 'b' } });
+  const box = await docker.createContainer({ Image: image, name: 'from-node', Cmd: ['sh', '-c', 'echo out; sleep 100'], HostConfig: { Binds: ['from-node:/v'], Memory: 64 << 20 } });
+  await box.start();
+  assert.strictEqual((await box.inspect()).State.Status, 'running');
+  const exec = await box.exec({ Cmd: ['sh', '-c', 'echo in; exit 3'], AttachStdout: true, AttachStderr: true });
+  const stream = await exec.start({});
+  const stdout = new PassThrough(), said = read(stdout);
+  docker.modem.demuxStream(stream, stdout, stdout);
+  await new Promise(done => stream.on('end', done));
+  stdout.end();
+  assert.strictEqual(await said, 'in\n');
+  assert.strictEqual((await exec.inspect()).ExitCode, 3);
+  assert.ok((await box.logs({ stdout: true })).toString().endsWith('out\n'));
+  assert.strictEqual((await box.stats({ stream: false })).memory_stats.limit, 64 << 20);
+  assert.ok((await docker.df()).Volumes.some(v => v.Name === 'from-node'));
+  await assert.rejects(volume.remove(), e => e.statusCode === 409);
+  await assert.rejects(docker.getContainer('nosuch').inspect(), e => e.statusCode === 404 && e.json.message === 'No such container: nosuch');
+  await box.remove({ force: true });
+  await volume.remove();
+  console.log('done');
+})().catch(e => { console.error(e); process.exit(1); });

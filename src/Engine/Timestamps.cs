@@ -6,12 +6,13 @@ namespace Berth.Engine;
 /// <summary>Times in queries: Unix seconds with an optional fraction (what clients send), or RFC 3339.</summary>
 internal static class Timestamps
 {
-    /// <summary>Null for an empty text.</summary>
+    /// <summary>Seconds since 1970, RFC 3339, or a duration before now ("24h"); null for an empty text.</summary>
     /// <exception cref="EngineException">InvalidParameter.</exception>
-    public static DateTimeOffset? Parse(string? text, string name)
+    public static DateTimeOffset? Parse(string? text, string name, TimeProvider clock)
     {
         if (string.IsNullOrEmpty(text)) return null;
         if (TryUnix(text, out var time) || GoTime.TryParse(text, out time)) return time;
+        if (GoDuration.TryParse(text, out var before)) return clock.GetUtcNow() - before;
         throw EngineException.Invalid($"invalid value for {GoText.Quote(name)}: failed to parse value as time or duration: {GoText.Quote(text)}");
     }
 

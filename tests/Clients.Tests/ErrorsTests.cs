@@ -137,7 +137,7 @@ public sealed class ErrorsTests(SharedDaemon shared) : IClassFixture<SharedDaemo
     [InlineData("DELETE", "/images/busybox:test", "-", 409, "conflict: unable to remove repository reference \\\"busybox:test\\\" (must force) - container ")]
     [InlineData("POST", "/images/create?fromImage=BAD", "-", 400, "invalid reference format")]
     [InlineData("GET", "/images/nosuch/json", "-", 404, "{\"message\":\"No such image: nosuch:latest\"}\n")]
-    [InlineData("POST", "/commit", "{}", 501, "docker commit is not implemented")]
+    [InlineData("POST", "/commit", "{}", 400, "invalid name or ID supplied: \\\"\\\"")]
     [InlineData("GET", "/nosuch", "-", 404, "{\"message\":\"page not found\"}\n")]
     [InlineData("GET", "/v1.52/info", "-", 400, "client version 1.52 is too new. Maximum supported API version is 1.51")]
     public async Task A_request_has_Dockers_status_and_message(string method, string path, string body, int status, string message)

@@ -40,6 +40,7 @@ public sealed class SystemTests
         await daemon.Docker("run", "-d", "--name", "stays", image, "sleep", "100");
         await daemon.Docker("run", "--name", "goes", "--label", "old", image, "sh", "-c", "head -c 20000 /dev/zero > /x");
         Assert.Equal("Total reclaimed space: 0B\n", (await daemon.Docker("container", "prune", "-f", "--filter", "label=other")).Output);
+        Assert.Equal("Total reclaimed space: 0B\n", (await daemon.Docker("container", "prune", "-f", "--filter", "until=24h")).Output);
         Assert.EndsWith("Total reclaimed space: 20kB\n", (await daemon.Docker("container", "prune", "-f", "--filter", "label=old")).Output, StringComparison.Ordinal);
 
         // Used images stay, whatever is asked for.

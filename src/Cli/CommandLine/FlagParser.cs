@@ -43,7 +43,7 @@ internal sealed class Arguments
     public long Bytes(string name) => String(name) is { Length: > 0 } text ? (text == "-1" ? -1 : Units.ParseRam(text)) : 0;
 
     /// <summary>Nanoseconds.</summary>
-    public long Duration(string name) => String(name) is { Length: > 0 } text ? Units.ParseDuration(text) : 0;
+    public long Duration(string name) => String(name) is { Length: > 0 } text ? GoDuration.ParseNanoseconds(text) : 0;
 
     public IReadOnlyList<string> List(string name) => _values.TryGetValue(name, out var list) ? list : [];
 }
@@ -157,7 +157,7 @@ internal static class FlagParser
                 case FlagKind.UInt64: GoText.ParseUInt(value, 64); break;
                 case FlagKind.Bytes when value.Length > 0: Units.ParseRam(value); break;
                 case FlagKind.BytesOrUnlimited when value is not ("" or "-1"): Units.ParseRam(value); break;
-                case FlagKind.Duration: Units.ParseDuration(value); break;
+                case FlagKind.Duration: GoDuration.ParseNanoseconds(value); break;
                 case FlagKind.Decimal when !decimal.TryParse(value, NumberStyles.AllowDecimalPoint | NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out _):
                     throw new FormatException($"failed to parse {value} as a rational number");
             }

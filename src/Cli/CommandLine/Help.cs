@@ -55,7 +55,7 @@ internal static class Help
         var text = new StringBuilder();
         for (var i = 0; i < flags.Count; i++)
         {
-            var help = flags[i].Help + (flags[i].Default is { Length: > 0 } value && value is not ("false" or "0") ? $" (default {(flags[i].Kind == FlagKind.String ? Output.GoText.Quote(value) : value)})" : "");
+            var help = flags[i].Help + (flags[i].Default is { Length: > 0 } value && value is not ("false" or "0") ? $" (default {(flags[i].Kind == FlagKind.String ? GoText.Quote(value) : value)})" : "");
             text.Append(heads[i].PadRight(indent)).Append(Wrap(help, Math.Max(24, width - 1 - indent), indent)).Append('\n');
         }
         return text.ToString();

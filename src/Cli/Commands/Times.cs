@@ -23,7 +23,7 @@ internal static class Times
         if (DateTimeOffset.TryParseExact(text, Forms, CultureInfo.InvariantCulture, DateTimeStyles.AssumeLocal, out var time)) return Unix(time);
         try
         {
-            return Unix(clock.GetUtcNow() - TimeSpan.FromTicks(Units.ParseDuration(text) / 100));
+            return Unix(clock.GetUtcNow() - TimeSpan.FromTicks(GoDuration.ParseNanoseconds(text) / 100));
         }
         catch (FormatException)
         {

@@ -62,41 +62,4 @@ internal static class Units
         }
         return size >= long.MaxValue ? long.MaxValue : (long)size;
     }
-
-    /// <summary>Go's "1h2m3.5s" in nanoseconds.</summary>
-    /// <exception cref="FormatException">Go's words.</exception>
-    public static long ParseDuration(string text)
-    {
-        var rest = text.AsSpan();
-        var negative = rest.StartsWith("-");
-        if (negative || rest.StartsWith("+")) rest = rest[1..];
-        if (rest is "0") return 0;
-        if (rest.IsEmpty) throw new FormatException($"time: invalid duration {GoText.Quote(text)}");
-        decimal total = 0;
-        while (!rest.IsEmpty)
-        {
-            var digits = 0;
-            while (digits < rest.Length && (char.IsAsciiDigit(rest[digits]) || rest[digits] == '.')) digits++;
-            if (digits is 0 or > 19 || !decimal.TryParse(rest[..digits], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number))
-                throw new FormatException($"time: invalid duration {GoText.Quote(text)}");
-            rest = rest[digits..];
-            var letters = 0;
-            while (letters < rest.Length && rest[letters] != '.' && !char.IsAsciiDigit(rest[letters])) letters++;
-            if (letters == 0) throw new FormatException($"time: missing unit in duration {GoText.Quote(text)}");
-            if (number > long.MaxValue) throw new FormatException($"time: invalid duration {GoText.Quote(text)}");
-            total += number * rest[..letters] switch
-            {
-                "ns" => 1m,
-                "us" or "µs" or "μs" => 1_000m,
-                "ms" => 1_000_000m,
-                "s" => 1_000_000_000m,
-                "m" => 60_000_000_000m,
-                "h" => 3_600_000_000_000m,
-                _ => throw new FormatException($"time: unknown unit {GoText.Quote(rest[..letters].ToString())} in duration {GoText.Quote(text)}"),
-            };
-            if (total > long.MaxValue) throw new FormatException($"time: invalid duration {GoText.Quote(text)}");
-            rest = rest[letters..];
-        }
-        return negative ? -(long)total : (long)total;
-    }
 }

@@ -221,14 +221,14 @@ internal static class Functions
         var text = (verb, value) switch
         {
             ('v' or 's', _) => GoValue.Print(value) is var printed && precision is { } cut && verb == 's' && printed.Length > cut ? printed[..cut] : GoValue.Print(value),
-            ('q', string s) => Output.GoText.Quote(s),
+            ('q', string s) => GoText.Quote(s),
             ('t', bool b) => b ? "true" : "false",
             ('d', long or ulong or int) => GoValue.Print(value),
             ('x', string s) => Convert.ToHexStringLower(Encoding.UTF8.GetBytes(s)),
             ('x', long n) => n.ToString("x", CultureInfo.InvariantCulture),
             ('X', long n) => n.ToString("X", CultureInfo.InvariantCulture),
             ('f', double n) => n.ToString("F" + (precision ?? 6), CultureInfo.InvariantCulture),
-            ('g', double n) => precision is { } digits ? Output.GoText.General(n, digits) : GoValue.Print(n),
+            ('g', double n) => precision is { } digits ? GoText.General(n, digits) : GoValue.Print(n),
             ('c', long n) => ((char)n).ToString(),
             _ => $"%!{verb}({GoValue.TypeName(value)}={GoValue.Print(value)})",
         };

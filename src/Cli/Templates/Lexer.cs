@@ -163,7 +163,7 @@ internal static class Lexer
                     at = close + 1;
                     break;
                 default:
-                    throw Error(text, at, $"unexpected {Output.GoText.Quote(c.ToString())} in operand");
+                    throw Error(text, at, $"unexpected {GoText.Quote(c.ToString())} in operand");
             }
         }
     }

@@ -238,7 +238,7 @@ internal sealed class Parser
                 var source = _text[token.Position.._tokens[_at].Position];
                 return new Parenthesis(inner, Fields(), token.Position, source);
             case TokenKind.String:
-                return new Constant(token.Value, token.Position, Output.GoText.Quote(token.Value));
+                return new Constant(token.Value, token.Position, GoText.Quote(token.Value));
             case TokenKind.Number:
                 return new Constant(Number(token), token.Position, token.Value);
             case TokenKind.Word:
@@ -248,7 +248,7 @@ internal sealed class Parser
                     "false" => new Constant(false, token.Position, "false"),
                     "nil" => new Constant(null, token.Position, "nil"),
                     _ when Functions.Exists(token.Value) => new Function(token.Value, token.Position),
-                    _ => throw Error($"function {Output.GoText.Quote(token.Value)} not defined"),
+                    _ => throw Error($"function {GoText.Quote(token.Value)} not defined"),
                 };
             default:
                 throw Error($"unexpected {Describe(token)} in {context}");
@@ -266,11 +266,11 @@ internal sealed class Parser
     {
         try
         {
-            return Output.GoText.ParseInt(token.Value);
+            return GoText.ParseInt(token.Value);
         }
         catch (FormatException)
         {
-            return double.TryParse(token.Value, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) ? number : throw Error($"bad number syntax: {Output.GoText.Quote(token.Value)}");
+            return double.TryParse(token.Value, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) ? number : throw Error($"bad number syntax: {GoText.Quote(token.Value)}");
         }
     }
 
@@ -279,7 +279,7 @@ internal sealed class Parser
         TokenKind.End => "EOF",
         TokenKind.Close => "\"}}\"",
         TokenKind.Word or TokenKind.Field => $"<{token.Value}>",
-        _ => Output.GoText.Quote(token.Value),
+        _ => GoText.Quote(token.Value),
     };
 
     private TemplateException Error(string message) => Lexer.Error(_text, _at > 0 ? _tokens[_at - 1].Position : 0, message);

@@ -123,7 +123,7 @@ internal sealed class Template
 
         private void Call(TemplateNode call, object? dot)
         {
-            if (!template._named.TryGetValue(call.Name, out var body)) throw Error(call.Position, "{{template " + Output.GoText.Quote(call.Name) + "}}", $"template {Output.GoText.Quote(call.Name)} not defined");
+            if (!template._named.TryGetValue(call.Name, out var body)) throw Error(call.Position, "{{template " + GoText.Quote(call.Name) + "}}", $"template {GoText.Quote(call.Name)} not defined");
             if (++_depth > MaxDepth) throw Error(call.Position, "{{template}}", "exceeded maximum template depth");
             var data = call.Value is null ? null : Evaluate(call.Value, dot);
             var outer = _variables.ToArray();
@@ -265,7 +265,7 @@ internal sealed class Template
             return value;
         }
 
-        private TemplateException NoEntry(Operand operand, string name) => Error(operand.Position, operand.Source, $"map has no entry for key {Output.GoText.Quote(name)}");
+        private TemplateException NoEntry(Operand operand, string name) => Error(operand.Position, operand.Source, $"map has no entry for key {GoText.Quote(name)}");
 
         private object? Guard(Function function, Func<object?> call)
         {

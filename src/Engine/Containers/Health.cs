@@ -120,7 +120,7 @@ public sealed partial class ContainerService
         {
             await KillProbeAsync(exec, stop).ConfigureAwait(false);
             var text = output.Text;
-            return Result(-1, $"Health check exceeded timeout ({GoText.Duration(check.Timeout)})" + (text.Length > 0 ? ": " + text : ""));
+            return Result(-1, $"Health check exceeded timeout ({GoDuration.Format(check.Timeout)})" + (text.Length > 0 ? ": " + text : ""));
         }
         catch (OperationCanceledException)
         {

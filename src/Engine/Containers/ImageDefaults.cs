@@ -18,7 +18,7 @@ internal static class ImageDefaults
     private static void MergeImage(ContainerConfig config, Images.ContainerConfig image)
     {
         if (config.User.Length == 0) config.User = image.User ?? "";
-        foreach (var port in image.ExposedPorts?.Keys ?? []) (config.ExposedPorts ??= new(StringComparer.Ordinal)).Add(port);
+        config.ExposedPorts = Union(config.ExposedPorts, image.ExposedPorts?.Keys);
         var env = new List<string>(config.Env ?? []);
         foreach (var variable in image.Env ?? [])
         {
@@ -48,9 +48,11 @@ internal static class ImageDefaults
             if (own.Retries == 0) own.Retries = health.Retries ?? 0;
         }
         if (config.WorkingDir.Length == 0) config.WorkingDir = image.WorkingDir ?? "";
-        foreach (var path in image.Volumes?.Keys ?? []) (config.Volumes ??= new(StringComparer.Ordinal)).Add(path);
+        config.Volumes = Union(config.Volumes, image.Volumes?.Keys);
         if (string.IsNullOrEmpty(config.StopSignal)) config.StopSignal = image.StopSignal;
     }
+
+    private static SortedSet<string>? Union(SortedSet<string>? own, IEnumerable<string>? image) => image is null ? own : new([.. own ?? [], .. image], StringComparer.Ordinal);
 
     private static ReadOnlySpan<char> Key(string variable)
     {

@@ -162,7 +162,7 @@ internal sealed class ListQuery
         foreach (var value in filters["health"])
         {
             if (!HealthStates.Contains(value))
-                throw EngineException.Invalid($"invalid filter 'health={value}': invalid value for health status ({value}): must be one of none, starting, healthy, unhealthy");
+                throw EngineException.Invalid($"invalid filter 'health={value}': invalid value for health ({value}): must be one of none, starting, healthy, unhealthy");
         }
         filters.Flag("is-task", false);
         query.AddPorts("publish", query._publish);

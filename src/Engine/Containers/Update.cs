@@ -49,7 +49,7 @@ public sealed partial class ContainerService
         }
         catch (Exception e) when (e is LinuxException or CgroupLimitException)
         {
-            throw CannotUpdate(record.Id, ErrorKind.System, e.Message);
+            throw CannotUpdate(record.Id, ErrorKind.System, "runc did not terminate successfully: exit status 1: " + e.Message); // part of the text that clients know
         }
     }
 

@@ -19,7 +19,7 @@ public sealed class ImageService
         var wanted = new ImageFilters
         {
             All = all, Dangling = filters.Contains("dangling") ? filters.Flag("dangling", false) : null, Reference = [.. filters["reference"]], Before = [.. filters["before"]],
-            Since = [.. filters["since"]], Label = [.. filters["label"]], Until = filters["until"].Count == 0 ? null : Timestamps.Parse(filters["until"].First(), "until"), SharedSize = sharedSize,
+            Since = [.. filters["since"]], Label = [.. filters["label"]], Until = filters["until"].Count == 0 ? null : Timestamps.Parse(filters["until"].First(), "until", _core.Time), SharedSize = sharedSize,
         };
         var list = new List<Api.ImageSummary>();
         foreach (var found in LayerErrors.Translate(() => _core.Images.List(wanted)))
@@ -97,7 +97,7 @@ public sealed class ImageService
             filters.Require("dangling", "label", "label!", "until");
             var danglingOnly = filters.Flag("dangling", true);
             if (filters["until"].Count > 1) throw EngineException.Invalid("more than one until filter specified");
-            var until = filters["until"].Count == 0 ? null : Timestamps.Parse(filters["until"].First(), "until");
+            var until = filters["until"].Count == 0 ? null : Timestamps.Parse(filters["until"].First(), "until", _core.Time);
             var sizes = _core.Images.LayerSizes().ByChain;
             var items = new List<ImageDeleteResponseItem>();
             foreach (var found in LayerErrors.Translate(() => _core.Images.List(new ImageFilters { All = !danglingOnly })))

@@ -56,7 +56,7 @@ public sealed class NetworkService
     {
         filters.Require("until", "label", "label!");
         if (filters["until"].Count > 1) throw EngineException.Invalid("more than one until filter specified");
-        if (filters["until"].Count == 1) Timestamps.Parse(filters["until"].First(), "until");
+        if (filters["until"].Count == 1) Timestamps.Parse(filters["until"].First(), "until", _core.Time);
         _core.Events.Emit("network", "prune", "", new() { ["reclaimed"] = "0" });
         return new NetworkPruneResponse();
     }

@@ -123,8 +123,12 @@ public abstract class CgroupHost
         // The memory controllers refuse a limit that is below what is in use.
         if (errno == Errno.EBUSY && write.File is "memory.limit_in_bytes" or "memory.max")
             throw new CgroupLimitException($"unable to set memory limit to {write.Value} ({Usage(directory)})");
-        throw CgroupFile.Failure(call, path, write.Value, errno);
+        throw Refused(call, path, write.Value, errno);
     }
+
+    private protected static Exception Refused(string call, string path, string value, Errno errno) => call == "write"
+        ? new CgroupLimitException($"failed to write \"{value}\": write {path}: {errno.DescribeAsGo()}")
+        : CgroupFile.Failure(call, path, value, errno);
 
     private static string Usage(string directory)
     {

@@ -132,7 +132,7 @@ internal sealed class CgroupV1Host : CgroupHost
         if (file.IsInvalid) throw CgroupFile.Failure("open", path, "", LibC.LastErrno);
         for (var i = from; i < to; i++)
             if (CgroupFile.TryWrite(file, plan[i].Value) is var errno && errno != Errno.Success)
-                throw CgroupFile.Failure("write", path, plan[i].Value, errno);
+                throw Refused("write", path, plan[i].Value, errno);
     }
 
     private protected override CgroupFeatures ReadFeatures()

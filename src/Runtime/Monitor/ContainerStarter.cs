@@ -1,6 +1,7 @@
 using Berth.Linux;
 using Berth.Linux.Abi;
 using Berth.Linux.Cgroups;
+using Berth.Runtime.Launching;
 using Berth.Runtime.Spec;
 using Microsoft.Win32.SafeHandles;
 
@@ -26,7 +27,7 @@ internal sealed class ContainerStarter(CgroupHost cgroups, byte[] logBuffer, Act
         ICgroup? cgroup = null;
         try
         {
-            cgroup = cgroups.Create(path, spec.Linux.Resources?.ToLimits() ?? CgroupLimits.None);
+            cgroup = Create(path, spec.Linux.Resources?.ToLimits() ?? CgroupLimits.None);
             var stdio = message.Terminal is null ? Stdio.Open(message.OpenStdin, spec.Process.User.Uid) : null;
             try
             {
@@ -48,6 +49,18 @@ internal sealed class ContainerStarter(CgroupHost cgroups, byte[] logBuffer, Act
             log?.Dispose();
             Remove(cgroup);
             throw;
+        }
+    }
+
+    private ICgroup Create(string path, CgroupLimits limits)
+    {
+        try
+        {
+            return cgroups.Create(path, limits);
+        }
+        catch (CgroupLimitException exception)
+        {
+            throw new LaunchException(LaunchErrorKind.Other, ErrorTexts.CreatePrefix + "unable to apply cgroup configuration: " + exception.Message, inner: exception);
         }
     }
 

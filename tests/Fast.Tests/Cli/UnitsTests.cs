@@ -65,7 +65,7 @@ public class UnitsTests
     [InlineData("1m30s", 90_000_000_000)]
     [InlineData("1.5h", 5400_000_000_000)]
     [InlineData("-2ms", -2_000_000)]
-    public void Durations_are_read_as_Go_reads_them(string text, long nanoseconds) => Assert.Equal(nanoseconds, Units.ParseDuration(text));
+    public void Durations_are_read_as_Go_reads_them(string text, long nanoseconds) => Assert.Equal(nanoseconds, GoDuration.ParseNanoseconds(text));
 
     [Theory]
     [InlineData("")]
@@ -73,7 +73,7 @@ public class UnitsTests
     [InlineData("s")]
     [InlineData("5x")]
     [InlineData("99999999999999999999h")]
-    public void Other_durations_are_refused(string text) => Assert.Throws<FormatException>(() => Units.ParseDuration(text));
+    public void Other_durations_are_refused(string text) => Assert.Throws<FormatException>(() => GoDuration.ParseNanoseconds(text));
 
     [Fact]
     public void Neighbouring_ports_are_joined_and_moved_ones_come_last()

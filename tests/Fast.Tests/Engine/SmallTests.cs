@@ -266,7 +266,7 @@ public class HealthCheckTests
     [InlineData(30_000, "30s")]
     [InlineData(90_000, "1m30s")]
     [InlineData(3_600_000, "1h0m0s")]
-    public void Durations_are_worded_as_go_does(int milliseconds, string text) => Assert.Equal(text, GoText.Duration(TimeSpan.FromMilliseconds(milliseconds)));
+    public void Durations_are_worded_as_go_does(int milliseconds, string text) => Assert.Equal(text, GoDuration.Format(TimeSpan.FromMilliseconds(milliseconds)));
 }
 
 public class ListFilterTests

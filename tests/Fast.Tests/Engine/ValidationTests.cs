@@ -141,6 +141,23 @@ public class ValidationTests
     }
 
     [Fact]
+    public void Ports_and_volumes_of_the_image_are_added_to_the_requests()
+    {
+        var image = new Berth.Images.ContainerConfig
+        {
+            Cmd = ["x"], ExposedPorts = new Dictionary<string, Berth.Images.EmptyObject> { ["80/tcp"] = Berth.Images.EmptyObject.Value }, Volumes = new Dictionary<string, Berth.Images.EmptyObject> { ["/data"] = Berth.Images.EmptyObject.Value },
+        };
+        var none = new ContainerConfig();
+        ImageDefaults.Merge(none, image);
+        Assert.Equal(["80/tcp"], none.ExposedPorts!);
+        Assert.Equal(["/data"], none.Volumes!);
+        var some = new ContainerConfig { ExposedPorts = ["99/udp"], Volumes = ["/own"] };
+        ImageDefaults.Merge(some, image);
+        Assert.Equal(["80/tcp", "99/udp"], some.ExposedPorts!);
+        Assert.Equal(["/data", "/own"], some.Volumes!);
+    }
+
+    [Fact]
     public void An_entrypoint_of_its_own_drops_the_images_command()
     {
         var config = new ContainerConfig { Entrypoint = ["/mine"] };

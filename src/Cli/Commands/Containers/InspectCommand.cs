@@ -64,7 +64,7 @@ internal static class InspectCommand
         var (context, flags) = (invocation.Context, invocation.Arguments);
         if (flags.Changed("type") && flags.String("type").Length == 0) throw new CommandException("type is empty: must be one of \"container\", \"image\", \"network\", \"volume\"");
         if (type.Length > 0 && Kinds.All(k => k.Type != type))
-            throw new CommandException($"unknown type: {Output.GoText.Quote(type)}: must be one of {string.Join(", ", Kinds.Select(k => Output.GoText.Quote(k.Type)))}");
+            throw new CommandException($"unknown type: {GoText.Quote(type)}: must be one of {string.Join(", ", Kinds.Select(k => GoText.Quote(k.Type)))}");
         var format = flags.String("format");
         Template? template = null;
         try

@@ -44,7 +44,7 @@ internal static class PortSpecs
     {
         if (spec.Contains(':')) throw new FormatException($"invalid port format for --expose: {spec}");
         var (protocol, port) = SplitProtocol(spec);
-        if (!TryRange(port, out var first, out var last)) throw new FormatException($"invalid range format for --expose: {spec}, error: {(port.Length == 0 ? "empty string specified for ports" : $"strconv.ParseUint: parsing {Output.GoText.Quote(port)}: invalid syntax")}");
+        if (!TryRange(port, out var first, out var last)) throw new FormatException($"invalid range format for --expose: {spec}, error: {(port.Length == 0 ? "empty string specified for ports" : $"strconv.ParseUint: parsing {GoText.Quote(port)}: invalid syntax")}");
         for (var i = first; i <= last; i++) exposed.Add($"{i}/{protocol.ToLowerInvariant()}");
     }
 

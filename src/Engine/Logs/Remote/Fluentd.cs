@@ -39,7 +39,7 @@ internal sealed record FluentdOptions(RemoteAddress Address, bool SubSecondPreci
             const string Name = "fluentd-async-reconnect-interval";
             var d = Parsed(Name, "", interval);
             if (d != TimeSpan.Zero && (d < MinReconnect || d > MaxReconnect))
-                throw new FormatException($"invalid value for {Name}: value ({GoText.Quote(GoText.Duration(d))}) must be between {GoText.Duration(MinReconnect)} and {GoText.Duration(MaxReconnect)}");
+                throw new FormatException($"invalid value for {Name}: value ({GoText.Quote(GoDuration.Format(d))}) must be between {GoDuration.Format(MinReconnect)} and {GoDuration.Format(MaxReconnect)}");
         }
         var precise = LogDrivers.Bool(options, "fluentd-sub-second-precision");
         var ack = LogDrivers.Bool(options, "fluentd-request-ack");
@@ -203,37 +203,5 @@ internal sealed class FluentdDestination : LogDestination
     {
         Batch.WriteByte((byte)(value >> 8));
         Batch.WriteByte((byte)value);
-    }
-}
-
-/// <summary>Go's time.ParseDuration: 1h15m30.918s, -1.5h, 100ms.</summary>
-internal static class GoDuration
-{
-    /// <exception cref="FormatException">In Go's words.</exception>
-    public static TimeSpan Parse(string text)
-    {
-        FormatException Invalid() => new($"time: invalid duration {GoText.Quote(text)}");
-        var rest = text.AsSpan();
-        var negative = rest.StartsWith("-");
-        if (negative || rest.StartsWith("+")) rest = rest[1..];
-        if (rest is "0") return TimeSpan.Zero;
-        if (rest.IsEmpty) throw Invalid();
-        var total = 0.0;
-        while (!rest.IsEmpty)
-        {
-            var end = rest.IndexOfAnyExcept("0123456789.");
-            if (end == 0 || !double.TryParse(end < 0 ? rest : rest[..end], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number)) throw Invalid();
-            if (end < 0) throw new FormatException($"time: missing unit in duration {GoText.Quote(text)}");
-            rest = rest[end..];
-            var next = rest.IndexOfAny("0123456789.");
-            var unit = next < 0 ? rest : rest[..next];
-            total += number * unit switch
-            {
-                "ns" => 1e-9, "us" or "µs" => 1e-6, "ms" => 1e-3, "s" => 1, "m" => 60, "h" => 3600,
-                _ => throw new FormatException($"time: unknown unit {GoText.Quote(unit.ToString())} in duration {GoText.Quote(text)}"),
-            };
-            rest = next < 0 ? default : rest[next..];
-        }
-        return total > TimeSpan.MaxValue.TotalSeconds / 2 ? throw Invalid() : TimeSpan.FromTicks((long)(total * TimeSpan.TicksPerSecond)) * (negative ? -1 : 1);
     }
 }

@@ -1,11 +1,12 @@
 using System.Globalization;
 using System.Text;
 
-namespace Berth.Cli.Output;
+namespace Berth.Api.Go;
 
-/// <summary>Text as Go's strconv reads and writes it.</summary>
-internal static class GoText
+/// <summary>Texts as Go's fmt and strconv, and Docker's go-units, read and write them: they are part of what clients match on.</summary>
+public static class GoText
 {
+    /// <summary>strconv.ParseBool.</summary>
     public static bool TryParseBool(string text, out bool value)
     {
         value = text is "1" or "t" or "T" or "TRUE" or "true" or "True";
@@ -94,5 +95,39 @@ internal static class GoText
         }
         var plain = value.ToString("F" + Math.Max(0, digits - 1 - exponent).ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
         return plain.Contains('.') ? plain.TrimEnd('0').TrimEnd('.') : plain;
+    }
+
+    /// <summary>units.FromHumanSize: decimal multiples ("10m" is 10,000,000), an optional b or ib.</summary>
+    public static bool TryParseSize(string text, out long bytes) => TryParseSize(text, 1000, out bytes);
+
+    /// <summary>units.RAMInBytes: binary multiples.</summary>
+    public static bool TryParseRamSize(string text, out long bytes) => TryParseSize(text, 1024, out bytes);
+
+    private static bool TryParseSize(string text, int unit, out long bytes)
+    {
+        bytes = 0;
+        var digits = 0;
+        while (digits < text.Length && (char.IsAsciiDigit(text[digits]) || text[digits] == '.')) digits++;
+        if (digits == 0 || !decimal.TryParse(text.AsSpan(0, digits), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number)) return false;
+        var suffix = text.AsSpan(digits);
+        if (suffix.Length > 0 && suffix[0] == ' ') suffix = suffix[1..];
+        decimal factor = 1;
+        if (suffix.Length > 0)
+        {
+            if (suffix.Length > 3) return false;
+            if (suffix is "b" or "B")
+            {
+                bytes = (long)number;
+                return true;
+            }
+            var power = "kmgtp".IndexOf(char.ToLowerInvariant(suffix[0])) + 1;
+            if (power == 0 || !(suffix.Length == 1 || suffix[1..].Equals("b", StringComparison.OrdinalIgnoreCase) || suffix[1..].Equals("ib", StringComparison.OrdinalIgnoreCase)))
+                return false;
+            for (var i = 0; i < power; i++) factor *= unit;
+        }
+        var result = number * factor;
+        if (result > long.MaxValue) return false;
+        bytes = (long)result;
+        return true;
     }
 }

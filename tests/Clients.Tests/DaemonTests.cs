@@ -106,7 +106,7 @@ public sealed class DaemonTests
 
     [Theory]
     [InlineData("unknown flag: --nosuch\nSee 'berthd --help'.\n", "--nosuch")]
-    [InlineData("invalid bind address (ftp://x): use unix://path, tcp://address:port or fd://\n", "-H", "ftp://x")]
+    [InlineData("invalid bind address (ftp://x): unsupported proto 'ftp'\n", "-H", "ftp://x")]
     [InlineData("no sockets found via socket activation: make sure the service was started by systemd\n", "-H", "fd://")]
     public async Task A_wrong_command_line_ends_at_once(string error, params string[] arguments)
     {

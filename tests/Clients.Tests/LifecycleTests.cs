@@ -11,6 +11,22 @@ public sealed class LifecycleTests(SharedDaemon shared) : IClassFixture<SharedDa
     private async Task<string> State(string name) => (await _daemon.Docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", name)).Line;
 
     [Fact]
+    public async Task A_wait_that_comes_after_a_container_removed_itself_still_gets_its_status()
+    {
+        var id = (await _daemon.Docker("create", "--rm", "--network", "none", "--name", "late-1", shared.Image, "sh", "-c", "exit 9")).Line;
+        await _daemon.Docker("start", "late-1");
+        await Eventually.HoldsAsync("the container is gone", async () => (await _daemon.AskAsync("GET", $"/containers/{id}/json")).Status == 404);
+        Assert.Equal((200, """{"StatusCode":9}"""), await WaitAsync(id));
+        Assert.Equal(404, (await WaitAsync("late-1")).Status); // the name may be another's by now
+
+        async Task<(int Status, string Body)> WaitAsync(string name)
+        {
+            var (status, body) = await _daemon.AskAsync("POST", $"/containers/{name}/wait");
+            return (status, body.TrimEnd());
+        }
+    }
+
+    [Fact]
     public async Task From_create_to_rm()
     {
         await _daemon.Docker("create", "--name", "life-1", shared.Image, "sh", "-c", "trap 'exit 12' TERM; while :; do sleep 0.05; done");

@@ -11,7 +11,9 @@ public sealed partial class ContainerService
     // By exec id, ended ones included: they are inspected afterwards.
     private readonly ConcurrentDictionary<string, Exec> _execs = new(StringComparer.Ordinal);
 
-    internal ContainerService(EngineCore core) => _core = core;
+    private readonly RecentEnds _recentEnds;
+
+    internal ContainerService(EngineCore core) => (_core, _recentEnds) = (core, new RecentEnds(core.Time));
 
     /// <summary>
     /// Stores what has become so. When that fails (the disk is full, the directory was deleted) it is so all the same: logged, and the next change is another try.

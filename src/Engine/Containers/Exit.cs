@@ -143,6 +143,8 @@ public sealed partial class ContainerService
 
     private async Task AutoRemoveAsync(Container container, bool gateHeld)
     {
+        var state = container.Record.State;
+        _recentEnds.Add(container.Id, new WaitOutcome(state.ExitCode, state.Error));
         try
         {
             await RemoveCoreAsync(container, container.Id, force: true, removeVolumes: true, gateHeld).ConfigureAwait(false);

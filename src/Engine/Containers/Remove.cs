@@ -212,9 +212,9 @@ public sealed partial class ContainerService
     /// <exception cref="EngineException">NotFound, thrown here and not by the task.</exception>
     public Task<ContainerWaitResponse> Wait(string idOrName, WaitCondition condition, CancellationToken cancellationToken)
     {
-        var container = _core.Containers.Get(idOrName);
-        var wait = container.Wait(condition, cancellationToken);
-        return Answer(wait);
+        if (!_core.Containers.TryGet(idOrName, out var container) && _recentEnds.TryGet(idOrName, out var end)) return Answer(Task.FromResult(end));
+        container ??= _core.Containers.Get(idOrName); // says what is wrong
+        return Answer(container.Wait(condition, cancellationToken));
 
         static async Task<ContainerWaitResponse> Answer(Task<WaitOutcome> wait)
         {

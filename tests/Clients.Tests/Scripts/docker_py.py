@@ -13,8 +13,10 @@ events.close()
 assert [a for a in seen if a in ('create', 'start', 'die', 'destroy')] == ['create', 'start', 'die', 'destroy'], seen
 
 volume = client.volumes.create(name='from-python', labels={'a': 'b'})
-box = client.containers.run(image, ['sh', '-c', 'echo out; echo err >&2; echo kept > /v/f; sleep 100'], name='from-python', detach=True,
+box = client.containers.run(image, ['sh', '-c', 'echo kept > /v/f; echo out; echo err >&2; sleep 100'], name='from-python', detach=True,
                             volumes={'from-python': {'bind': '/v', 'mode': 'rw'}}, environment={'A': '1'}, mem_limit='64m', labels={'who': 'python'})
+for line in box.logs(stream=True, follow=True, stdout=False):
+    break  # it has done its part
 box.reload()
 assert box.status == 'running', box.status
 assert [c.name for c in client.containers.list(filters={'label': 'who=python'})] == ['from-python']

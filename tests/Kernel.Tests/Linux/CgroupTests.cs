@@ -230,8 +230,8 @@ public sealed class MachineCgroupTests() : CgroupContract(all => all)
     {
         Assert.SkipUnless(Host.Features.Cpuset, "no cpuset controller");
         var path = NewPath();
-        var error = Assert.Throws<LinuxException>(() => Host.Create(path, new() { CpusetCpus = "4000" }));
-        Assert.Contains("cpuset.cpus\", \"4000\") = ", error.Message);
+        var error = Assert.Throws<CgroupLimitException>(() => Host.Create(path, new() { CpusetCpus = "4000" }));
+        Assert.Contains("failed to write \"4000\": write /", error.Message);
         Assert.Null(Host.Open(path));
     }
 }

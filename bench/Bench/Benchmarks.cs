@@ -174,6 +174,52 @@ internal sealed class Benchmarks(Engine berth, Engine? docker, Options options)
         Table.Add("stats", $"statistics of {Containers} containers once a second: processor time, of one core", ours, theirs, "%", "10 %", AtMost(10));
     }
 
+    /// <summary>Made by the API, ten at a time: never started, which is what a stopped one is to a listing.</summary>
+    private Task CreateStoppedAsync(Engine engine) => Parallel.ForEachAsync(Enumerable.Range(0, options.Stopped), new ParallelOptions { MaxDegreeOfParallelism = 10 },
+        async (_, cancellation) => await engine.Api.CreateContainerAsync(engine.Request(null, "true"), cancellationToken: cancellation));
+
+    /// <summary>docker ps -a with many stopped containers; then the request alone, for the client's own time is the same with both engines.</summary>
+    internal async Task ListAsync()
+    {
+        Engine[] engines = docker is null ? [berth] : [berth, docker];
+        foreach (var engine in engines) await CreateStoppedAsync(engine);
+        var (ours, theirs) = await CompareAsync(e => Task.FromResult(e.Client("ps", "-a")), options.Samples);
+        Table.Add("ps-500", $"docker ps -a with {options.Stopped} stopped containers", ours, theirs, "ms", "1/3 of Docker", RatioOf(1 / 3.0));
+        (ours, theirs) = await CompareAsync(async e =>
+        {
+            var start = Stopwatch.GetTimestamp();
+            await e.Api.GetBytesAsync(new EnginePath("/containers/json").Add("all", "1"));
+            return Stopwatch.GetElapsedTime(start);
+        }, options.Samples);
+        Table.Add("ps-500", "the same, the request alone", ours, theirs, "ms", "", (_, _) => null);
+        foreach (var engine in engines) await engine.RemoveContainersAsync();
+    }
+
+    /// <summary>
+    /// From the exec of berthd, after kill -9, until docker ps has answered, with stopped and running containers. Berth alone: the other engine is
+    /// not ours to end.
+    /// </summary>
+    internal async Task RestartAsync(TestDaemon daemon)
+    {
+        await CreateStoppedAsync(berth);
+        await Parallel.ForEachAsync(Enumerable.Range(0, options.Running), new ParallelOptions { MaxDegreeOfParallelism = 10 }, async (_, _) => await berth.StartAsync(null, "sleep", "100000"));
+        var times = new List<double>();
+        // A few, for each is seconds of a killed engine.
+        for (var i = 0; i < Math.Min(options.Samples, 5); i++)
+        {
+            await daemon.KillAsync();
+            var start = Stopwatch.GetTimestamp();
+            await daemon.RestartAsync();
+            berth.Client("ps");
+            times.Add(Stopwatch.GetElapsedTime(start).TotalMilliseconds);
+            // Its figure is worth nothing if the containers were not taken over.
+            if (await berth.Api.ListContainersAsync() is var running && running.Length != options.Running)
+                throw new InvalidOperationException($"{running.Length} containers run after the restart, not {options.Running}");
+        }
+        await berth.RemoveContainersAsync();
+        Table.Add("restart", $"berthd started with {options.Stopped} stopped and {options.Running} running containers: first docker ps", Median(times), null, "ms", "1 s", AtMost(1000));
+    }
+
     /// <summary>docker cp of one file of 1 GB and of a tree of 20,000 small files, to and from a running container.</summary>
     internal async Task CopyAsync()
     {

@@ -36,27 +36,29 @@ try
     if (options.Wants("density")) await bench.DensityAsync();
     if (options.Wants("logs")) await bench.LogsAsync();
     if (options.Wants("stats")) await bench.StatsAsync();
+    if (options.Wants("ps-500")) await bench.ListAsync();
+    if (options.Wants("restart")) await bench.RestartAsync(daemon);
     if (options.Wants("cp")) await bench.CopyAsync();
 }
 finally
 {
     foreach (var engine in engines) await engine.RemoveContainersAsync();
-    docker?.Client("rmi", Images.Busybox);
+    docker?.Client("rmi", "--force", Images.Busybox); // which is content when a failure above came before the image
 }
 bench.Table.Print(Console.Out);
 return 0;
 
 namespace Berth.Bench
 {
-    internal sealed record Options(string? Docker, int Samples, IReadOnlyList<string>? Rows, int Density, int LogMegabytes)
+    internal sealed record Options(string? Docker, int Samples, IReadOnlyList<string>? Rows, int Density, int LogMegabytes, int Stopped, int Running)
     {
-        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats", "cp"];
+        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats", "ps-500", "restart", "cp"];
 
         internal bool Wants(string row) => Rows is null || Rows.Contains(row);
 
         internal static Options? Parse(string[] args)
         {
-            var options = new Options(Environment.GetEnvironmentVariable("BENCH_DOCKER"), 20, null, 200, 1000);
+            var options = new Options(Environment.GetEnvironmentVariable("BENCH_DOCKER"), 20, null, 200, 1000, 500, 100);
             for (var i = 0; i + 1 < args.Length; i += 2)
             {
                 switch (args[i])
@@ -65,6 +67,8 @@ namespace Berth.Bench
                     case "--samples" when int.TryParse(args[i + 1], out var n) && n is > 0 and <= 1000: options = options with { Samples = n }; break;
                     case "--density" when int.TryParse(args[i + 1], out var n) && n is > 0 and <= 240: options = options with { Density = n }; break;
                     case "--log-mb" when int.TryParse(args[i + 1], out var n) && n is > 0 and <= 10_000: options = options with { LogMegabytes = n }; break;
+                    case "--stopped" when int.TryParse(args[i + 1], out var n) && n is > 0 and <= 10_000: options = options with { Stopped = n }; break;
+                    case "--running" when int.TryParse(args[i + 1], out var n) && n is > 0 and <= 240: options = options with { Running = n }; break;
                     case "--rows" when args[i + 1].Split(',') is var rows && rows.All(Known.Contains): options = options with { Rows = rows }; break;
                     default: return Usage();
                 }
@@ -74,7 +78,7 @@ namespace Berth.Bench
 
         private static Options? Usage()
         {
-            Console.Error.WriteLine($"bench/run [--docker unix:///path] [--samples N] [--rows {string.Join(',', Known)}] [--density containers, at most 240] [--log-mb megabytes]");
+            Console.Error.WriteLine($"bench/run [--docker unix:///path] [--samples N] [--rows {string.Join(',', Known)}] [--density containers, at most 240] [--log-mb megabytes] [--stopped containers] [--running containers, at most 240]");
             return null;
         }
     }

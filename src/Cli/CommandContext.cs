@@ -38,13 +38,14 @@ internal sealed class CommandContext : IDisposable
 
     public const string DefaultHost = "unix:///run/berth/berth.sock";
 
-    public EngineClient Client => _client ??= Connect();
+    public EngineClient Client => _client ??= NewClient(blocking: true);
 
-    private EngineClient Connect()
+    /// <summary>A client of the caller's own: one that does not block is for a command that waits for many things at once.</summary>
+    public EngineClient NewClient(bool blocking)
     {
         try
         {
-            return new EngineClient(EngineHost.Parse(Host), Variable("DOCKER_API_VERSION") is { Length: > 0 } version ? version : null, "Berth-Client/" + BuildInfo.Version, blocking: true);
+            return new EngineClient(EngineHost.Parse(Host), Variable("DOCKER_API_VERSION") is { Length: > 0 } version ? version : null, "Berth-Client/" + BuildInfo.Version, blocking);
         }
         catch (FormatException e)
         {

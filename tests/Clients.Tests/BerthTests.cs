@@ -31,7 +31,7 @@ public sealed partial class BerthTests(SharedDaemon shared) : IClassFixture<Shar
         "inspect -f '{{index .Config.ExposedPorts \"80/tcp\"}} {{index .HostConfig.PortBindings \"80/tcp\"}}' asked", "inspect -f '{{range $p, $b := .NetworkSettings.Ports}}{{$p}} {{len $b}}{{end}}' asked",
         "inspect -f {{.Nope}} asked", "inspect --format {{.Name}} --type container asked", "inspect -f json asked",
         "logs asked", "logs -n 1 asked", "logs -t asked", "logs --until 1s asked",
-        "port asked", "port asked 80", "port asked 99", "top asked", "history IMAGE", "history -q IMAGE", "history --no-trunc --human=false IMAGE",
+        "port asked", "port asked 80", "port asked 99", "top asked", "stats --no-stream --no-trunc --format '{{.ID}} {{.Name}} {{.Container}} {{.PIDs}}' asked", "stats --no-stream nope nope2", "history IMAGE", "history -q IMAGE", "history --no-trunc --human=false IMAGE",
         "exec asked sh -c 'echo out; echo err >&2; exit 7'", "exec asked nope", "exec asked /etc", "exec -u nobody -w /tmp -e A=b asked env",
         "inspect nope", "logs nope", "rm nope", "stop nope", "kill nope", "start nope", "pause nope", "exec nope ls", "exec -it asked ls", "attach nope", "wait nope", "port nope", "top nope", "rmi nope", "tag nope x",
         "rm asked", "rename asked asked", "rename nope nope2", "images -f x=y", "ps -f x=y", "ps -f x", "create --name asked IMAGE", "run --name asked IMAGE",
@@ -165,6 +165,22 @@ public sealed partial class BerthTests(SharedDaemon shared) : IClassFixture<Shar
         await again.WriteAsync("exit 4\n");
         Assert.Equal(4, (await again.WaitAsync()).ExitCode);
         await Berth("rm", "-f", "terminal");
+    }
+
+    [Fact]
+    public async Task Statistics_show_containers_as_they_come_and_go()
+    {
+        await AskedAsync();
+        using var running = Berth("stats", "--format", "{{.Name}} {{.PIDs}} processes").MayFail().Start();
+        await running.OutputAsync("asked 1 processes");
+        await Berth("run", "-d", "--rm", "--name", "comes", shared.Image, "sleep", "600");
+        await running.OutputAsync("comes 1 processes");
+        await Berth("stats", "--no-stream", "comes");
+        await Berth("rm", "-f", "comes");
+        var shown = running.OutputSoFar.Length;
+        await Eventually.HoldsAsync("a frame without it", () => Task.FromResult(running.OutputSoFar[shown..].Split("\u001b[J") is { Length: > 2 } frames && !frames[^2].Contains("comes", StringComparison.Ordinal)));
+        running.Signal("INT");
+        await running.WaitAsync();
     }
 
     [Fact]

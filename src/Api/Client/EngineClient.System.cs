@@ -18,8 +18,16 @@ public sealed partial class EngineClient
     public async IAsyncEnumerable<EventMessage> EventsAsync(string? since = null, string? until = null, Filters? filters = null, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         using var response = await SendAsync("GET", new EnginePath("/events").AddIf("since", since).AddIf("until", until).AddIf("filters", filters?.ToString()), cancellationToken: cancellationToken).ConfigureAwait(false);
-        await foreach (var message in ReadObjectsAsync(response.Body, ApiJson.Wire.EventMessage, cancellationToken).ConfigureAwait(false)) yield return message;
+        await foreach (var message in ReadEventsAsync(response, cancellationToken).ConfigureAwait(false)) yield return message;
     }
+
+    /// <summary>What happens after this has returned is in the answer's body.</summary>
+    public Task<EngineResponse> BeginEventsAsync(Filters? filters = null, CancellationToken cancellationToken = default) =>
+        SendAsync("GET", new EnginePath("/events").AddIf("filters", filters?.ToString()), cancellationToken: cancellationToken);
+
+    /// <summary>The events of an answer, which stays the caller's.</summary>
+    public static IAsyncEnumerable<EventMessage> ReadEventsAsync(EngineResponse response, CancellationToken cancellationToken = default) =>
+        ReadObjectsAsync(response.Body, ApiJson.Wire.EventMessage, cancellationToken);
 
     public Task<NetworkInspect[]> ListNetworksAsync(Filters? filters = null, CancellationToken cancellationToken = default) =>
         GetAsync(new EnginePath("/networks").AddIf("filters", filters?.ToString()), ApiJson.Wire.NetworkInspectArray, cancellationToken);

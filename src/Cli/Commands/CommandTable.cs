@@ -30,6 +30,7 @@ internal static class CommandTable
         ExecCommand.Command,
         AttachCommand.Command,
         TopCommand.Command,
+        StatsCommand.Command,
         UpdateCommand.Command,
         PortCommand.Command,
         InspectCommand.Command,

@@ -65,7 +65,7 @@ internal sealed class Formatter<T>(string typeName, IReadOnlyList<Column<T>> col
 
     private sealed class Row(Formatter<T> formatter, T item) : ITemplateObject
     {
-        public string TypeName => "*formatter." + formatter.TypeName;
+        public string TypeName => "*" + formatter.TypeName;
 
         public bool TryGet(string name, out object? value)
         {
@@ -96,7 +96,7 @@ internal sealed class Formatter<T>(string typeName, IReadOnlyList<Column<T>> col
 
     private sealed class Headings(Formatter<T> formatter) : ITemplateObject
     {
-        public string TypeName => "*formatter." + formatter.TypeName;
+        public string TypeName => "*" + formatter.TypeName;
 
         public bool TryGet(string name, out object? value)
         {

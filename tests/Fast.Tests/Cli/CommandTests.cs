@@ -21,9 +21,20 @@ public class CommandTests
          {"Containers":-1,"Created":1609459200,"Id":"sha256:c405e57650b6ad187a2ecc6674951e43b8debcda6b2539490ec28366a0ae4b8a","Labels":null,"ParentId":"","RepoDigests":[],"RepoTags":[],"SharedSize":-1,"Size":7798000}]
         """;
 
+    private const string Stats =
+        """
+        {"name":"/web","id":"7134a918abfc4deaa585718682c68f66d0832e11c5f629c49836b78e35cd769e","read":"2024-05-06T11:59:59Z","preread":"2024-05-06T11:59:58Z","pids_stats":{"current":3},
+         "blkio_stats":{"io_service_bytes_recursive":[{"major":8,"minor":0,"op":"Read","value":1500000},{"major":8,"minor":0,"op":"write","value":4096},{"major":8,"minor":0,"op":"Total","value":9}]},
+         "cpu_stats":{"cpu_usage":{"total_usage":200000000},"system_cpu_usage":2000000000,"online_cpus":4},"precpu_stats":{"cpu_usage":{"total_usage":100000000},"system_cpu_usage":1000000000,"online_cpus":4},
+         "memory_stats":{"usage":10485760,"stats":{"inactive_file":1048576},"limit":33554432},"networks":{"eth0":{"rx_bytes":1000,"tx_bytes":20},"eth1":{"rx_bytes":234,"tx_bytes":1}}}
+        """;
+
     private static CliRun Engine() => new CliRun()
         .Answer("GET /containers/json", Containers)
         .Answer("GET /images/json", Images)
+        .Answer("GET /containers/web/stats", Stats)
+        .Answer("GET /containers/7134a918abfc4deaa585718682c68f66d0832e11c5f629c49836b78e35cd769e/stats", Stats)
+        .Answer("GET /events", "")
         .Answer("GET /containers/web/json", """{"Id":"7134","Name":"/web","State":{"Running":true},"NetworkSettings":{"Ports":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"},{"HostIp":"::","HostPort":"8080"}],"9/udp":null}},"Config":{"Labels":{"a":"<1>"}}}""")
         .Answer("GET /version", """{"Platform":{"Name":""},"Version":"0.1.0","ApiVersion":"1.51","MinAPIVersion":"1.24","Os":"linux","Arch":"amd64","BuildTime":"2024-05-06T07:08:09.000000000+00:00","GitCommit":"abc","GoVersion":""}""")
         .Answer("GET /images/web/history", """[{"Comment":"","Created":1714996620,"CreatedBy":"/bin/sh -c #(nop) ADD file:0123456789012345678901234567890123456789 in /","Id":"sha256:e2812a853752","Size":4446000,"Tags":["web:1"]},{"Comment":"Imported from -","Created":0,"CreatedBy":"","Id":"<missing>","Size":0,"Tags":null}]""");
@@ -42,6 +53,9 @@ public class CommandTests
         { "version.txt", "version" },
         { "inspect.txt", "inspect web" },
         { "port.txt", "port web" },
+        { "stats.txt", "stats --no-stream web" },
+        { "stats-all.txt", "stats -a --no-stream --no-trunc" }, // the second one has none
+        { "stats-json.txt", "stats --no-stream --format json web" },
         { "help.txt", "--help" },
         { "help-container.txt", "container --help" },
         { "help-ps.txt", "ps --help" },
@@ -72,6 +86,8 @@ public class CommandTests
     [InlineData("run -d -a stdin i", 1, "conflicting options: cannot specify both --attach and --detach\n")]
     [InlineData("run -it i", 1, "the input device is not a TTY\n")]
     [InlineData("ps --format {{.Foo}}", 1, "failed to execute template: template: :1:2: executing \"\" at <.Foo>: can't evaluate field Foo in type *formatter.ContainerContext\n")]
+    [InlineData("stats --no-stream --format {{.Foo}} web", 1, "failed to execute template: template: :1:2: executing \"\" at <.Foo>: can't evaluate field Foo in type *container.statsContext\n")]
+    [InlineData("stats nope web nope2", 1, "Error response from daemon: page not found\nError response from daemon: page not found\n")]
     [InlineData("inspect nope", 1, "Error: No such object: nope\n")]
     [InlineData("port web 99", 1, "Error: No public port '99' published for web\n")]
     [InlineData("load -i /nowhere", 1, "open /nowhere: no such file or directory\n")]
@@ -136,6 +152,18 @@ public class CommandTests
         var again = await new CliRun().RunAsync("create", "--cidfile", path, "i");
         Assert.Equal($"container ID file found, make sure the other container isn't running or delete {path}\n", again.Error);
         File.Delete(path);
+    }
+
+    [Fact]
+    public async Task Statistics_are_painted_over_those_before_until_the_engine_ends_the_events()
+    {
+        var result = await Engine().RunAsync("stats");
+        Assert.Equal(("", 0), (result.Error, result.ExitCode));
+        // The figures are there or gone already: the stream of samples ends as well.
+        Assert.All(result.Output.Split("\u001b[J")[..^1], frame => Assert.Matches("^\u001b\\[HCONTAINER ID   NAME  .* PIDS\u001b\\[K\n7134a918abfc   web  .*\u001b\\[K\n  .*--\u001b\\[K\n$", frame));
+        Assert.EndsWith("\u001b[K\n\u001b[J", result.Output);
+        Assert.Equal("GET /events?filters=%7B%22type%22%3A%7B%22container%22%3Atrue%7D%7D", result.Requests[0]);
+        Assert.Contains("GET /containers/7134a918abfc4deaa585718682c68f66d0832e11c5f629c49836b78e35cd769e/stats?stream=true", result.Requests);
     }
 
     [Fact]

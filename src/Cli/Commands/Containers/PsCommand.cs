@@ -49,7 +49,7 @@ internal static class PsCommand
         return 0;
     }
 
-    internal static Formatter<ContainerSummary> FormatterFor(bool truncate, TimeProvider clock) => new("ContainerContext",
+    internal static Formatter<ContainerSummary> FormatterFor(bool truncate, TimeProvider clock) => new("formatter.ContainerContext",
     [
         new("Command", "COMMAND", c => GoText.Quote(truncate ? Shorten.Ellipsis(c.Command, 20) : c.Command)),
         new("CreatedAt", "CREATED AT", c => Shorten.Time(c.Created, clock.LocalTimeZone)),

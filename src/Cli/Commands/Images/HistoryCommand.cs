@@ -34,7 +34,7 @@ internal static class HistoryCommand
         var history = await context.Client.ImageHistoryAsync(flags.Positional[0], invocation.Cancelled);
         var (human, truncate, now) = (flags.Bool("human"), !flags.Bool("no-trunc"), context.Time.GetUtcNow());
         string At(HistoryResponseItem item) => GoTime.Format(TimeZoneInfo.ConvertTime(DateTimeOffset.FromUnixTimeSeconds(item.Created), context.Time.LocalTimeZone));
-        var formatter = new Formatter<HistoryResponseItem>("historyContext",
+        var formatter = new Formatter<HistoryResponseItem>("formatter.historyContext",
         [
             new("Comment", "COMMENT", i => i.Comment),
             new("CreatedAt", "CREATED AT", At),

@@ -71,7 +71,7 @@ internal static class ImagesCommand
         return rows;
     }
 
-    internal static Formatter<ImageRow> FormatterFor(bool truncate, TimeProvider clock) => new("imageContext",
+    internal static Formatter<ImageRow> FormatterFor(bool truncate, TimeProvider clock) => new("formatter.imageContext",
     [
         new("Containers", "CONTAINERS", r => Count(r.Image.Containers)),
         new("CreatedAt", "CREATED AT", r => Shorten.Time(r.Image.Created, clock.LocalTimeZone)),

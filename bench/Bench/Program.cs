@@ -25,7 +25,7 @@ try
         engine.Client("run", "--rm", Images.Busybox, "true"); // the first of each is not counted
     }
     // After an image and a container have come and gone, so that all of the engine has been in use.
-    if (options.Wants("idle")) bench.Idle();
+    if (options.Wants("idle")) await bench.IdleAsync();
     if (options.Wants("run-none")) bench.Run("run-none", "docker run --rm --network none … true", "none", "1/5", 0.2);
     if (options.Wants("run")) bench.Run("run", "docker run --rm … true, default bridge", "bridge", "1/5", 0.2);
     if (options.Wants("api-none")) await bench.ApiAsync("api-none", "API: create, start, wait, remove; none", "none", 15);

@@ -19,7 +19,8 @@ namespace Berth.Daemon.Http;
 internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature, IConnectionTransportFeature,
     IConnectionItemsFeature, IConnectionLifetimeFeature, IConnectionEndPointFeature
 {
-    private static readonly StreamPipeReaderOptions ReaderOptions = new(bufferSize: 4096, minimumReadSize: 512, leaveOpen: true, useZeroByteReads: true);
+    // Large segments here too, for `docker cp` and `docker load`; a connection that waits has none (zero-byte reads).
+    private static readonly StreamPipeReaderOptions ReaderOptions = new(bufferSize: 64 * 1024, minimumReadSize: 512, leaveOpen: true, useZeroByteReads: true);
 
     // Large segments: each becomes one write(2), and `docker logs` of a gigabyte passes here.
     private static readonly StreamPipeWriterOptions WriterOptions = new(minimumBufferSize: 32 * 1024, leaveOpen: true);

@@ -104,7 +104,17 @@ public sealed partial class ContainerService
         }
         using var over = new CancellationTokenSource();
         var ended = container.Wait(WaitCondition.NotRunning, over.Token);
-        await SignalAsync(container, Signals.Kill, byUser).ConfigureAwait(false);
+        try
+        {
+            await SignalAsync(container, Signals.Kill, byUser).ConfigureAwait(false);
+        }
+        catch (EngineException e) when (!mustRun && e.Kind == ErrorKind.Conflict)
+        {
+            // It ended by itself in between, which is what was wanted.
+            if (!await WithinAsync(ended, TimeSpan.FromSeconds(2)).ConfigureAwait(false)) throw;
+            await over.CancelAsync().ConfigureAwait(false);
+            return;
+        }
         if (!await WithinAsync(ended, KillTimeout).ConfigureAwait(false))
         {
             // The first process does not end (ptraced, or in the kernel): everything in the cgroup, then.

@@ -12,8 +12,17 @@ public sealed partial class ContainerService
     private readonly ConcurrentDictionary<string, Exec> _execs = new(StringComparer.Ordinal);
 
     private readonly RecentEnds _recentEnds;
+    private readonly LogWatch _logWatch = new();
+    private readonly LogShipping _shipping;
+    private readonly StatsCollector _stats;
 
-    internal ContainerService(EngineCore core) => (_core, _recentEnds) = (core, new RecentEnds(core.Time));
+    internal ContainerService(EngineCore core)
+    {
+        _core = core;
+        _recentEnds = new RecentEnds(core.Time);
+        _shipping = new LogShipping(core, _logWatch);
+        _stats = new StatsCollector(core);
+    }
 
     /// <summary>
     /// Stores what has become so. When that fails (the disk is full, the directory was deleted) it is so all the same: logged, and the next change is another try.

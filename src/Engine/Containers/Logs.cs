@@ -4,8 +4,6 @@ namespace Berth.Engine;
 
 public sealed partial class ContainerService
 {
-    private readonly LogWatch _logWatch = new();
-
     /// <summary>Opens the logs; the caller answers 200 with the content type and copies.</summary>
     public Task<LogSession> LogsAsync(string idOrName, LogOptions options, CancellationToken cancellationToken)
     {

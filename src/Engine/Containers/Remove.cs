@@ -79,7 +79,7 @@ public sealed partial class ContainerService
     {
         var record = container.Record;
         string trash;
-        Shipping.Detach(container);
+        _shipping.Detach(container);
         try
         {
             trash = _core.Containers.MoveToTrash(container, removeVolumes);

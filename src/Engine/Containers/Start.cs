@@ -118,7 +118,7 @@ public sealed partial class ContainerService
             container.Process = process;
             StoreAndPublish(container, next);
             foreach (var attachment in attachments) attachment.Started(process);
-            Shipping.Start(container);
+            _shipping.Start(container);
             _core.Emit(next, "start");
             BeginHealthChecks(container);
             BeginOomWatch(container);

@@ -187,8 +187,6 @@ internal sealed class StatsCollector(EngineCore core)
 
 public sealed partial class ContainerService
 {
-    private StatsCollector Stats => field ??= new StatsCollector(_core);
-
     /// <summary>
     /// What a container uses: for ever with <paramref name="stream"/>; otherwise one sample, which with <paramref name="oneShot"/> is taken at once and has no predecessor
     /// (and else takes a second).
@@ -199,8 +197,8 @@ public sealed partial class ContainerService
         var container = _core.Containers.Get(idOrName);
         if (stream && oneShot) throw EngineException.Invalid("cannot have stream=true and one-shot=true");
         var running = container.State is { Running: true, Restarting: false };
-        if (!stream && (oneShot || !running)) return One(running ? Stats.SampleOnce(container) : StatsSampler.Empty(container));
-        return stream ? Stats.WatchAsync(container, cancellationToken) : Second(Stats.WatchAsync(container, cancellationToken));
+        if (!stream && (oneShot || !running)) return One(running ? _stats.SampleOnce(container) : StatsSampler.Empty(container));
+        return stream ? _stats.WatchAsync(container, cancellationToken) : Second(_stats.WatchAsync(container, cancellationToken));
 
         static async IAsyncEnumerable<ContainerStats> One(ContainerStats stats)
         {

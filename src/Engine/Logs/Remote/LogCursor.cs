@@ -98,6 +98,7 @@ internal sealed class LogCursor : IDisposable
     {
         lock (_lock)
         {
+            if (_files.Count == 0) Open(0, 0); // the first line may have come after we looked
             FindLater();
             _detached = true;
         }

@@ -41,7 +41,17 @@ internal sealed class LogShipping(EngineCore core, LogWatch watch)
         lock (_lock)
         {
             if (_shippers.ContainsKey(container.Id)) return; // it sees that the container runs
-            var shipper = new Shipper(container, new LogCursor(container.LogFile));
+            Shipper shipper;
+            try
+            {
+                // Opened and watched here, not by the task: a container with --rm may be gone before that runs.
+                shipper = new Shipper(container, new LogCursor(container.LogFile), watch.Directory(Path.GetDirectoryName(container.LogFile)!));
+            }
+            catch (IOException e)
+            {
+                core.Logger.LogShippingFailed(container.Id, container.Record.HostConfig.LogConfig.Type, e);
+                return;
+            }
             _shippers.Add(container.Id, shipper);
             _ = Task.Run(() => RunAsync(shipper), CancellationToken.None);
         }
@@ -69,7 +79,7 @@ internal sealed class LogShipping(EngineCore core, LogWatch watch)
         {
             using var cursor = shipper.Cursor;
             await using var destination = LogDestination.For(container.Record, core.Options.JournalSocket);
-            using var changes = watch.Directory(Path.GetDirectoryName(container.LogFile)!);
+            using var changes = shipper.Changes;
             var retry = FirstRetry;
             Task? ended = null;
             while (true)
@@ -172,10 +182,11 @@ internal sealed class LogShipping(EngineCore core, LogWatch watch)
         return new LoggedLine(text.ToArray(), stderr, nanoseconds, shown);
     }
 
-    private sealed class Shipper(Container container, LogCursor cursor)
+    private sealed class Shipper(Container container, LogCursor cursor, LogWatch.Follower changes)
     {
         public Container Container { get; } = container;
         public LogCursor Cursor { get; } = cursor;
+        public LogWatch.Follower Changes { get; } = changes;
         public CancellationTokenSource Removed { get; } = new();
         public TaskCompletionSource Wake { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
         public byte[] Scratch { get; set; } = [];
@@ -194,7 +205,5 @@ internal sealed class LogShipping(EngineCore core, LogWatch watch)
 public sealed partial class ContainerService
 {
     /// <summary>What was not delivered when the last daemon ended, of stopped containers too.</summary>
-    internal void ResumeLog(Container container) => Shipping.Start(container);
-
-    private LogShipping Shipping => field ??= new LogShipping(_core, _logWatch);
+    internal void ResumeLog(Container container) => _shipping.Start(container);
 }

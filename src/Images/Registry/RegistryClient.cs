@@ -10,7 +10,9 @@ namespace Berth.Images.Registry;
 /// One repository of one registry (OCI distribution-spec, "Pull"). Answers challenges with a token or a password; follows
 /// redirects by hand, because what is said to the registry (credentials above all) is not for the host it points to.
 /// </summary>
-internal sealed class RegistryClient(RegistryTransport transport, RegistryEndpoint endpoint, string repository, RegistryCredentials? credentials, ILogger logger)
+/// <param name="actions">What tokens are asked for: "pull", or "push,pull".</param>
+internal sealed partial class RegistryClient(
+    RegistryTransport transport, RegistryEndpoint endpoint, string repository, RegistryCredentials? credentials, ILogger logger, string actions = "pull")
 {
     /// <summary>Redirects followed for one request.</summary>
     private const int MaxRedirects = 10;
@@ -37,7 +39,7 @@ internal sealed class RegistryClient(RegistryTransport transport, RegistryEndpoi
     public async Task PingAsync(CancellationToken cancellation)
     {
         var url = new Uri(endpoint.Url, "/v2/");
-        using var response = await SendOnceAsync(HttpMethod.Get, url, null, null, cancellation).ConfigureAwait(false);
+        using var response = await SendOnceAsync(HttpMethod.Get, url, null, cancellation).ConfigureAwait(false);
         if (response.StatusCode == HttpStatusCode.Unauthorized) await AnswerChallengeAsync(response, cancellation).ConfigureAwait(false);
     }
 
@@ -92,10 +94,13 @@ internal sealed class RegistryClient(RegistryTransport transport, RegistryEndpoi
     // GET with authentication and redirects; the response has a status of 200 or 206.
     private async Task<HttpResponseMessage> GetAsync(Uri url, string? accept, RangeHeaderValue? range, CancellationToken cancellation)
     {
-        var challenged = false;
         for (var redirects = 0; ;)
         {
-            var response = await SendOnceAsync(HttpMethod.Get, url, accept, range, cancellation).ConfigureAwait(false);
+            var response = await SendAsync(HttpMethod.Get, url, r =>
+            {
+                if (accept is not null) r.Headers.TryAddWithoutValidation("Accept", accept);
+                r.Headers.Range = range;
+            }, cancellation).ConfigureAwait(false);
             var keep = false;
             try
             {
@@ -104,11 +109,6 @@ internal sealed class RegistryClient(RegistryTransport transport, RegistryEndpoi
                     case HttpStatusCode.OK or HttpStatusCode.PartialContent:
                         keep = true;
                         return response;
-                    case HttpStatusCode.Unauthorized when !challenged && IsOurs(url):
-                        challenged = true;
-                        if (await AnswerChallengeAsync(response, cancellation).ConfigureAwait(false)) continue;
-                        if (AuthChallenge.Of(response).Any(c => c.Scheme == "basic")) throw ImageException.Failed($"Get \"{url}\": no basic auth credentials");
-                        break;
                     case HttpStatusCode.MovedPermanently or HttpStatusCode.Found or HttpStatusCode.SeeOther or HttpStatusCode.TemporaryRedirect or HttpStatusCode.PermanentRedirect
                         when response.Headers.Location is { } location:
                         if (++redirects > MaxRedirects) throw ImageException.Failed($"Get \"{url}\": stopped after {MaxRedirects} redirects");
@@ -118,8 +118,7 @@ internal sealed class RegistryClient(RegistryTransport transport, RegistryEndpoi
                         url = next;
                         continue;
                 }
-                var body = await ReadAsync(response, MaxAnswerBytes, "error answer", cancellation).ConfigureAwait(false);
-                throw RegistryException.From(response, body);
+                throw await ErrorAsync(response, cancellation).ConfigureAwait(false);
             }
             finally
             {
@@ -128,16 +127,44 @@ internal sealed class RegistryClient(RegistryTransport transport, RegistryEndpoi
         }
     }
 
+    /// <summary>What a refusal says.</summary>
+    private static async Task<RegistryException> ErrorAsync(HttpResponseMessage response, CancellationToken cancellation) =>
+        RegistryException.From(response, await ReadAsync(response, MaxAnswerBytes, "error answer", cancellation).ConfigureAwait(false));
+
+    /// <summary>Sends a request and, when the registry asks who is there, answers and sends it again. The response may have any status.</summary>
+    /// <param name="prepare">Adds headers and content; called for each sending.</param>
+    private async Task<HttpResponseMessage> SendAsync(HttpMethod method, Uri url, Action<HttpRequestMessage>? prepare, CancellationToken cancellation)
+    {
+        var response = await SendOnceAsync(method, url, prepare, cancellation).ConfigureAwait(false);
+        if (response.StatusCode != HttpStatusCode.Unauthorized || !IsOurs(url)) return response;
+        var keep = false;
+        try
+        {
+            if (!await AnswerChallengeAsync(response, cancellation).ConfigureAwait(false))
+            {
+                if (AuthChallenge.Of(response).Any(c => c.Scheme == "basic")) throw ImageException.Failed($"{Verb(method)} \"{url}\": no basic auth credentials");
+                keep = true;
+                return response;
+            }
+        }
+        finally
+        {
+            if (!keep) response.Dispose();
+        }
+        return await SendOnceAsync(method, url, prepare, cancellation).ConfigureAwait(false);
+    }
+
+    // As Go's net/http names it in errors.
+    private static string Verb(HttpMethod method) => $"{method.Method[0]}{method.Method[1..].ToLowerInvariant()}";
+
     private bool IsOurs(Uri url) => url.Authority == endpoint.Url.Authority && url.Scheme == endpoint.Url.Scheme;
 
-    private async Task<HttpResponseMessage> SendOnceAsync(HttpMethod method, Uri url, string? accept, RangeHeaderValue? range, CancellationToken cancellation,
-        AuthenticationHeaderValue? with = null, HttpContent? content = null)
+    private async Task<HttpResponseMessage> SendOnceAsync(HttpMethod method, Uri url, Action<HttpRequestMessage>? prepare, CancellationToken cancellation)
     {
-        using var request = new HttpRequestMessage(method, url) { Content = content };
+        using var request = new HttpRequestMessage(method, url);
         request.Headers.TryAddWithoutValidation("User-Agent", "docker/28.5.2 (berth)");
-        if (accept is not null) request.Headers.TryAddWithoutValidation("Accept", accept);
-        request.Headers.Range = range;
-        request.Headers.Authorization = with ?? (IsOurs(url) ? authorization : null);
+        if (IsOurs(url)) request.Headers.Authorization = authorization;
+        prepare?.Invoke(request);
         using var timeout = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         timeout.CancelAfter(StallTimeout);
         try
@@ -149,7 +176,7 @@ internal sealed class RegistryClient(RegistryTransport transport, RegistryEndpoi
         catch (Exception e) when (e is HttpRequestException or IOException || (e is OperationCanceledException && !cancellation.IsCancellationRequested))
         {
             var what = e is OperationCanceledException ? "net/http: request canceled (Client.Timeout exceeded while awaiting headers)" : RegistryTransport.Describe(e);
-            throw new RegistryUnreachableException($"{method.Method[0]}{method.Method[1..].ToLowerInvariant()} \"{url}\": {what}", e);
+            throw new RegistryUnreachableException($"{Verb(method)} \"{url}\": {what}", e);
         }
     }
 
@@ -214,22 +241,22 @@ internal sealed class RegistryClient(RegistryTransport transport, RegistryEndpoi
             throw ImageException.Failed($"refused to send credentials to {realm} in the clear");
         var parameters = new List<KeyValuePair<string, string>>();
         if (challenge.TryGetValue("service", out var service)) parameters.Add(new("service", service));
-        // Not the challenge's scope: it may be of another request. What is wanted here is to pull this repository.
-        parameters.Add(new("scope", $"repository:{repository}:pull"));
+        // Not the challenge's scope: it may be of another request. What is wanted here is known.
+        parameters.Add(new("scope", $"repository:{repository}:{actions}"));
 
         HttpResponseMessage response;
         if (credentials?.IdentityToken is { Length: > 0 } refresh)
         {
             parameters.AddRange([new("grant_type", "refresh_token"), new("refresh_token", refresh), new("client_id", "docker")]);
             using var form = new FormUrlEncodedContent(parameters);
-            response = await SendOnceAsync(HttpMethod.Post, url, null, null, cancellation, content: form).ConfigureAwait(false);
+            response = await SendOnceAsync(HttpMethod.Post, url, r => r.Content = form, cancellation).ConfigureAwait(false);
         }
         else
         {
             if (basic is not null) parameters.Add(new("account", credentials!.UserName!));
             var query = string.Join('&', parameters.Select(p => $"{Uri.EscapeDataString(p.Key)}={Uri.EscapeDataString(p.Value)}"));
             url = new UriBuilder(url) { Query = url.Query.Length > 1 ? $"{url.Query[1..]}&{query}" : query }.Uri;
-            response = await SendOnceAsync(HttpMethod.Get, url, null, null, cancellation, with: basic).ConfigureAwait(false);
+            response = await SendOnceAsync(HttpMethod.Get, url, r => r.Headers.Authorization = basic, cancellation).ConfigureAwait(false);
         }
         using (response)
         {

@@ -166,6 +166,22 @@ public static unsafe class RawAt
         }
     }
 
+    /// <summary>The path of an open file as of now, as this process would name it; " (deleted)" follows when it has none any more.</summary>
+    public static Errno CurrentPath(SafeFileHandle file, out byte[] path)
+    {
+        path = [];
+        var buffer = stackalloc byte[FileAt.MaxPathBytes];
+        using var fd = new DirectoryArgument(file);
+        fixed (byte* p = System.Text.Encoding.ASCII.GetBytes($"/proc/self/fd/{fd.Fd}\0"))
+        {
+            var length = LibC.readlinkat(At.FDCWD, p, buffer, FileAt.MaxPathBytes);
+            if (length < 0) return LibC.LastErrno;
+            if (length == FileAt.MaxPathBytes) return Errno.ENAMETOOLONG;
+            path = new Span<byte>(buffer, (int)length).ToArray();
+            return Errno.Success;
+        }
+    }
+
     /// <summary>Sets an extended attribute of a file open for reading or writing (not O_PATH).</summary>
     public static Errno SetXattr(SafeFileHandle file, ReadOnlySpan<byte> name, ReadOnlySpan<byte> value)
     {
@@ -261,6 +277,22 @@ public static unsafe class RawAt
                 rest = rest[(end + 1)..];
             }
             names = list;
+            return Errno.Success;
+        }
+    }
+
+    /// <summary>Reads at the offset what one call gives: less than asked for at the end, nothing beyond it.</summary>
+    public static Errno ReadAt(SafeFileHandle file, Span<byte> buffer, long offset, out int count)
+    {
+        count = 0;
+        using var fd = new DirectoryArgument(file);
+        fixed (byte* p = buffer)
+        {
+            nint got;
+            do got = LibC.pread(fd.Fd, p, (nuint)buffer.Length, offset);
+            while (got < 0 && LibC.LastErrno == Errno.EINTR);
+            if (got < 0) return LibC.LastErrno;
+            count = (int)got;
             return Errno.Success;
         }
     }

@@ -10,7 +10,7 @@ using Microsoft.Extensions.Logging;
 namespace Berth.Images.Layers;
 
 /// <summary>
-/// Unpacked layers, <c>layers/&lt;diff id&gt;/{diff/,layer.json}</c>. A layer is unpacked in a temporary directory and renamed
+/// Unpacked layers, <c>layers/&lt;diff id&gt;/{diff/,layer.json}</c>, and what else it takes to give their tars back (<see cref="TarRecipe"/>). A layer is unpacked in a temporary directory and renamed
 /// to its digest once the whole stream was read and hashed, so what has a digest for a name is complete and is what it says.
 /// </summary>
 /// <remarks>
@@ -46,6 +46,16 @@ internal sealed class LayerStore
         record = JsonSerializer.Deserialize(bytes, ImagesJson.Default.LayerRecord)!;
         known[diffId] = record;
         return record;
+    }
+
+    /// <summary>The layer's tar as it was, for a caller who holds the layer.</summary>
+    /// <exception cref="ImageException">The layer is not there or is damaged. Reading throws it too, instead of giving bytes that are not the layer's to the end.</exception>
+    public LayerTar OpenTar(Digest diffId)
+    {
+        var record = TryGet(diffId) ?? throw ImageException.Failed($"layer {diffId} is missing");
+        if (record.TarBytes is not { } length)
+            throw ImageException.Failed($"layer {diffId} was unpacked by an earlier version, which did not note down its tar: remove the images that have it, and pull or load them again");
+        return new LayerTar(PathOf(diffId), diffId, length);
     }
 
     public IEnumerable<Digest> All()
@@ -92,13 +102,16 @@ internal sealed class LayerStore
         {
             using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
             using var pipe = new BlockPipe();
-            using var applier = new RootedApplier(diff);
-            var feeder = Task.Factory.StartNew(() => Feed(source, pipe, hash), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+            using var recipe = new TarRecipeWriter(temporary);
+            using var applier = new RootedApplier(diff, recipe);
+            long tarBytes = 0;
+            var feeder = Task.Factory.StartNew(() => tarBytes = Feed(source, pipe, hash), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
             try
             {
-                var tar = new TarReader(pipe.Reader);
+                var tar = new TarReader(pipe.Reader, recipe);
                 applier.Apply(tar, cancellation);
                 tar.Drain();
+                recipe.Complete();
                 finished = true;
             }
             finally
@@ -109,7 +122,7 @@ internal sealed class LayerStore
                 feeder.GetAwaiter().GetResult();
             }
             var diffId = Digest.FromSha256Hash(hash.GetHashAndReset());
-            var record = new LayerRecord { SizeBytes = applier.SizeBytes, HidesAllBelow = applier.HidesAllBelow };
+            var record = new LayerRecord { SizeBytes = applier.SizeBytes, HidesAllBelow = applier.HidesAllBelow, TarBytes = tarBytes };
             File.WriteAllBytes(Path.Combine(temporary, "layer.json"), JsonSerializer.SerializeToUtf8Bytes(record, ImagesJson.Default.LayerRecord));
             ImagesLog.Unpacked(logger, diffId, record.SizeBytes, clock.ElapsedMilliseconds);
             unpacked = true;
@@ -125,13 +138,13 @@ internal sealed class LayerStore
         }
     }
 
-    // Reads, decompresses and hashes into the pipe. Never throws: the reader of the pipe does.
-    private static void Feed(Stream source, BlockPipe pipe, IncrementalHash hash)
+    // Reads, decompresses and hashes into the pipe; returns how much that was. Never throws: the reader of the pipe does.
+    private static long Feed(Stream source, BlockPipe pipe, IncrementalHash hash)
     {
+        long total = 0;
         try
         {
             using var plain = Compression.Open(source);
-            long total = 0;
             while (true)
             {
                 var block = pipe.Rent();
@@ -147,6 +160,7 @@ internal sealed class LayerStore
         {
             pipe.Complete(e);
         }
+        return total;
     }
 
     /// <summary>Gives an unpacked layer its name. When another had the same idea first, theirs stays and this one goes.</summary>
@@ -185,10 +199,10 @@ internal sealed class LayerStore
         private readonly Microsoft.Win32.SafeHandles.SafeFileHandle root;
         private readonly TarExtractor applier;
 
-        public RootedApplier(string path)
+        public RootedApplier(string path, TarRecipeWriter recipe)
         {
             root = FileAt.Open(null, path, OpenFlags.ReadOnly | OpenFlags.Directory | OpenFlags.NoFollow);
-            applier = new TarExtractor(root, ExtractRules.Layer);
+            applier = new TarExtractor(root, ExtractRules.Layer, recipe);
         }
 
         public long SizeBytes => applier.SizeBytes;

@@ -53,12 +53,22 @@ internal sealed class TarExtractor : IDisposable
     private readonly List<(byte[] Path, (long, uint) Modified)> directoryTimes = [];
     private SafeFileHandle? parent;
     private byte[] parentPath = [];
+    // Where that really is, without links, for the recipe; null when it can't be said.
+    private byte[]? parentReal = [];
+    private readonly TarRecipeWriter? recipe;
+    private readonly int rootLength;
     private int entries;
 
     /// <param name="root">A directory, open for reading; for a layer nobody else may write beneath it meanwhile.</param>
-    public TarExtractor(SafeFileHandle root, ExtractRules rules)
+    /// <param name="recipe">Of a layer: told which contents went where.</param>
+    public TarExtractor(SafeFileHandle root, ExtractRules rules, TarRecipeWriter? recipe = null)
     {
-        (this.root, this.rules) = (root, rules);
+        (this.root, this.rules, this.recipe) = (root, rules, recipe);
+        if (recipe is not null)
+        {
+            Check(RawAt.CurrentPath(root, out var path), "readlink", default);
+            rootLength = path.Length;
+        }
         resolve = ResolveFlags.NoMagicLinks | (rules.IsLayer ? ResolveFlags.Beneath | ResolveFlags.NoMounts : ResolveFlags.InRoot);
     }
 
@@ -150,23 +160,26 @@ internal sealed class TarExtractor : IDisposable
         Make(directory, name, path, n => RawAt.Open(directory, n, OpenFlags.WriteOnly | OpenFlags.Create | OpenFlags.Exclusive | OpenFlags.NoFollow, ResolveFlags.Beneath, 0x180, out file), "openat2");
         using (file)
         {
+            var real = recipe is not null && entry.StoredBytes > TarRecipe.MaxInlineBytes ? RealPath(directory, name) : null;
             if (entry.Segments is { } segments)
             {
-                foreach (var segment in segments) WriteContent(file!, tar, segment.Offset, segment.Length);
+                foreach (var segment in segments) WriteContent(file!, tar, segment.Offset, segment.Length, real);
                 Check(RawAt.SetLength(file!, entry.LengthBytes), "ftruncate", name);
             }
-            else WriteContent(file!, tar, 0, entry.StoredBytes);
+            else WriteContent(file!, tar, 0, entry.StoredBytes, real);
             SetMetadata(file!, default, entry);
             Check(RawAt.SetTimes(file!, default, entry.Modified, entry.Modified), "utimensat", name);
         }
         SizeBytes += entry.LengthBytes;
     }
 
-    private static void WriteContent(SafeFileHandle file, TarReader tar, long offset, long length)
+    private void WriteContent(SafeFileHandle file, TarReader tar, long offset, long length, byte[]? real)
     {
+        if (real is not null) recipe!.Content(real, offset, length);
         while (length > 0)
         {
-            var some = tar.ReadContent((int)Math.Min(length, int.MaxValue));
+            var max = (int)Math.Min(length, int.MaxValue);
+            var some = real is null ? tar.ReadContent(max) : tar.TakeContent(max);
             if (some.IsEmpty) throw new InvalidDataException("unexpected EOF");
             Check(RawAt.WriteAt(file, some, offset), "pwrite", default);
             offset += some.Length;
@@ -262,11 +275,11 @@ internal sealed class TarExtractor : IDisposable
         if (path.IsEmpty && rules.Directory.Length == 0) return root;
         if (parent is not null && path.SequenceEqual(parentPath)) return parent;
         ForgetParent();
-        var errno = RawAt.Open(root, InDirectory(path), OpenFlags.Path | OpenFlags.Directory, resolve, 0, out var found);
-        if (errno == Errno.ENOENT)
+        var errno = OpenParent(path, out var found, out var straight);
+        if (errno == Errno.ENOENT || (errno == Errno.ENOTDIR && rules.IsLayer)) // the latter may be a whiteout
         {
             MakeParents(path, entryName);
-            errno = RawAt.Open(root, InDirectory(path), OpenFlags.Path | OpenFlags.Directory, resolve, 0, out found);
+            errno = OpenParent(path, out found, out straight);
         }
         switch (errno)
         {
@@ -279,7 +292,27 @@ internal sealed class TarExtractor : IDisposable
             default: throw new LinuxException("openat2", $"\"{Show(path)}\"", errno);
         }
         (parent, parentPath) = (found!, path.ToArray());
+        if (straight) parentReal = parentPath;
+        else parentReal = RawAt.CurrentPath(found!, out var real) != Errno.Success ? null : real.Length <= rootLength ? [] : real[(rootLength + 1)..];
         return parent;
+    }
+
+    // With a recipe it matters whether the way goes through links: they may be replaced later, and then it would lead elsewhere.
+    private Errno OpenParent(ReadOnlySpan<byte> path, out SafeFileHandle? found, out bool straight)
+    {
+        straight = true;
+        if (recipe is null) return RawAt.Open(root, InDirectory(path), OpenFlags.Path | OpenFlags.Directory, resolve, 0, out found);
+        var errno = RawAt.Open(root, path, OpenFlags.Path | OpenFlags.Directory, resolve | ResolveFlags.NoSymlinks, 0, out found);
+        if (errno != Errno.ELOOP) return errno;
+        straight = false;
+        return RawAt.Open(root, path, OpenFlags.Path | OpenFlags.Directory, resolve, 0, out found);
+    }
+
+    // What is called so in the directory that Parent gave last, without links; null when that is too long to be opened again.
+    private byte[]? RealPath(SafeFileHandle directory, ReadOnlySpan<byte> name)
+    {
+        if (directory == root) return name.ToArray();
+        return parentReal is null || parentReal.Length + 1 + name.Length > MaxNameBytes ? null : parentReal.Length == 0 ? name.ToArray() : [.. parentReal, (byte)'/', .. name];
     }
 
     // Tars may leave out the directories above a file; Docker makes them 0755 root:root, and so do we.
@@ -333,7 +366,9 @@ internal sealed class TarExtractor : IDisposable
     {
         if (existing.Kind is FileKind.Regular or FileKind.SymbolicLink && existing.LinkCount == 1) SizeBytes -= (long)existing.SizeBytes;
         if (!rules.IsLayer) RefuseMounts(directory, name, existing, 0);
-        FileTree.Remove(directory, name);
+        var hasContent = existing.IsDirectory || (existing.Kind == FileKind.Regular && existing.SizeBytes > TarRecipe.MaxInlineBytes);
+        if (recipe is not null && hasContent && RealPath(directory, name) is { } real) recipe.Shadow(directory, name, real);
+        else FileTree.Remove(directory, name);
         // The directory kept from before may just have been removed.
         if (existing.IsDirectory && directory != parent) ForgetParent();
     }

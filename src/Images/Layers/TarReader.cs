@@ -10,7 +10,8 @@ namespace Berth.Images.Layers;
 /// those that aren't, and drops sparse files (docs/decisions/0401-own-tar-reader.md).
 /// </summary>
 /// <remarks>Errors are <see cref="InvalidDataException"/> in the words of Go's archive/tar, which Docker's users know.</remarks>
-internal sealed class TarReader(Stream source)
+/// <param name="recipe">Is told every byte that is read, except by <see cref="TakeContent"/>.</param>
+internal sealed class TarReader(Stream source, TarRecipeWriter? recipe = null)
 {
     public const int BlockBytes = 512;
 
@@ -60,6 +61,14 @@ internal sealed class TarReader(Stream source)
     /// <summary>Some of the current member's stored content, at most <paramref name="max"/> bytes; empty at its end. Valid until the next call.</summary>
     public ReadOnlySpan<byte> ReadContent(int max = int.MaxValue)
     {
+        var span = TakeContent(max);
+        recipe?.Literal(span);
+        return span;
+    }
+
+    /// <summary>As <see cref="ReadContent"/>, for a caller who notes down himself where it went.</summary>
+    public ReadOnlySpan<byte> TakeContent(int max)
+    {
         if (contentLeft == 0) return default;
         if (start == end) Fill();
         var count = (int)Math.Min(Math.Min(end - start, contentLeft), max);
@@ -87,8 +96,12 @@ internal sealed class TarReader(Stream source)
     /// <summary>Reads to the end of the stream: what follows the archive belongs to its digest too.</summary>
     public void Drain()
     {
-        start = end = 0;
-        while (source.Read(buffer, 0, buffer.Length) > 0) { }
+        do
+        {
+            recipe?.Literal(buffer.AsSpan(start, end - start));
+            (start, end) = (0, source.Read(buffer, 0, buffer.Length));
+        }
+        while (end > 0);
     }
 
     private TarEntry Entry(ReadOnlySpan<byte> block, Pax? pax, byte[]? longName, byte[]? longLink)
@@ -259,6 +272,7 @@ internal sealed class TarReader(Stream source)
             end += got;
         }
         start += BlockBytes;
+        recipe?.Literal(buffer.AsSpan(start - BlockBytes, BlockBytes));
         return buffer.AsSpan(start - BlockBytes, BlockBytes);
     }
 
@@ -278,6 +292,7 @@ internal sealed class TarReader(Stream source)
         {
             if (start == end) Fill();
             var some = (int)Math.Min(count, end - start);
+            recipe?.Literal(buffer.AsSpan(start, some));
             start += some;
             count -= some;
         }

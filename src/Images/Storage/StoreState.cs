@@ -28,6 +28,8 @@ internal sealed record LayerRecord
     [JsonPropertyName("sizeBytes")] public long SizeBytes { get; init; }
     /// <summary>Nothing beneath this layer shows through.</summary>
     [JsonPropertyName("hidesAllBelow")] public bool HidesAllBelow { get; init; }
+    /// <summary>Length of the uncompressed tar it came from; null for layers of before there was a recipe.</summary>
+    [JsonPropertyName("tarBytes")] public long? TarBytes { get; init; }
 }
 
 /// <summary>lower.json beside a container's upper directory: what it stands on.</summary>

@@ -37,6 +37,9 @@ public sealed class RandomTreeTests
             using var layer = store.Unpack(source, CancellationToken.None);
             layer.Publish();
 
+            using (var again = store.OpenTar(layer.DiffId))
+                Assert.Equal(layer.DiffId.Hex, Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(again)));
+
             var withXattrs = format == "pax";
             Assert.True(Describe(directory["tree"], withXattrs, nanoseconds: withXattrs) == Describe(store.DiffDirectory(layer.DiffId), withXattrs, nanoseconds: withXattrs),
                 $"seed {seed}, round {round}:\n{Difference(Describe(directory["tree"], withXattrs, withXattrs), Describe(store.DiffDirectory(layer.DiffId), withXattrs, withXattrs))}");

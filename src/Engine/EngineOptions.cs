@@ -1,3 +1,5 @@
+using Berth.Images.Registry;
+
 namespace Berth.Engine;
 
 /// <summary>What an engine is told once, at its start. Two engines on one machine differ in roots, bridge and cgroup parent.</summary>
@@ -92,9 +94,17 @@ public sealed record EngineOptions
     public string GitCommit { get; init; } = "";
     public string BuildTime { get; init; } = "";
 
+    /// <summary>As configured; what is not comes from the environment (<see cref="Proxy"/>).</summary>
     public string HttpProxy { get; init; } = "";
     public string HttpsProxy { get; init; } = "";
     public string NoProxy { get; init; } = "";
+
+    internal ProxySettings Proxy => ProxySettings.OrEnvironment(HttpProxy, HttpsProxy, NoProxy);
+
+    /// <summary>Directories with certificates and mirrors of registries (certs.d), the first that knows a registry counts.</summary>
+    public IReadOnlyList<string> RegistryHostDirectories { get; init; } = ["/etc/berth/certs.d", "/etc/docker/certs.d"];
+
+    internal RegistrySettings Registries => new() { Insecure = InsecureRegistries, Mirrors = RegistryMirrors, HostDirectories = RegistryHostDirectories, Proxy = Proxy };
 }
 
 /// <summary>A range of addresses from which subnets of one size are given (--default-address-pool).</summary>

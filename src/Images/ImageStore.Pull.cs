@@ -17,10 +17,10 @@ public sealed partial class ImageStore
     private readonly Dictionary<Digest, Task> flights = [];
 
     /// <summary>Changes what may change while the store is open; pulls under way keep the old limits.</summary>
-    public void Reconfigure(IReadOnlyList<string> insecureRegistries, int maxConcurrentDownloads, int maxDownloadAttempts)
+    public void Reconfigure(RegistrySettings registries, int maxConcurrentDownloads, int maxDownloadAttempts)
     {
         var before = options;
-        options = before with { InsecureRegistries = insecureRegistries, MaxConcurrentDownloads = maxConcurrentDownloads, MaxDownloadAttempts = maxDownloadAttempts };
+        options = before with { Registries = registries, MaxConcurrentDownloads = maxConcurrentDownloads, MaxDownloadAttempts = maxDownloadAttempts };
         if (before.MaxConcurrentDownloads != maxConcurrentDownloads) downloads = new SemaphoreSlim(maxConcurrentDownloads);
     }
 
@@ -32,56 +32,79 @@ public sealed partial class ImageStore
         if (name.FamiliarName == "scratch") throw new ImageException(ImageErrorKind.Forbidden, "'scratch' is a reserved name");
         var sink = new ProgressSink(progress, options.Time);
         Exception? last = null;
-        foreach (var endpoint in RegistryEndpoint.For(name.Domain, options.InsecureRegistries))
+        Digest? resolved = null;
+        var ways = RegistryEndpoint.For(name.Domain, options.Registries);
+        var speaksTls = new HashSet<string>();
+        foreach (var endpoint in ways)
         {
-            var registry = new RegistryClient(transport, endpoint, name.Path, credentials, options.Logger);
+            // What answered in TLS is not asked again in the clear.
+            if (endpoint.Api.Scheme == "http" && speaksTls.Contains(endpoint.Api.Authority)) continue;
+            using var registry = new RegistryClient(transport, endpoint, name.Path, credentials, options);
+            try
+            {
+                if (!endpoint.CanResolve && !name.HasDigest)
+                {
+                    resolved ??= await ResolveAsync(ways, name, credentials, cancellation).ConfigureAwait(false);
+                    if (resolved is null) continue;
+                }
+                await registry.PingAsync(cancellation).ConfigureAwait(false);
+                if (endpoint.Api.Scheme == "https") speaksTls.Add(endpoint.Api.Authority);
+                await PullFromAsync(registry, name, endpoint.CanResolve ? null : resolved, platform, sink, cancellation).ConfigureAwait(false);
+                return;
+            }
+            // HTTPS to a registry that speaks plain HTTP: the next way is that. And whatever a mirror does, the registry itself may do better.
+            catch (Exception e) when (!cancellation.IsCancellationRequested && e is RegistryException or ImageException or IOException or HttpRequestException or OperationCanceledException
+                && (endpoint.IsMirror || (e is RegistryUnreachableException && !speaksTls.Contains(endpoint.Api.Authority))))
+            {
+                ImagesLog.NextWay(options.Logger, endpoint.Api, e.Message);
+                last = e;
+            }
+            catch (Exception e) when (e is RegistryException or IOException or HttpRequestException)
+            {
+                throw Translate(e, name);
+            }
+        }
+        throw Translate(last ?? ImageException.Failed($"no endpoints found for {name.FamiliarString}"), name);
+    }
+
+    // What a tag means, for mirrors that are not to be asked; null when nobody says: the registry itself will be asked in its turn.
+    private async Task<Digest?> ResolveAsync(IReadOnlyList<RegistryEndpoint> ways, ImageReference name, RegistryCredentials? credentials, CancellationToken cancellation)
+    {
+        if (name.IsNameOnly) return null;
+        foreach (var endpoint in ways.Where(w => w.CanResolve))
+        {
+            using var registry = new RegistryClient(transport, endpoint, name.Path, credentials, options);
             try
             {
                 await registry.PingAsync(cancellation).ConfigureAwait(false);
+                return (await registry.GetManifestAsync(name.Tag!, cancellation).ConfigureAwait(false)).Digest;
             }
-            catch (RegistryUnreachableException e)
+            catch (Exception e) when (!cancellation.IsCancellationRequested && e is RegistryException or ImageException or IOException or HttpRequestException)
             {
-                last = e; // HTTPS to a registry that speaks plain HTTP: the next way is that
-                continue;
+                ImagesLog.NextWay(options.Logger, endpoint.Api, e.Message);
             }
-            catch (RegistryException e)
-            {
-                throw Translate(e, name);
-            }
-            try
-            {
-                await PullFromAsync(registry, name, platform, sink, cancellation).ConfigureAwait(false);
-            }
-            catch (RegistryException e)
-            {
-                throw Translate(e, name);
-            }
-            catch (Exception e) when (e is IOException or HttpRequestException)
-            {
-                throw ImageException.Failed(e.Message, e);
-            }
-            return;
         }
-        throw ImageException.Failed(last!.Message, last);
+        return null;
     }
 
-    private static ImageException Translate(RegistryException e, ImageReference name) => e.Code switch
+    private static ImageException Translate(Exception e, ImageReference name) => e switch
     {
-        "DENIED" => ImageException.NotFound($"pull access denied for {name.FamiliarName}, repository does not exist or may require 'docker login': {e.Message}"),
-        "MANIFEST_UNKNOWN" => ImageException.NotFound($"manifest for {name.FamiliarString} not found: {e.Message}"),
-        "NAME_UNKNOWN" => ImageException.NotFound($"repository {name.FamiliarName} not found: {e.Message}"),
+        ImageException known => known,
+        RegistryException { Code: "DENIED" } => ImageException.NotFound($"pull access denied for {name.FamiliarName}, repository does not exist or may require 'docker login': {e.Message}"),
+        RegistryException { Code: "MANIFEST_UNKNOWN" } => ImageException.NotFound($"manifest for {name.FamiliarString} not found: {e.Message}"),
+        RegistryException { Code: "NAME_UNKNOWN" } => ImageException.NotFound($"repository {name.FamiliarName} not found: {e.Message}"),
         _ => ImageException.Failed(e.Message, e),
     };
 
-    private async Task PullFromAsync(RegistryClient registry, ImageReference name, Platform? platform, ProgressSink sink, CancellationToken cancellation)
+    private async Task PullFromAsync(RegistryClient registry, ImageReference name, Digest? resolved, Platform? platform, ProgressSink sink, CancellationToken cancellation)
     {
         var isNew = false;
         Digest id = default;
-        if (!name.IsNameOnly) (id, isNew) = await PullOneAsync(registry, name, platform, sink, cancellation).ConfigureAwait(false);
+        if (!name.IsNameOnly) (id, isNew) = await PullOneAsync(registry, name, resolved, platform, sink, cancellation).ConfigureAwait(false);
         else
             foreach (var tag in await registry.GetTagsAsync(cancellation).ConfigureAwait(false))
             {
-                (id, var newer) = await PullOneAsync(registry, name.WithTag(tag), platform, sink, cancellation).ConfigureAwait(false);
+                (id, var newer) = await PullOneAsync(registry, name.WithTag(tag), null, platform, sink, cancellation).ConfigureAwait(false);
                 isNew |= newer;
             }
         sink.Message($"Status: {(isNew ? "Downloaded newer image" : "Image is up to date")} for {name.FamiliarString}");
@@ -91,13 +114,13 @@ public sealed partial class ImageStore
             sink.Message($"WARNING: image with reference {name.FamiliarString} was found but its platform ({image.Platform}) does not match the specified platform ({wanted})");
     }
 
-    private async Task<(Digest Id, bool IsNew)> PullOneAsync(RegistryClient registry, ImageReference name, Platform? platform, ProgressSink sink, CancellationToken cancellation)
+    private async Task<(Digest Id, bool IsNew)> PullOneAsync(RegistryClient registry, ImageReference name, Digest? resolved, Platform? platform, ProgressSink sink, CancellationToken cancellation)
     {
-        var tagOrDigest = name.HasDigest ? name.Digest.ToString() : name.Tag!;
+        var tagOrDigest = name.HasDigest ? name.Digest.ToString() : resolved?.ToString() ?? name.Tag!;
         var (bytes, digest) = await registry.GetManifestAsync(tagOrDigest, cancellation).ConfigureAwait(false);
-        var manifest = Manifest.Parse(bytes);
+        var manifest = Manifest.Parse(bytes, name);
         sink.Message($"Pulling from {name.Path}", name.HasDigest ? name.ToString() : name.Tag);
-        manifest = await SelectAsync(registry, manifest, platform ?? Platform.Host, cancellation).ConfigureAwait(false);
+        manifest = await SelectAsync(registry, manifest, name, platform ?? Platform.Best, cancellation).ConfigureAwait(false);
         RequireImage(manifest);
 
         var byDigest = name.NameOnly().WithDigest(digest);
@@ -117,13 +140,13 @@ public sealed partial class ImageStore
         return (id, previous != id);
     }
 
-    private static async Task<Manifest> SelectAsync(RegistryClient registry, Manifest manifest, Platform wanted, CancellationToken cancellation)
+    private static async Task<Manifest> SelectAsync(RegistryClient registry, Manifest manifest, ImageReference name, Platform wanted, CancellationToken cancellation)
     {
         for (var nesting = 0; manifest.IsIndex; nesting++)
         {
             if (nesting >= MaxIndexNesting) throw ImageException.Failed($"the index is nested deeper than {MaxIndexNesting}");
-            var entry = manifest.Matching(wanted).FirstOrDefault() ?? throw ImageException.NotFound($"no matching manifest for {wanted} in the manifest list entries");
-            manifest = Manifest.Parse((await registry.GetManifestAsync(entry.Digest.ToString(), cancellation).ConfigureAwait(false)).Bytes);
+            var entry = manifest.Matching(wanted).FirstOrDefault() ?? throw ImageException.NotFound($"no matching manifest for {(wanted == Platform.Best ? Platform.Host : wanted)} in the manifest list entries");
+            manifest = Manifest.Parse((await registry.GetManifestAsync(entry.Digest.ToString(), cancellation).ConfigureAwait(false)).Bytes, name);
         }
         return manifest;
     }

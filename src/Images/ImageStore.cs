@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Berth.Images.Layers;
+using Berth.Images.Registry;
 using Berth.Images.Storage;
 using Berth.Linux;
 using Microsoft.Extensions.Logging;
@@ -18,8 +19,7 @@ public sealed record ImageStoreOptions
     public TimeProvider Time { get; init; } = TimeProvider.System;
     /// <summary>Told of every change, after it is on disk; called one at a time, must not block.</summary>
     public Action<ImageEvent>? OnEvent { get; init; }
-    /// <summary>Hosts (host, host:port or CIDR) besides loopback that are spoken to in plain HTTP when HTTPS fails.</summary>
-    public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
+    public RegistrySettings Registries { get; init; } = new();
     /// <summary>Layers downloaded at once in one pull; dockerd's --max-concurrent-downloads.</summary>
     public int MaxConcurrentDownloads { get; init; } = 3;
     /// <summary>Tries per layer; dockerd's --max-download-attempts.</summary>

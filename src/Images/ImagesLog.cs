@@ -28,4 +28,10 @@ internal static partial class ImagesLog
 
     [LoggerMessage(8, LogLevel.Debug, "New layers are on the disk after {Milliseconds} ms")]
     public static partial void Synced(ILogger logger, long milliseconds);
+
+    [LoggerMessage(9, LogLevel.Information, "{Url} answered {Status}, asking again in {Milliseconds} ms")]
+    public static partial void RegistryBusy(ILogger logger, Uri url, int status, long milliseconds);
+
+    [LoggerMessage(10, LogLevel.Information, "{Registry} is of no use, trying the next way: {Reason}")]
+    public static partial void NextWay(ILogger logger, Uri registry, string reason);
 }

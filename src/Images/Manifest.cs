@@ -37,7 +37,8 @@ public sealed record Manifest
     public bool IsIndex => Manifests is not null;
 
     /// <exception cref="ImageException">Not JSON, or neither a manifest nor an index; also when it claims to be one and has the other's members.</exception>
-    public static Manifest Parse(ReadOnlySpan<byte> json)
+    /// <param name="name">Of which image, for whoever has to ask its author for another format.</param>
+    public static Manifest Parse(ReadOnlySpan<byte> json, ImageReference? name = null)
     {
         Manifest manifest;
         try
@@ -57,7 +58,8 @@ public sealed record Manifest
                 throw ImageException.Invalid($"media-type: \"{manifest.MediaType}\" should not have \"config\", \"layers\", or \"fsLayers\"");
         }
         if (manifest.SchemaOneLayers is not null || manifest.SchemaVersion == 1 || manifest.MediaType is MediaTypes.DockerSchema1 or MediaTypes.DockerSchema1Signed)
-            throw ImageException.Invalid("Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed. More information at https://docs.docker.com/go/deprecated-image-specs/");
+            throw ImageException.Invalid("Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed." +
+                (name is null ? "" : $" Suggest the author of {name} to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2.") + " More information at https://docs.docker.com/go/deprecated-image-specs/");
         if (manifest.Manifests is not null ? manifest.Config is not null || manifest.Layers is not null : manifest.Config is null)
             throw ImageException.Invalid("unsupported manifest format");
         if (manifest.Manifests?.Count > MaxEntries || manifest.Layers?.Count > MaxEntries)

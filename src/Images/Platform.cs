@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using X86 = System.Runtime.Intrinsics.X86;
 
 namespace Berth.Images;
 
@@ -17,6 +18,17 @@ public readonly record struct Platform(string Os, string Architecture, string Va
         System.Runtime.InteropServices.Architecture.Arm => "arm",
         var other => other.ToString().ToLowerInvariant(),
     }, RuntimeInformation.OSArchitecture == System.Runtime.InteropServices.Architecture.Arm ? "v7" : "");
+
+    /// <summary>
+    /// This machine's platform with all that its processor can do: of an index's images for several levels of amd64 the highest that runs here is taken, as by Docker.
+    /// </summary>
+    public static Platform Best { get; } = Host.Architecture != "amd64" ? Host : Host with { Variant = Amd64Level() };
+
+    // The levels of the x86-64 psABI.
+    private static string Amd64Level() =>
+        !(X86.Sse42.IsSupported && X86.Popcnt.IsSupported) ? "" :
+        !(X86.Avx2.IsSupported && X86.Bmi1.IsSupported && X86.Bmi2.IsSupported && X86.Fma.IsSupported && X86.Lzcnt.IsSupported) ? "v2" :
+        !(X86.Avx512F.VL.IsSupported && X86.Avx512BW.VL.IsSupported && X86.Avx512CD.VL.IsSupported && X86.Avx512DQ.VL.IsSupported) ? "v3" : "v4";
 
     /// <summary><c>os/arch[/variant]</c>.</summary>
     public override string ToString() => Variant.Length == 0 ? $"{Os}/{Architecture}" : $"{Os}/{Architecture}/{Variant}";

@@ -193,7 +193,12 @@ internal static class Flags
             options = flag.Set(options, value);
         if (options.TlsVerify is not null)
             options = options with { Tls = true };
-        return (action, E(options, options.Engine with { Labels = WithoutConflicts(options.Engine.Labels) }));
+        return (action, E(options, options.Engine with
+        {
+            Labels = WithoutConflicts(options.Engine.Labels),
+            // Beside the configuration; and where Docker has them, so that whoever comes from there need move nothing.
+            RegistryHostDirectories = [Path.Combine(Path.GetDirectoryName(path)!, "certs.d"), "/etc/docker/certs.d"],
+        }));
     }
 
     private static DaemonOptions Apply(DaemonOptions options, IReadOnlyList<FileSetting> settings, List<(Flag Flag, string Value)> given)

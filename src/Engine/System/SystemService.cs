@@ -99,7 +99,7 @@ public sealed class SystemService
             KernelVersion = HostFacts.TryRead("/proc/sys/kernel/osrelease") ?? "", OperatingSystem = release.GetValueOrDefault("PRETTY_NAME", "Linux"), OSVersion = release.GetValueOrDefault("VERSION_ID", ""),
             OSType = "linux", Architecture = Architecture switch { "amd64" => "x86_64", "arm64" => "aarch64", var a => a }, IndexServerAddress = "https://index.docker.io/v1/",
             RegistryConfig = Registries(), NCPU = facts.ProcessorCount, MemTotal = facts.MemoryTotalBytes, DockerRootDir = options.DataRoot,
-            HttpProxy = options.HttpProxy, HttpsProxy = options.HttpsProxy, NoProxy = options.NoProxy, Name = Environment.MachineName, Labels = [.. options.Labels], ServerVersion = options.Version,
+            HttpProxy = WithoutPassword(options.Proxy.HttpProxy), HttpsProxy = WithoutPassword(options.Proxy.HttpsProxy), NoProxy = options.Proxy.NoProxy, Name = Environment.MachineName, Labels = [.. options.Labels], ServerVersion = options.Version,
             Runtimes = new() { [options.DefaultRuntime] = new RuntimeWithStatus { Path = options.DefaultRuntime } }, DefaultRuntime = options.DefaultRuntime,
             // What Docker calls so is how this engine always is.
             LiveRestoreEnabled = true, InitBinary = "docker-init",
@@ -108,6 +108,10 @@ public sealed class SystemService
             FirewallBackend = new FirewallInfo { Driver = options.Firewall ? "nftables" : "none" }, Warnings = Warnings(options, facts),
         };
     }
+
+    // As dockerd masks it; what is not an address is shown as it is.
+    private static string WithoutPassword(string proxy) =>
+        Uri.TryCreate(proxy, UriKind.Absolute, out var uri) && uri.UserInfo.Length > 0 ? proxy.Replace(uri.UserInfo + "@", "xxxxx:xxxxx@", StringComparison.Ordinal) : proxy;
 
     private RegistryServiceConfig Registries()
     {

@@ -2,17 +2,16 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json;
-using Microsoft.Extensions.Logging;
 
 namespace Berth.Images.Registry;
 
 /// <summary>
-/// One repository of one registry (OCI distribution-spec, "Pull"). Answers challenges with a token or a password; follows
-/// redirects by hand, because what is said to the registry (credentials above all) is not for the host it points to.
+/// One repository of one registry (OCI distribution-spec). Answers challenges with a token or a password; follows
+/// redirects by hand, because what is said to the registry (credentials above all) is not for the host it points to; waits when
+/// the registry asks for that. Pulling is here, other verbs in files of their own.
 /// </summary>
-/// <param name="actions">What tokens are asked for: "pull", or "push,pull".</param>
-internal sealed partial class RegistryClient(
-    RegistryTransport transport, RegistryEndpoint endpoint, string repository, RegistryCredentials? credentials, ILogger logger, string actions = "pull")
+/// <param name="actions">What the token is to allow: "pull", "pull,push".</param>
+internal sealed partial class RegistryClient(RegistryTransport transport, RegistryEndpoint endpoint, string repository, RegistryCredentials? credentials, ImageStoreOptions options, string actions = "pull") : IDisposable
 {
     /// <summary>Redirects followed for one request.</summary>
     private const int MaxRedirects = 10;
@@ -23,30 +22,47 @@ internal sealed partial class RegistryClient(
     /// <summary>Pages of a tag list followed, and tags in all: what a pull -a may become.</summary>
     private const int MaxTagPages = 1000, MaxTags = 100_000;
 
+    /// <summary>Tries of a request that is answered 429 or 5xx: a quarter of a second is waited, then half, one and two, or as long as the registry says.</summary>
+    internal const int MaxBusyAttempts = 5;
+
+    /// <summary>Longest Retry-After obeyed; a registry that wants to be left alone for longer is not waited for.</summary>
+    internal const int MaxRetryAfterSeconds = 60;
+
     /// <summary>A server that says nothing at all for this long is gone.</summary>
     public static readonly TimeSpan StallTimeout = TimeSpan.FromSeconds(60);
 
     private const string ManifestTypes =
         $"{MediaTypes.OciIndex}, {MediaTypes.OciManifest}, {MediaTypes.DockerManifestList}, {MediaTypes.DockerManifest}";
 
-    // Set after the first challenge, sent from then on. Replaced whole; two downloads may both refresh it.
+    // Set after the first challenge, sent from then on; replaced whole. Whoever is refused with it fetches a new one, the others wait for that.
     private volatile AuthenticationHeaderValue? authorization;
+    private readonly SemaphoreSlim authorizing = new(1);
 
     public RegistryEndpoint Endpoint => endpoint;
 
+    /// <summary>Repositories besides this one that the token is to allow reading: those that blobs are mounted from.</summary>
+    public IReadOnlyList<string> AlsoRead { get; init; } = [];
+
+    private Uri UrlOf(string path)
+    {
+        var url = new Uri(endpoint.Api, path);
+        return endpoint.Namespace is { } ns ? new UriBuilder(url) { Query = $"{(url.Query.Length > 1 ? url.Query[1..] + "&" : "")}ns={Uri.EscapeDataString(ns)}" }.Uri : url;
+    }
+
+    private Uri InRepository(string path) => UrlOf($"{repository}/{path}");
+
     /// <summary>Whether this way leads to a registry at all.</summary>
-    /// <exception cref="ImageException">It does not: "Get "https://…/v2/": dial tcp …: connect: connection refused".</exception>
+    /// <exception cref="RegistryUnreachableException">It does not: "Get "https://…/v2/": dial tcp …: connect: connection refused".</exception>
     public async Task PingAsync(CancellationToken cancellation)
     {
-        var url = new Uri(endpoint.Url, "/v2/");
-        using var response = await SendOnceAsync(HttpMethod.Get, url, null, cancellation).ConfigureAwait(false);
-        if (response.StatusCode == HttpStatusCode.Unauthorized) await AnswerChallengeAsync(response, cancellation).ConfigureAwait(false);
+        using var response = await SendOnceAsync(HttpMethod.Get, endpoint.Api, null, cancellation).ConfigureAwait(false);
+        if (response.StatusCode == HttpStatusCode.Unauthorized) await AnswerChallengeAsync(response, null, cancellation).ConfigureAwait(false);
     }
 
     /// <summary>A manifest or index by tag or digest: its bytes, checked against the digest if there is one.</summary>
     public async Task<(byte[] Bytes, Digest Digest)> GetManifestAsync(string tagOrDigest, CancellationToken cancellation)
     {
-        using var response = await GetAsync(new Uri(endpoint.Url, $"/v2/{repository}/manifests/{tagOrDigest}"), ManifestTypes, null, cancellation).ConfigureAwait(false);
+        using var response = await GetAsync(InRepository($"manifests/{tagOrDigest}"), ManifestTypes, null, cancellation).ConfigureAwait(false);
         var bytes = await ReadAsync(response, Manifest.MaxBytes, $"manifest {tagOrDigest}", cancellation).ConfigureAwait(false);
         var digest = Digest.Sha256(bytes);
         if (Digest.TryParse(tagOrDigest, out var expected))
@@ -69,13 +85,13 @@ internal sealed partial class RegistryClient(
 
     /// <summary>Starts the download of a blob, from an offset on if the registry can; status 206 says that it did.</summary>
     public Task<HttpResponseMessage> OpenBlobAsync(Digest digest, long offset, CancellationToken cancellation) =>
-        GetAsync(new Uri(endpoint.Url, $"/v2/{repository}/blobs/{digest}"), null, offset > 0 ? new RangeHeaderValue(offset, null) : null, cancellation);
+        GetAsync(InRepository($"blobs/{digest}"), null, offset > 0 ? new RangeHeaderValue(offset, null) : null, cancellation);
 
     /// <summary>All tags of the repository.</summary>
     public async Task<IReadOnlyList<string>> GetTagsAsync(CancellationToken cancellation)
     {
         var tags = new List<string>();
-        var url = new Uri(endpoint.Url, $"/v2/{repository}/tags/list");
+        var url = InRepository("tags/list");
         for (var page = 0; ; page++)
         {
             using var response = await GetAsync(url, null, null, cancellation).ConfigureAwait(false);
@@ -91,9 +107,12 @@ internal sealed partial class RegistryClient(
         }
     }
 
-    // GET with authentication and redirects; the response has a status of 200 or 206.
+    /// <summary>GET with authentication, redirects and patience; the answer is a success.</summary>
+    /// <exception cref="RegistryException">The registry said no.</exception>
+    /// <exception cref="RegistryUnreachableException">It said nothing.</exception>
     private async Task<HttpResponseMessage> GetAsync(Uri url, string? accept, RangeHeaderValue? range, CancellationToken cancellation)
     {
+        var attempt = 1;
         for (var redirects = 0; ;)
         {
             var response = await SendAsync(HttpMethod.Get, url, r =>
@@ -104,18 +123,20 @@ internal sealed partial class RegistryClient(
             var keep = false;
             try
             {
-                switch (response.StatusCode)
+                switch ((int)response.StatusCode)
                 {
-                    case HttpStatusCode.OK or HttpStatusCode.PartialContent:
+                    case 200 or 206:
                         keep = true;
                         return response;
-                    case HttpStatusCode.MovedPermanently or HttpStatusCode.Found or HttpStatusCode.SeeOther or HttpStatusCode.TemporaryRedirect or HttpStatusCode.PermanentRedirect
-                        when response.Headers.Location is { } location:
+                    case 301 or 302 or 303 or 307 or 308 when response.Headers.Location is { } location:
                         if (++redirects > MaxRedirects) throw ImageException.Failed($"Get \"{url}\": stopped after {MaxRedirects} redirects");
-                        var next = new Uri(url, location);
-                        if (next.Scheme is not ("https" or "http") || (next.Scheme == "http" && url.Scheme == "https"))
-                            throw ImageException.Failed($"Get \"{url}\": refused a redirect to {next.Scheme}://{next.Authority}");
-                        url = next;
+                        url = Redirected(url, location);
+                        continue;
+                    // A mirror that is busy is passed by.
+                    case 429 or >= 500 when !endpoint.IsMirror && attempt < MaxBusyAttempts && PauseBefore(response, attempt) is { } pause:
+                        attempt++;
+                        ImagesLog.RegistryBusy(options.Logger, url, (int)response.StatusCode, (long)pause.TotalMilliseconds);
+                        await Task.Delay(pause, options.Time, cancellation).ConfigureAwait(false);
                         continue;
                 }
                 throw await ErrorAsync(response, cancellation).ConfigureAwait(false);
@@ -135,12 +156,13 @@ internal sealed partial class RegistryClient(
     /// <param name="prepare">Adds headers and content; called for each sending.</param>
     private async Task<HttpResponseMessage> SendAsync(HttpMethod method, Uri url, Action<HttpRequestMessage>? prepare, CancellationToken cancellation)
     {
+        var used = authorization;
         var response = await SendOnceAsync(method, url, prepare, cancellation).ConfigureAwait(false);
         if (response.StatusCode != HttpStatusCode.Unauthorized || !IsOurs(url)) return response;
         var keep = false;
         try
         {
-            if (!await AnswerChallengeAsync(response, cancellation).ConfigureAwait(false))
+            if (!await AnswerChallengeAsync(response, used, cancellation).ConfigureAwait(false))
             {
                 if (AuthChallenge.Of(response).Any(c => c.Scheme == "basic")) throw ImageException.Failed($"{Verb(method)} \"{url}\": no basic auth credentials");
                 keep = true;
@@ -154,23 +176,44 @@ internal sealed partial class RegistryClient(
         return await SendOnceAsync(method, url, prepare, cancellation).ConfigureAwait(false);
     }
 
+    private static Uri Redirected(Uri url, Uri location)
+    {
+        var next = new Uri(url, location);
+        if (next.Scheme is not ("https" or "http") || (next.Scheme == "http" && url.Scheme == "https"))
+            throw ImageException.Failed($"Get \"{url}\": refused a redirect to {next.Scheme}://{next.Authority}");
+        return next;
+    }
+
+    // Null: not worth waiting for.
+    private TimeSpan? PauseBefore(HttpResponseMessage response, int attempt)
+    {
+        var unit = options.RetryUnit;
+        if (response.Headers.RetryAfter is not { } after) return unit * Math.Pow(2, attempt - 3);
+        var seconds = after.Delta?.TotalSeconds ?? (after.Date - options.Time.GetUtcNow())?.TotalSeconds ?? 0;
+        return seconds > MaxRetryAfterSeconds ? null : unit * Math.Max(seconds, 0.25);
+    }
+
     // As Go's net/http names it in errors.
     private static string Verb(HttpMethod method) => $"{method.Method[0]}{method.Method[1..].ToLowerInvariant()}";
 
-    private bool IsOurs(Uri url) => url.Authority == endpoint.Url.Authority && url.Scheme == endpoint.Url.Scheme;
+    private bool IsOurs(Uri url) => url.Authority == endpoint.Api.Authority && url.Scheme == endpoint.Api.Scheme;
 
     private async Task<HttpResponseMessage> SendOnceAsync(HttpMethod method, Uri url, Action<HttpRequestMessage>? prepare, CancellationToken cancellation)
     {
         using var request = new HttpRequestMessage(method, url);
         request.Headers.TryAddWithoutValidation("User-Agent", "docker/28.5.2 (berth)");
-        if (IsOurs(url)) request.Headers.Authorization = authorization;
+        if (IsOurs(url))
+        {
+            request.Headers.Authorization = authorization;
+            foreach (var (name, value) in endpoint.Headers) request.Headers.TryAddWithoutValidation(name, value);
+        }
         prepare?.Invoke(request);
         using var timeout = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         timeout.CancelAfter(StallTimeout);
         try
         {
-            var response = await transport.For(endpoint).SendAsync(request, timeout.Token).ConfigureAwait(false);
-            ImagesLog.RegistryAnswered(logger, method.Method, url, (int)response.StatusCode);
+            var response = await transport.For(endpoint, options.Registries.Proxy).SendAsync(request, timeout.Token).ConfigureAwait(false);
+            ImagesLog.RegistryAnswered(options.Logger, method.Method, url, (int)response.StatusCode);
             return response;
         }
         catch (Exception e) when (e is HttpRequestException or IOException || (e is OperationCanceledException && !cancellation.IsCancellationRequested))
@@ -205,29 +248,40 @@ internal sealed partial class RegistryClient(
         }
     }
 
-    // True when there is something new to try with.
-    private async Task<bool> AnswerChallengeAsync(HttpResponseMessage response, CancellationToken cancellation)
+    // True when there is something new to try with. What was refused is what the request was sent with: another may have fetched a new one since.
+    private async Task<bool> AnswerChallengeAsync(HttpResponseMessage response, AuthenticationHeaderValue? refused, CancellationToken cancellation)
     {
-        foreach (var challenge in AuthChallenge.Of(response))
+        await authorizing.WaitAsync(cancellation).ConfigureAwait(false);
+        try
         {
-            switch (challenge.Scheme)
+            if (authorization is { } other && other != refused) return true;
+            foreach (var challenge in AuthChallenge.Of(response))
             {
-                case "basic" when Basic() is { } basic:
-                    authorization = basic;
-                    return true;
-                case "bearer" when credentials?.RegistryToken is { Length: > 0 } token:
-                    authorization = new AuthenticationHeaderValue("Bearer", token);
-                    return true;
-                case "bearer" when challenge.Parameters.TryGetValue("realm", out var realm):
-                    authorization = new AuthenticationHeaderValue("Bearer", await FetchTokenAsync(realm, challenge.Parameters, cancellation).ConfigureAwait(false));
-                    return true;
+                switch (challenge.Scheme)
+                {
+                    case "basic" when Basic() is { } basic:
+                        if (basic.Equals(refused)) return false;
+                        authorization = basic;
+                        return true;
+                    case "bearer" when endpoint.TakesCredentials && credentials?.RegistryToken is { Length: > 0 } token:
+                        if (refused?.Parameter == token) return false;
+                        authorization = new AuthenticationHeaderValue("Bearer", token);
+                        return true;
+                    case "bearer" when challenge.Parameters.TryGetValue("realm", out var realm):
+                        authorization = new AuthenticationHeaderValue("Bearer", await FetchTokenAsync(realm, challenge.Parameters, cancellation).ConfigureAwait(false));
+                        return true;
+                }
             }
+            return false;
         }
-        return false;
+        finally
+        {
+            authorizing.Release();
+        }
     }
 
     private AuthenticationHeaderValue? Basic() =>
-        credentials is { UserName: { Length: > 0 } user, Password: { } password }
+        endpoint.TakesCredentials && credentials is { UserName: { Length: > 0 } user, Password: { } password }
             ? new AuthenticationHeaderValue("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes($"{user}:{password}")))
             : null;
 
@@ -237,19 +291,28 @@ internal sealed partial class RegistryClient(
         if (!Uri.TryCreate(realm, UriKind.Absolute, out var url) || url.Scheme is not ("https" or "http"))
             throw ImageException.Failed($"the registry asks for a token from {realm}, which is no web address");
         var basic = Basic();
-        if (url.Scheme == "http" && endpoint.Url.Scheme == "https" && (basic is not null || credentials?.IdentityToken is { Length: > 0 }))
+        var refresh = endpoint.TakesCredentials ? credentials?.IdentityToken ?? "" : "";
+        if (url.Scheme == "http" && endpoint.Api.Scheme == "https" && (basic is not null || refresh.Length > 0))
             throw ImageException.Failed($"refused to send credentials to {realm} in the clear");
         var parameters = new List<KeyValuePair<string, string>>();
         if (challenge.TryGetValue("service", out var service)) parameters.Add(new("service", service));
-        // Not the challenge's scope: it may be of another request. What is wanted here is known.
+        // Not the challenge's scope: it may be of another request. What is wanted here is this repository.
         parameters.Add(new("scope", $"repository:{repository}:{actions}"));
+        foreach (var other in AlsoRead) parameters.Add(new("scope", $"repository:{other}:pull"));
 
         HttpResponseMessage response;
-        if (credentials?.IdentityToken is { Length: > 0 } refresh)
+        if (refresh.Length > 0)
         {
+            // OAuth2 takes all scopes in one.
+            var scope = string.Join(' ', parameters.Where(p => p.Key == "scope").Select(p => p.Value));
+            parameters.RemoveAll(p => p.Key == "scope");
+            parameters.Add(new("scope", scope));
             parameters.AddRange([new("grant_type", "refresh_token"), new("refresh_token", refresh), new("client_id", "docker")]);
-            using var form = new FormUrlEncodedContent(parameters);
-            response = await SendOnceAsync(HttpMethod.Post, url, r => r.Content = form, cancellation).ConfigureAwait(false);
+            response = await SendOnceAsync(HttpMethod.Post, url, r =>
+            {
+                r.Headers.Authorization = null; // the one that was refused
+                r.Content = new FormUrlEncodedContent(parameters);
+            }, cancellation).ConfigureAwait(false);
         }
         else
         {
@@ -279,6 +342,8 @@ internal sealed partial class RegistryClient(
             throw ImageException.Failed($"{what} is not valid JSON: {e.Message}", e);
         }
     }
+
+    public void Dispose() => authorizing.Dispose();
 }
 
 /// <summary>The network, not the registry, failed; worth another try.</summary>

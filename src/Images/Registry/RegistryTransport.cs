@@ -2,38 +2,71 @@ using System.Net;
 using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 
 namespace Berth.Images.Registry;
 
 /// <summary>
-/// HTTP to registries: two connection pools, one that checks certificates and one for insecure registries. Redirects are not
-/// followed here (the client decides what a redirect may carry), and failures to connect read as Go's, which Docker's users know.
+/// HTTP to registries: a connection pool for each way of trusting them. Redirects are not followed here (the client decides what a redirect may carry),
+/// and failures to connect read as Go's, which Docker's users know.
 /// </summary>
 internal sealed class RegistryTransport : IDisposable
 {
     private static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(30);
 
-    private readonly Lazy<HttpMessageInvoker> checking = new(() => Create(checkCertificates: true, useProxy: true));
-    private readonly Lazy<HttpMessageInvoker> trusting = new(() => Create(checkCertificates: false, useProxy: true));
-    private readonly Lazy<HttpMessageInvoker> local = new(() => Create(checkCertificates: false, useProxy: false));
+    /// <summary>Pools kept; certificates that change make new ones.</summary>
+    private const int MaxPools = 64;
 
-    public HttpMessageInvoker For(RegistryEndpoint endpoint) =>
-        endpoint.IsLoopback ? local.Value : endpoint.IsInsecure ? trusting.Value : checking.Value;
+    private readonly Lock gate = new();
+    private readonly Dictionary<(bool Checking, string Proxy, string Certificates), HttpMessageInvoker> pools = [];
 
-    private static HttpMessageInvoker Create(bool checkCertificates, bool useProxy)
+    /// <exception cref="ImageException">A certificate cannot be read.</exception>
+    public HttpMessageInvoker For(RegistryEndpoint endpoint, ProxySettings proxy)
+    {
+        var checks = !endpoint.IsInsecure && endpoint.Api.Scheme == "https";
+        var key = (checks, proxy.Key, checks || endpoint.Certificates.Clients.Count > 0 ? endpoint.Certificates.Key : "");
+        lock (gate)
+        {
+            if (pools.TryGetValue(key, out var pool)) return pool;
+            // Those in use keep their requests; connections that idle end by themselves.
+            if (pools.Count >= MaxPools) pools.Clear();
+            return pools[key] = Create(checks, proxy, endpoint.Certificates);
+        }
+    }
+
+    private static HttpMessageInvoker Create(bool checkCertificates, ProxySettings proxy, RegistryCertificates certificates)
     {
         var handler = new SocketsHttpHandler
         {
             AllowAutoRedirect = false,
             AutomaticDecompression = DecompressionMethods.None, // what has a digest is taken as it is
             UseCookies = false,
-            UseProxy = useProxy,
+            Proxy = proxy,
             ConnectTimeout = ConnectTimeout,
             PooledConnectionIdleTimeout = TimeSpan.FromSeconds(15),
             ConnectCallback = ConnectAsync,
         };
         if (!checkCertificates) handler.SslOptions.RemoteCertificateValidationCallback = static (_, _, _, _) => true;
+        else if (certificates.LoadAuthorities() is { Count: > 0 } authorities)
+            handler.SslOptions.RemoteCertificateValidationCallback = (_, certificate, chain, errors) => IsTrusted(authorities, certificate, chain, errors);
+        if (certificates.LoadClients() is { Count: > 0 } clients) handler.SslOptions.ClientCertificates = new X509CertificateCollection(clients);
         return new HttpMessageInvoker(handler);
+    }
+
+    // The system's authorities, and then those of the host's directory: as Docker, which adds them.
+    private static bool IsTrusted(X509Certificate2Collection authorities, X509Certificate? certificate, X509Chain? sent, SslPolicyErrors errors)
+    {
+        if (errors == SslPolicyErrors.None) return true;
+        if (errors != SslPolicyErrors.RemoteCertificateChainErrors || certificate is not X509Certificate2 leaf) return false; // above all: it is for another host
+        using var chain = new X509Chain();
+        chain.ChainPolicy.TrustMode = X509ChainTrustMode.CustomRootTrust;
+        chain.ChainPolicy.CustomTrustStore.AddRange(authorities);
+        chain.ChainPolicy.RevocationMode = X509RevocationMode.NoCheck; // as Go
+        chain.ChainPolicy.ApplicationPolicy.Add(new Oid("1.3.6.1.5.5.7.3.1")); // server authentication
+        if (sent is not null)
+            foreach (var element in sent.ChainElements) chain.ChainPolicy.ExtraStore.Add(element.Certificate);
+        return chain.Build(leaf);
     }
 
     private static async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancellation)
@@ -98,49 +131,13 @@ internal sealed class RegistryTransport : IDisposable
 
     public void Dispose()
     {
-        foreach (var invoker in new[] { checking, trusting, local })
-            if (invoker.IsValueCreated) invoker.Value.Dispose();
+        lock (gate)
+        {
+            foreach (var pool in pools.Values) pool.Dispose();
+            pools.Clear();
+        }
     }
 }
 
 /// <summary>No connection could be made; the message says to what.</summary>
 internal sealed class RegistryConnectException(string message, Exception? inner) : IOException(message, inner);
-
-/// <summary>One way to reach a registry.</summary>
-internal sealed record RegistryEndpoint(Uri Url, bool IsInsecure, bool IsLoopback)
-{
-    /// <summary>Where Docker Hub really is.</summary>
-    private const string DockerHub = "registry-1.docker.io";
-
-    /// <summary>
-    /// The ways to reach a registry in the order they are tried: HTTPS, and plain HTTP for insecure ones. As with Docker,
-    /// loopback (127.0.0.0/8, ::1, and whatever resolves to them) is insecure from the start.
-    /// </summary>
-    public static IReadOnlyList<RegistryEndpoint> For(string domain, IReadOnlyList<string> insecureRegistries)
-    {
-        var host = domain == ImageReference.DefaultDomain ? DockerHub : domain;
-        var secure = new Uri($"https://{host}/");
-        var addresses = Addresses(secure.DnsSafeHost);
-        var loopback = addresses.Any(IPAddress.IsLoopback);
-        var insecure = loopback || insecureRegistries.Any(r => Covers(r, host, secure.Host, addresses));
-        if (!insecure) return [new RegistryEndpoint(secure, false, false)];
-        return [new RegistryEndpoint(secure, true, loopback), new RegistryEndpoint(new Uri($"http://{host}/"), true, loopback)];
-    }
-
-    private static IPAddress[] Addresses(string host)
-    {
-        if (IPAddress.TryParse(host, out var literal)) return [literal];
-        if (host == "localhost" || host.EndsWith(".localhost", StringComparison.Ordinal)) return [IPAddress.Loopback];
-        try
-        {
-            return Dns.GetHostAddresses(host);
-        }
-        catch (SocketException)
-        {
-            return []; // connecting will say so
-        }
-    }
-
-    private static bool Covers(string setting, string hostAndPort, string host, IPAddress[] addresses) =>
-        IPNetwork.TryParse(setting, out var network) ? addresses.Any(network.Contains) : setting == hostAndPort || setting == host;
-}

@@ -76,15 +76,4 @@ public class ManifestTests
         Assert.Equal(scheme, challenge?.Scheme);
         Assert.Equal(parameters, challenge is null ? null : string.Join('|', challenge.Parameters.Select(p => $"{p.Key}={p.Value}")));
     }
-
-    [Theory]
-    [InlineData("127.0.0.1:5000", "https://127.0.0.1:5000/ http://127.0.0.1:5000/")]
-    [InlineData("127.9.9.9", "https://127.9.9.9/ http://127.9.9.9/")]
-    [InlineData("localhost:5000", "https://localhost:5000/ http://localhost:5000/")]
-    [InlineData("[::1]:5000", "https://[::1]:5000/ http://[::1]:5000/")]
-    [InlineData("192.0.2.1:5000", "https://192.0.2.1:5000/")]
-    [InlineData("198.51.100.7:5000", "https://198.51.100.7:5000/ http://198.51.100.7:5000/")]
-    [InlineData("docker.io", "https://registry-1.docker.io/")]
-    public void Plain_http_is_for_loopback_and_what_the_user_allows(string domain, string ways) =>
-        Assert.Equal(ways, string.Join(' ', RegistryEndpoint.For(domain, ["198.51.100.0/24"]).Select(e => e.Url)));
 }

@@ -21,7 +21,7 @@ public sealed class BerthEngine : IAsyncDisposable
         (_core, _stopping, Containers, _exits) = (core, stopping, containers, exits);
         Images = new ImageService(core);
         Networks = new NetworkService(core);
-        System = new SystemService(core);
+        System = new SystemService(core, containers);
         DiskUsage = new DiskUsage(core, containers, Images);
     }
 

@@ -57,6 +57,7 @@ namespace Berth.Api;
 [JsonSerializable(typeof(VolumePruneResponse))]
 [JsonSerializable(typeof(SystemVersion))]
 [JsonSerializable(typeof(SystemInfo))]
+[JsonSerializable(typeof(DebugVars))]
 [JsonSerializable(typeof(DiskUsageResponse))]
 [JsonSerializable(typeof(BuildPruneResponse))]
 [JsonSerializable(typeof(NetworkPruneResponse))]

@@ -194,6 +194,40 @@ public sealed record DiskUsageResponse
     public long? BuilderSize { get; set; }
 }
 
+/// <summary>Answer of GET /debug/vars: what the process holds, by the names of Go's expvar where it has one.</summary>
+public sealed record DebugVars
+{
+    [JsonPropertyName("cmdline")]
+    public string[] CommandLine { get; set; } = [];
+    [JsonPropertyName("memstats")]
+    public MemoryStatistics MemStats { get; set; } = new();
+    [JsonPropertyName("berth")]
+    public EngineBooks Berth { get; set; } = new();
+}
+
+/// <summary>In bytes.</summary>
+public sealed record MemoryStatistics
+{
+    public long Alloc { get; set; }
+    public long TotalAlloc { get; set; }
+    public long Sys { get; set; }
+    public long HeapAlloc { get; set; }
+    public long HeapSys { get; set; }
+    public int NumGC { get; set; }
+}
+
+/// <summary>How many of each the engine has in its books, and what the monitor holds (-1: it does not say).</summary>
+public sealed record EngineBooks
+{
+    public int Containers { get; set; }
+    public int Execs { get; set; }
+    public int Volumes { get; set; }
+    public int EventListeners { get; set; }
+    public int MonitoredProcesses { get; set; }
+    public int MonitorProcesses { get; set; }
+    public long MonitorHeapAlloc { get; set; }
+}
+
 /// <summary>One row of the build cache.</summary>
 public sealed record BuildCacheRecord
 {

@@ -4,7 +4,7 @@ using Berth.Engine;
 
 namespace Berth.Daemon.Routes;
 
-/// <summary>/_ping, /version, /info, /system/df.</summary>
+/// <summary>/_ping, /version, /info, /system/df, /debug/vars.</summary>
 internal static class SystemRoutes
 {
     public static void Map(Router router, BerthEngine engine)
@@ -14,6 +14,7 @@ internal static class SystemRoutes
         router.Get("/version", r => r.JsonAsync(engine.System.Version(ApiVersion.Max.ToString(), ApiVersion.Min.ToString()), ApiJson.Wire.SystemVersion));
         router.Get("/info", r => r.JsonAsync(engine.System.Info(), ApiJson.Wire.SystemInfo));
         router.Get("/system/df", r => DiskUsage(r, engine));
+        router.Get("/debug/vars", r => DebugVars(r, engine));
         // What has no cache to build with has none to prune; `docker system prune` asks all the same.
         router.Post("/build/prune", r => r.JsonAsync(new BuildPruneResponse(), ApiJson.Wire.BuildPruneResponse));
     }
@@ -31,6 +32,24 @@ internal static class SystemRoutes
                 image.VirtualSize = image.Size;
         }
         await request.JsonAsync(answer, ApiJson.Wire.DiskUsageResponse);
+    }
+
+    // Of Go's debugging pages the one that means something here. With gc=1, as its heap profile has it, what is told is alive.
+    private static async Task DebugVars(ApiRequest request, BerthEngine engine)
+    {
+        var books = await engine.System.BooksAsync(request.Gone());
+        if (request.Query.Bool("gc"))
+            GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+        var heap = GC.GetGCMemoryInfo();
+        var live = GC.GetTotalMemory(forceFullCollection: false);
+        await request.JsonAsync(new DebugVars
+        {
+            CommandLine = Environment.GetCommandLineArgs(), Berth = books,
+            MemStats = new MemoryStatistics
+            {
+                Alloc = live, HeapAlloc = live, TotalAlloc = GC.GetTotalAllocatedBytes(), Sys = Environment.WorkingSet, HeapSys = heap.TotalCommittedBytes, NumGC = GC.CollectionCount(0),
+            },
+        }, ApiJson.Wire.DebugVars);
     }
 
     /// <summary>What every client asks first: the API version in its headers decides what it speaks from then on.</summary>

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using Berth.Api;
 
 namespace Berth.Engine;
@@ -7,10 +6,7 @@ namespace Berth.Engine;
 public sealed partial class ContainerService
 {
     private readonly EngineCore _core;
-
-    // By exec id, ended ones included: they are inspected afterwards.
-    private readonly ConcurrentDictionary<string, Exec> _execs = new(StringComparer.Ordinal);
-
+    private readonly ExecRegistry _execs;
     private readonly RecentEnds _recentEnds;
     private readonly LogWatch _logWatch = new();
     private readonly LogShipping _shipping;
@@ -19,6 +15,7 @@ public sealed partial class ContainerService
     internal ContainerService(EngineCore core)
     {
         _core = core;
+        _execs = new ExecRegistry(core.Time);
         _recentEnds = new RecentEnds(core.Time);
         _shipping = new LogShipping(core, _logWatch);
         _stats = new StatsCollector(core);

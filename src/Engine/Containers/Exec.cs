@@ -62,9 +62,6 @@ internal sealed class Exec(string id, Container container, ExecCreateRequest req
 
 public sealed partial class ContainerService
 {
-    // More remembered execs than this are a client that polls with exec; the oldest ended ones are forgotten first.
-    private const int MaxRememberedExecs = 2000;
-
     public Task<IdResponse> ExecCreateAsync(string idOrName, ExecCreateRequest request, CancellationToken cancellationToken)
     {
         var container = _core.Containers.Get(idOrName);
@@ -82,25 +79,17 @@ public sealed partial class ContainerService
                 throw EngineException.Invalid(e.Message);
             }
         }
-        ForgetOldExecs();
         var exec = new Exec(Names.NewId(), container, request, keys);
+        _execs.Add(exec);
         container.Execs[exec.Id] = exec;
-        _execs[exec.Id] = exec;
+        // Removed meanwhile: nobody else would forget it.
+        if (container.Removed) _execs.Forget(exec);
         _core.Emit(container, "exec_create: " + CommandOf(request), ("execID", exec.Id));
         return Task.FromResult(new IdResponse { Id = exec.Id });
     }
 
     // As dockerd words it: a blank behind the executable even without arguments.
     private static string CommandOf(ExecCreateRequest request) => request.Cmd![0] + " " + string.Join(' ', request.Cmd[1..]);
-
-    private void ForgetOldExecs()
-    {
-        if (_execs.Count < MaxRememberedExecs) return;
-        foreach (var old in _execs.Values)
-        {
-            if (old.ExitCode is not null) _execs.TryRemove(old.Id, out _);
-        }
-    }
 
     private static void CheckExecutable(Container container, string shownAs)
     {
@@ -110,9 +99,11 @@ public sealed partial class ContainerService
         if (state.Restarting) throw IsRestarting(container.Id);
     }
 
+    internal int RememberedExecs => _execs.Count;
+
     private Exec GetExec(string execId)
     {
-        if (!_execs.TryGetValue(execId, out var exec)) throw EngineException.NotFound($"No such exec instance: {execId}");
+        if (!_execs.TryGet(execId, out var exec)) throw EngineException.NotFound($"No such exec instance: {execId}");
         if (exec.Container.Removed) throw EngineException.NoSuchContainer(execId);
         return exec;
     }
@@ -164,6 +155,7 @@ public sealed partial class ContainerService
             // 126 is what dockerd leaves when it knows nothing better.
             exec.End(exitCode == ExitUnknown ? ExitNotRunnable : exitCode);
             exec.Container.Execs.TryRemove(exec.Id, out _);
+            _execs.Ended(exec);
             throw error;
         }
         finally
@@ -208,11 +200,12 @@ public sealed partial class ContainerService
 
     internal void ExecEnded(ProcessExit exit)
     {
-        if (!_execs.TryGetValue(Exec.IdOf(exit.Key), out var exec)) return;
-        if (exec.IsProbe) _execs.TryRemove(exec.Id, out _);
+        if (!_execs.TryGet(Exec.IdOf(exit.Key), out var exec)) return;
         exec.Container.Execs.TryRemove(exec.Id, out _);
         _core.Emit(exec.Container, "exec_die", ("execID", exec.Id), ("exitCode", exit.ExitCode.ToString(CultureInfo.InvariantCulture)));
         exec.End(exit.ExitCode);
+        if (exec.IsProbe) _execs.Forget(exec);
+        else _execs.Ended(exec);
     }
 
     public Task ExecResizeAsync(string execId, ushort rows, ushort columns, CancellationToken cancellationToken)
@@ -226,7 +219,7 @@ public sealed partial class ContainerService
 
     public ExecInspect ExecInspect(string execId)
     {
-        if (!_execs.TryGetValue(execId, out var exec) || (exec.Container.Removed && exec.ExitCode is null)) throw EngineException.NotFound($"No such exec instance: {execId}");
+        if (!_execs.TryGet(execId, out var exec) || (exec.Container.Removed && exec.ExitCode is null)) throw EngineException.NotFound($"No such exec instance: {execId}");
         var request = exec.Request;
         return new ExecInspect
         {

@@ -92,8 +92,8 @@ public sealed partial class ContainerService
         var output = new ProbeOutput();
         try
         {
+            _execs.Add(exec);
             container.Execs[exec.Id] = exec;
-            _execs[exec.Id] = exec;
             _core.Emit(container, "exec_create: " + CommandOf(exec.Request), ("execID", exec.Id));
             BeginExec(exec);
             await LaunchExecAsync(exec, consoleSize: null, attachment).WaitAsync(ProbeStartTimeout, _core.Time, stop).ConfigureAwait(false);
@@ -104,7 +104,7 @@ public sealed partial class ContainerService
         }
         catch (EngineException e)
         {
-            _execs.TryRemove(exec.Id, out _);
+            _execs.Forget(exec);
             return Result(-1, e.Message);
         }
 

@@ -94,8 +94,6 @@ public sealed partial class ContainerService
         }
         _core.Containers.Forget(container);
         foreach (var mount in record.Mounts) GiveBack(record, mount, removeVolumes);
-        // Those that have ended can be asked for their exit code still: `docker exec` does when its stream ends, and removing is quick here.
-        foreach (var exec in container.Execs.Values.Where(e => e.ExitCode is null)) _execs.TryRemove(exec.Id, out _);
         foreach (var attachment in container.TakePending()) attachment.Failed();
         if (container.UnacknowledgedExit is { } exit)
         {
@@ -104,6 +102,7 @@ public sealed partial class ContainerService
         }
         _core.Emit(record, "destroy");
         container.PublishRemoved(null);
+        _execs.ContainerRemoved(container);
         // The answer does not wait for it: upper directories can be large.
         ThreadPool.UnsafeQueueUserWorkItem(static work => work.Service.Discard(work.Id, work.Trash), (Service: this, record.Id, Trash: trash), preferLocal: false);
     }

@@ -97,6 +97,7 @@ public sealed partial class ContainerService
     {
         _logWatch.Dispose();
         _oomLoop.Dispose();
+        _execs.Dispose();
         await KeepHealthAsync().ConfigureAwait(false);
     }
 }

@@ -81,6 +81,8 @@ public sealed class EventService
                 _subscriptions = [.. _subscriptions, subscription];
             }
         }
+        // Whoever subscribes and never reads (its client went away in between) leaves too.
+        if (subscription is not null) subscription.Left = cancellationToken.UnsafeRegister(_ => Unsubscribe(subscription), null);
         return Read(past, subscription, to, cancellationToken);
     }
 
@@ -109,9 +111,15 @@ public sealed class EventService
         {
             if (subscription is not null)
             {
-                lock (_lock) _subscriptions = Array.FindAll(_subscriptions, s => s != subscription);
+                await subscription.Left.DisposeAsync().ConfigureAwait(false);
+                Unsubscribe(subscription);
             }
         }
+    }
+
+    private void Unsubscribe(Subscription subscription)
+    {
+        lock (_lock) _subscriptions = Array.FindAll(_subscriptions, s => s != subscription);
     }
 
     // Timers take at most 49 days.
@@ -155,6 +163,7 @@ public sealed class EventService
     private sealed class Subscription(Filters filters)
     {
         public Filters Filters { get; } = filters;
+        public CancellationTokenRegistration Left { get; set; }
         public Channel<EventMessage> Channel { get; } = System.Threading.Channels.Channel.CreateBounded<EventMessage>(
             new BoundedChannelOptions(QueuedEvents) { FullMode = BoundedChannelFullMode.DropOldest, SingleReader = true });
     }

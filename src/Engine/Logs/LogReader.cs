@@ -41,9 +41,14 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
     private const int MaxLineBytes = 1024 * 1024;
     private const int WriteBytes = 256 * 1024;
 
-    private byte[] _input = ArrayPool<byte>.Shared.Rent(ReadBytes);
-    private readonly byte[] _scratch = ArrayPool<byte>.Shared.Rent(MaxLineBytes);
-    private readonly byte[] _output = ArrayPool<byte>.Shared.Rent(WriteBytes + MaxLineBytes);
+    // Of a frame; and what a time grows by when it is written with all its digits and a blank.
+    private const int HeaderBytes = 8, TimeBytesMore = 12;
+
+    // A short log needs a short buffer.
+    private const int LeastBytes = 4 * 1024;
+
+    // Lent for as long as there is something to read: hundreds may follow logs that are silent.
+    private byte[] _input = [], _scratch = [], _output = [];
     private int _pending;
     private bool _pastUntil;
 
@@ -85,6 +90,7 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
         for (var i = files.Count - 1; i >= 0; i--)
         {
             var position = RandomAccess.GetLength(files[i].Handle);
+            Ensure(ref _input, (int)Math.Min(ReadBytes, position), kept: 0);
             while (position > 0)
             {
                 var count = (int)Math.Min(ReadBytes, position);
@@ -105,13 +111,28 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
     /// <summary>Copies from an offset to the end; returns where the first unfinished line begins.</summary>
     private async Task<long> CopyFileAsync(SafeFileHandle file, long offset, Stream client, CancellationToken cancellationToken)
     {
+        var left = RandomAccess.GetLength(file) - offset;
+        if (left <= 0) return offset;
+        Ensure(ref _input, (int)Math.Clamp(left, LeastBytes, ReadBytes), kept: 0);
+        try
+        {
+            return await CopyWholeLinesAsync(file, offset, client, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            Dispose();
+        }
+    }
+
+    private async Task<long> CopyWholeLinesAsync(SafeFileHandle file, long offset, Stream client, CancellationToken cancellationToken)
+    {
         var held = 0;
         while (!_pastUntil)
         {
             if (held == _input.Length)
             {
                 if (held >= MaxLineBytes) held = 0;
-                else Grow(held);
+                else Ensure(ref _input, held * 2, kept: held);
             }
             var count = RandomAccess.Read(file, _input.AsSpan(held), offset + held);
             if (count == 0) break;
@@ -132,12 +153,19 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
         return offset;
     }
 
-    private void Grow(int held)
+    private static void Ensure(ref byte[] buffer, int length, int kept)
     {
-        var larger = ArrayPool<byte>.Shared.Rent(_input.Length * 2);
-        _input.AsSpan(0, held).CopyTo(larger);
-        ArrayPool<byte>.Shared.Return(_input);
-        _input = larger;
+        if (buffer.Length >= length) return;
+        var larger = ArrayPool<byte>.Shared.Rent(Math.Max(length, LeastBytes));
+        buffer.AsSpan(0, kept).CopyTo(larger);
+        Return(ref buffer);
+        buffer = larger;
+    }
+
+    private static void Return(ref byte[] buffer)
+    {
+        if (buffer.Length > 0) ArrayPool<byte>.Shared.Return(buffer);
+        buffer = [];
     }
 
     /// <summary>Converts whole lines as long as the output has room; returns how many bytes of input they were.</summary>
@@ -157,7 +185,10 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
 
     private void Append(ReadOnlySpan<byte> line)
     {
-        if (line.Length > MaxLineBytes || !LogLine.TryParse(line, _scratch, out var text, out var stderr, out var time, out var attributes)) return;
+        if (line.Length > MaxLineBytes) return;
+        // Unescaped it is no longer than escaped.
+        Ensure(ref _scratch, line.Length, kept: 0);
+        if (!LogLine.TryParse(line, _scratch, out var text, out var stderr, out var time, out var attributes)) return;
         if (query.Since != long.MinValue || query.Until != long.MaxValue)
         {
             if (!LogLine.TryTime(time, out var nanoseconds) || nanoseconds < query.Since) return;
@@ -168,9 +199,10 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
             }
         }
         if (stderr ? !query.Stderr : !query.Stdout) return;
+        byte[] details = query.Details ? Details(attributes) : [];
+        Ensure(ref _output, Math.Max(_pending + HeaderBytes + time.Length + TimeBytesMore + details.Length + 1 + text.Length, Math.Min(_input.Length, WriteBytes)), kept: _pending);
         var target = _output.AsSpan(_pending);
-        var header = query.Multiplexed ? 8 : 0;
-        var length = header;
+        var length = query.Multiplexed ? HeaderBytes : 0;
         if (query.Timestamps)
         {
             length += LogLine.WriteFixedTime(time, target[length..]);
@@ -178,7 +210,6 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
         }
         if (query.Details)
         {
-            var details = Details(attributes);
             details.CopyTo(target[length..]);
             length += details.Length;
             target[length++] = (byte)' ';
@@ -188,7 +219,7 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
         if (query.Multiplexed)
         {
             BinaryPrimitives.WriteUInt32BigEndian(target, stderr ? 2u << 24 : 1u << 24);
-            BinaryPrimitives.WriteInt32BigEndian(target[4..], length - 8);
+            BinaryPrimitives.WriteInt32BigEndian(target[4..], length - HeaderBytes);
         }
         _pending += length;
     }
@@ -271,8 +302,9 @@ internal sealed class LogReader(string path, LogQuery query, LogWatch watch) : I
 
     public void Dispose()
     {
-        ArrayPool<byte>.Shared.Return(_input);
-        ArrayPool<byte>.Shared.Return(_scratch);
-        ArrayPool<byte>.Shared.Return(_output);
+        Return(ref _input);
+        Return(ref _scratch);
+        Return(ref _output);
+        _pending = 0;
     }
 }

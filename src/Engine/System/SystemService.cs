@@ -9,11 +9,12 @@ namespace Berth.Engine;
 public sealed class SystemService
 {
     private readonly EngineCore _core;
+    private readonly ContainerService _containers;
     private readonly string _id;
 
-    internal SystemService(EngineCore core)
+    internal SystemService(EngineCore core, ContainerService containers)
     {
-        _core = core;
+        (_core, _containers) = (core, containers);
         _id = ReadOrMakeId(Path.Combine(core.Options.DataRoot, "engine-id"));
     }
 
@@ -24,6 +25,25 @@ public sealed class SystemService
         id = Guid.NewGuid().ToString();
         AtomicFile.Write(path, global::System.Text.Encoding.ASCII.GetBytes(id + "\n"));
         return id;
+    }
+
+    /// <summary>What is in the books of engine and monitor: with nothing left of containers, nothing is left in them.</summary>
+    public async Task<EngineBooks> BooksAsync(CancellationToken cancellationToken)
+    {
+        var monitor = new Runtime.Monitor.MonitorMemory(-1, -1);
+        try
+        {
+            monitor = await _core.Monitor.MeasureAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (Runtime.Monitor.MonitorException)
+        {
+            // Older than the question, or it died just now.
+        }
+        return new EngineBooks
+        {
+            Containers = _core.Containers.All.Count, Execs = _containers.RememberedExecs, Volumes = _core.Volumes.Count, EventListeners = _core.Events.Listeners,
+            MonitoredProcesses = _core.Monitor.Processes.Count, MonitorProcesses = monitor.Processes, MonitorHeapAlloc = monitor.LiveBytes,
+        };
     }
 
     /// <summary>What dockerd's reload event tells, by its names.</summary>

@@ -210,6 +210,8 @@ public sealed class VolumeService
 
     internal static string DataOf(string dataRoot, string name) => Path.Combine(dataRoot, "volumes", name, "_data");
 
+    internal int Count => _volumes.Count;
+
     internal bool Exists(string name) => _volumes.ContainsKey(name);
 
     /// <summary>The volume a container mounts, made if it is not there; it is in use until <see cref="Release"/>.</summary>

@@ -190,8 +190,13 @@ internal sealed class LoopWatch(EventLoop loop, SafeFileHandle descriptor, int s
 /// <summary>A call at a later time, unless disposed before.</summary>
 internal sealed class LoopTimer(Action action) : IDisposable
 {
-    internal Action Action { get; } = action;
+    internal Action Action { get; private set; } = action;
     internal bool Cancelled { get; private set; }
 
-    public void Dispose() => Cancelled = true;
+    public void Dispose()
+    {
+        Cancelled = true;
+        // It stays in the queue until it would have been due, for minutes perhaps; what it would have done need not.
+        Action = static () => { };
+    }
 }

@@ -225,6 +225,15 @@ public sealed class MonitorClient : IAsyncDisposable
         return RepeatableAsync(new Request { Ack = new AckMessage(exit.Key, exit.Pid) }, [], cancellationToken);
     }
 
+    /// <summary>Has the monitor collect its garbage and tell what is left.</summary>
+    /// <exception cref="MonitorException">Among others BadRequest: it is older than this question.</exception>
+    public async Task<MonitorMemory> MeasureAsync(CancellationToken cancellationToken)
+    {
+        var connection = await Volatile.Read(ref _current).Task.WaitAsync(cancellationToken).ConfigureAwait(false);
+        var reply = await RequestAsync(connection, new Request { Measure = true }, [], cancellationToken).ConfigureAwait(false);
+        return reply.Memory ?? throw new MonitorException(MonitorError.Failed, "the monitor's answer has no measure");
+    }
+
     /// <summary>Tells the monitor to end if nothing runs (else it stays), and disconnects. If it ends, it is gone when this returns.</summary>
     public async Task ShutdownAsync(CancellationToken cancellationToken)
     {
@@ -588,7 +597,7 @@ public sealed class MonitorClient : IAsyncDisposable
             pending.Fail(new MonitorException(error.Error, error.Message));
             return;
         }
-        if (pending.Complete(new Reply(entry?.Process, response.Stopping)) || entry is null) return;
+        if (pending.Complete(new Reply(entry?.Process, response.Stopping, response.Memory)) || entry is null) return;
 
         // Cancelled meanwhile: nobody knows of this process, so it goes, and nobody hears of its end.
         lock (_gate) entry.Abandoned = true;
@@ -681,7 +690,7 @@ public sealed class MonitorClient : IAsyncDisposable
         }
     }
 
-    private readonly record struct Reply(MonitoredProcess? Started, bool Stopping);
+    private readonly record struct Reply(MonitoredProcess? Started, bool Stopping, MonitorMemory? Memory);
 
     private sealed class Pending(Request request)
     {

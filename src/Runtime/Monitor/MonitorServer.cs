@@ -214,6 +214,14 @@ internal sealed class MonitorServer : IDisposable
                 connection.Send(new Response { Seq = seq, Stopping = stopping });
                 if (stopping) Stop();
                 return false;
+            case { Measure: true }:
+                _workers.Queue(() =>
+                {
+                    Collect();
+                    var live = GC.GetTotalMemory(forceFullCollection: false);
+                    _control.Post(() => connection.Send(new Response { Seq = seq, Memory = new MonitorMemory(live, _processes.Count) }));
+                });
+                return false;
             default:
                 throw Bad("a request of an unknown kind");
         }
@@ -600,6 +608,8 @@ internal sealed class MonitorServer : IDisposable
     private void RestartTrimTimer()
     {
         _trimTimer?.Dispose();
-        _trimTimer = _control.After(TrimDelay, () => _workers.Queue(() => GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true)));
+        _trimTimer = _control.After(TrimDelay, () => _workers.Queue(Collect));
     }
+
+    private static void Collect() => GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
 }

@@ -42,6 +42,9 @@ internal sealed record Request
 
     /// <summary>End if nothing runs; answered with Stopping then.</summary>
     public bool Shutdown { get; init; }
+
+    /// <summary>Answered with Memory, after a collection.</summary>
+    public bool Measure { get; init; }
 }
 
 /// <summary>Monitor to daemon.</summary>
@@ -63,6 +66,9 @@ internal sealed record Response
 
     /// <summary>The answer to Shutdown, if nothing keeps the monitor.</summary>
     public bool Stopping { get; init; }
+
+    /// <summary>The answer to Measure.</summary>
+    public MonitorMemory? Memory { get; init; }
 
     public ErrorMessage? Error { get; init; }
 }
@@ -121,6 +127,9 @@ internal sealed record ProcessMessage
 }
 
 internal sealed record ExitMessage(ProcessKey Key, int Pid, int ExitCode, bool OomKilled, DateTimeOffset Time, string? Error);
+
+/// <summary>What a monitor holds: what is alive on its heap, and the processes it knows.</summary>
+public sealed record MonitorMemory(long LiveBytes, int Processes);
 
 internal sealed record ErrorMessage(MonitorError Error, string Message);
 

@@ -357,6 +357,17 @@ public class EventTests
     }
 
     [Fact]
+    public async Task Who_subscribes_and_goes_without_reading_is_forgotten()
+    {
+        var events = new EventService(new Clock());
+        using var gone = new CancellationTokenSource();
+        _ = events.Subscribe(null, null, new Filters(), gone.Token);
+        Assert.Equal(1, events.Listeners);
+        await gone.CancelAsync();
+        Assert.Equal(0, events.Listeners);
+    }
+
+    [Fact]
     public async Task Until_in_the_past_ends_at_once()
     {
         var events = new EventService(new Clock());

@@ -82,8 +82,7 @@ public sealed record ImportOptions
     public ImageReference? Name { get; init; }
     public string Message { get; init; } = "";
     public Platform? Platform { get; init; }
-    /// <summary>Dockerfile instructions: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR.</summary>
-    public IReadOnlyList<string> Changes { get; init; } = [];
+    public ContainerConfig Config { get; init; } = new();
 }
 
 /// <summary>A container's own layer and what lies beneath it: all that an overlay mount needs.</summary>

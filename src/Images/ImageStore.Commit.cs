@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Text.Json;
-using Berth.Images.Import;
 using Berth.Images.Layers;
 using Berth.Linux;
 using Berth.Linux.Abi;
@@ -18,9 +17,8 @@ public sealed record CommitOptions
     /// <summary>How the container runs: what <see cref="Config"/> leaves open is as here.</summary>
     public required ContainerConfig ContainerConfig { get; init; }
 
-    /// <summary>How containers of the image are to run, before <see cref="Changes"/>; null: as the container.</summary>
+    /// <summary>How containers of the image are to run; null: as the container.</summary>
     public ContainerConfig? Config { get; init; }
-    public IReadOnlyList<string> Changes { get; init; } = [];
     public string Author { get; init; } = "";
     public string Message { get; init; } = "";
     public ImageReference? Name { get; init; }
@@ -33,10 +31,10 @@ public sealed partial class ImageStore
 
     /// <summary>Makes an image of a container's image and, on top, what the container changed.</summary>
     /// <param name="upperDirectory">The container's own layer; whoever may write to it should be frozen.</param>
-    /// <exception cref="ImageException">InvalidParameter for a bad change; NotFound when the container's image has gone.</exception>
+    /// <exception cref="ImageException">NotFound when the container's image has gone.</exception>
     public async Task<Digest> CommitAsync(string upperDirectory, CommitOptions commit, CancellationToken cancellation)
     {
-        var config = Complete(ConfigChanges.Apply(commit.Config ?? commit.ContainerConfig, commit.Changes), commit.ContainerConfig);
+        var config = Complete(commit.Config ?? commit.ContainerConfig, commit.ContainerConfig);
         ImageConfig? parent = null;
         if (!commit.Parent.IsEmpty) parent = TryGet(commit.Parent, out var image) ? image.Config : throw NoSuchImage(commit.Parent.ToString());
 

@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Text.Json;
-using Berth.Images.Import;
 using Berth.Images.Layers;
 
 namespace Berth.Images;
@@ -8,12 +7,11 @@ namespace Berth.Images;
 public sealed partial class ImageStore
 {
     /// <summary>Makes an image of one layer out of a tar (plain, gzip or zstd).</summary>
-    /// <exception cref="ImageException">InvalidParameter for a bad change; System for a bad tar.</exception>
+    /// <exception cref="ImageException">InvalidParameter for a platform that is not Linux; System for a bad tar.</exception>
     public async Task<Digest> ImportAsync(Stream tar, ImportOptions import, CancellationToken cancellation)
     {
         var platform = import.Platform ?? Platform.Host;
         if (platform.Os != "linux") throw ImageException.Invalid($"operating system is not supported");
-        var config = ConfigChanges.Apply(new ContainerConfig(), import.Changes);
         using var pipe = new BlockPipe();
         var filler = pipe.FillAsync(tar, null, cancellation);
         Digest id;
@@ -30,7 +28,7 @@ public sealed partial class ImageStore
                 Os = platform.Os,
                 Created = created,
                 Comment = import.Message.Length == 0 ? null : import.Message,
-                Config = config,
+                Config = import.Config,
                 RootFs = new RootFs { Type = "layers", DiffIds = [layer.DiffId.ToString()] },
                 History = [new HistoryRecord { Created = created, Comment = import.Message.Length == 0 ? null : import.Message }],
             };

@@ -19,7 +19,7 @@ public sealed partial class ContainerService
             var id = await _core.Images.CommitAsync(RootOf(record).UpperDirectory, new CommitOptions
             {
                 ContainerId = record.Id, Parent = Digest.TryParse(record.ImageId, out var parent) ? parent : default, ContainerConfig = own,
-                Config = commit.Config is null ? null : ToImage(commit.Config), Changes = commit.Changes, Author = commit.Author, Message = commit.Message, Name = name,
+                Config = ConfigChanges.Apply(commit.Config is null ? own : ToImage(commit.Config), commit.Changes), Author = commit.Author, Message = commit.Message, Name = name,
             }, cancellationToken).ConfigureAwait(false);
             _core.Emit(container, "commit", ("comment", commit.Message), ("imageID", id.ToString()), ("imageRef", name?.FamiliarString ?? ""));
             return id.ToString();

@@ -167,7 +167,7 @@ public sealed class ImageService
     public Task ImportAsync(Stream tar, string? repository, string? tag, string? message, IReadOnlyList<string> changes, string? platform, Action<JsonMessage> progress,
         CancellationToken cancellationToken) => LayerErrors.TranslateAsync(async () =>
     {
-        var options = new ImportOptions { Name = ImageReference.FromRepoAndTag(repository, tag), Message = message ?? "", Platform = PlatformOf(platform), Changes = changes };
+        var options = new ImportOptions { Name = ImageReference.FromRepoAndTag(repository, tag), Message = message ?? "", Platform = PlatformOf(platform), Config = ConfigChanges.Apply(new Images.ContainerConfig(), changes) };
         var id = await _core.Images.ImportAsync(tar, options, cancellationToken).ConfigureAwait(false);
         progress(new JsonMessage { Status = id.ToString() });
     });

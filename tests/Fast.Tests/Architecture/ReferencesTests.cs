@@ -9,10 +9,11 @@ public class ReferencesTests
     {
         ["Berth.Linux"] = [],
         ["Berth.Api"] = [],
+        ["Berth.Dockerfile"] = ["Berth.Api"],
         ["Berth.Runtime"] = ["Berth.Linux"],
         ["Berth.Images"] = ["Berth.Linux"],
         ["Berth.Networks"] = ["Berth.Linux"],
-        ["Berth.Engine"] = ["Berth.Api", "Berth.Runtime", "Berth.Images", "Berth.Networks", "Berth.Linux"],
+        ["Berth.Engine"] = ["Berth.Api", "Berth.Dockerfile", "Berth.Runtime", "Berth.Images", "Berth.Networks", "Berth.Linux"],
         ["berthd"] = ["Berth.Engine", "Berth.Api", "Berth.Runtime", "Berth.Images", "Berth.Networks", "Berth.Linux"],
         ["berth-monitor"] = ["Berth.Runtime", "Berth.Linux"],
         ["berth"] = ["Berth.Api", "Berth.Linux"],

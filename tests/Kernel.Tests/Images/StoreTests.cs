@@ -302,14 +302,14 @@ public sealed class StoreTests : IDisposable
     }
 
     [Fact]
-    public async Task An_import_has_one_layer_and_the_changes()
+    public async Task An_import_has_one_layer_and_its_configuration()
     {
         var tar = new TarBuilder().File("f", "x").Build();
         var id = await store.ImportAsync(new MemoryStream(TestImage.Gzip(tar)), new ImportOptions
         {
             Name = ImageReference.Parse("imported:1"),
             Message = "from a test",
-            Changes = ["CMD [\"sh\"]", "ENV A=1"],
+            Config = new ContainerConfig { Cmd = ["sh"], Env = ["A=1"] },
         }, CancellationToken.None);
 
         var image = store.Get("imported:1");

@@ -1,8 +1,8 @@
 using System.Text.Json;
+using Berth.Engine;
 using Berth.Images;
-using Berth.Images.Import;
 
-namespace Berth.Fast.Tests.Images;
+namespace Berth.Fast.Tests.Engine;
 
 public class ConfigChangesTests
 {
@@ -64,7 +64,7 @@ public class ConfigChangesTests
     [InlineData("LABEL a", "LABEL must have two arguments")]
     public void A_bad_change_is_refused_in_docker_s_words(string change, string message)
     {
-        var error = Assert.Throws<ImageException>(() => Apply(change));
-        Assert.Equal((ImageErrorKind.InvalidParameter, message), (error.Kind, error.Message));
+        var error = Assert.Throws<EngineException>(() => Apply(change));
+        Assert.Equal((ErrorKind.InvalidParameter, message), (error.Kind, error.Message));
     }
 }

@@ -93,7 +93,7 @@ public static class FileTree
     /// <summary>
     /// Bytes of all files below a directory, each inode once, links by their length, directories not counted. What vanishes meanwhile, or can't be read, is left out.
     /// </summary>
-    public static ulong SizeBytes(string path)
+    public static ulong SizeBytes(string path, CancellationToken cancellationToken = default)
     {
         SafeFileHandle top;
         try
@@ -115,6 +115,7 @@ public static class FileTree
             while (true)
             {
                 entries.Clear();
+                cancellationToken.ThrowIfCancellationRequested();
                 if (DirectoryList.ReadSome(directory, entries) != Errno.Success || entries.Count == 0) return;
                 foreach (var entry in entries)
                 {

@@ -63,6 +63,7 @@ public sealed partial class ContainerService
             var user = Users.Resolve(record.Config.User, [], ReadText(files, "/etc/passwd"), ReadText(files, "/etc/group"));
             owner = (user.Uid, user.Gid);
         }
+        container.Size.Changed();
         try
         {
             await TreeArchive.ExtractAsync(tar, files.Root, resolved, owner, noOverwriteDirNonDir, cancellationToken).ConfigureAwait(false);
@@ -70,6 +71,10 @@ public sealed partial class ContainerService
         catch (ImageException e)
         {
             throw EngineException.System(e.Message, e);
+        }
+        finally
+        {
+            container.Size.Changed();
         }
         _core.Emit(container, "extract-to-dir");
     }

@@ -9,7 +9,7 @@ public sealed partial class ContainerService
     // The name clients know this arrangement of directories by.
     internal const string StorageDriver = "overlay2";
 
-    public Task<ContainerInspect> InspectAsync(string idOrName, bool size, CancellationToken cancellationToken)
+    public async Task<ContainerInspect> InspectAsync(string idOrName, bool size, CancellationToken cancellationToken)
     {
         var container = _core.Containers.Get(idOrName);
         var record = container.Record;
@@ -34,8 +34,8 @@ public sealed partial class ContainerService
             Config = WithMacAddress(record),
             NetworkSettings = ShowNetworks(record),
         };
-        if (size) (answer.SizeRw, answer.SizeRootFs) = Sizes(record);
-        return Task.FromResult(answer);
+        if (size) (answer.SizeRw, answer.SizeRootFs) = await SizesAsync(container, record, cancellationToken).ConfigureAwait(false);
+        return answer;
     }
 
     // Where older clients look for it.
@@ -62,9 +62,9 @@ public sealed partial class ContainerService
         return data;
     }
 
-    private (long SizeRw, long SizeRootFs) Sizes(ContainerRecord record)
+    private async ValueTask<(long SizeRw, long SizeRootFs)> SizesAsync(Container container, ContainerRecord record, CancellationToken cancellationToken)
     {
-        var own = (long)Linux.FileTree.SizeBytes(Path.Combine(_core.Containers.DirectoryOf(record.Id), "overlay", "upper"));
+        var own = await container.Size.GetAsync(still: !record.State.Running, _core.Stopping, cancellationToken).ConfigureAwait(false);
         var image = Digest.TryParse(record.ImageId, out var id) && _core.Images.TryGet(id, out var found) ? found.SizeBytes : 0;
         return (own, own + image);
     }

@@ -9,7 +9,7 @@ namespace Berth.Engine;
 // Lists take snapshots and never wait for a gate: `ps` answers while a container hangs.
 public sealed partial class ContainerService
 {
-    public Task<List<ContainerSummary>> ListAsync(ContainerListOptions options, CancellationToken cancellationToken)
+    public async Task<List<ContainerSummary>> ListAsync(ContainerListOptions options, CancellationToken cancellationToken)
     {
         var filters = options.Filters;
         filters.Require("ancestor", "before", "exited", "id", "isolation", "label", "name", "status", "health", "since", "volume", "network", "is-task", "publish", "expose");
@@ -18,6 +18,7 @@ public sealed partial class ContainerService
         var images = new Dictionary<string, string>(StringComparer.Ordinal);
         var now = _core.Time.GetUtcNow();
         var list = new List<ContainerSummary>();
+        var sizes = new List<Task>();
         var links = LinkNames();
         var before = query.Before is not null;
         foreach (var container in _core.Containers.All.OrderByDescending(c => c.Record.Created))
@@ -33,10 +34,15 @@ public sealed partial class ContainerService
             if (!query.Matches(record, container.Removing)) continue;
             if (options.Limit > 0 && list.Count == options.Limit) break;
             var summary = Summarize(container, record, now, images, links);
-            if (options.Size) (summary.SizeRw, summary.SizeRootFs) = Sizes(record);
+            if (options.Size) sizes.Add(SizeAsync(container, record, summary));
             list.Add(summary);
         }
-        return Task.FromResult(list);
+        // Side by side: what one that is large takes the others do not wait for.
+        await Task.WhenAll(sizes).ConfigureAwait(false);
+        return list;
+
+        async Task SizeAsync(Container container, ContainerRecord record, ContainerSummary summary) =>
+            (summary.SizeRw, summary.SizeRootFs) = await SizesAsync(container, record, cancellationToken).ConfigureAwait(false);
 
         string Lookup(string name) => _core.Containers.TryGet(name, out var found) ? found.Id : throw EngineException.NoSuchContainer(name);
     }

@@ -153,7 +153,7 @@ public sealed partial class ContainerService
             if (record.State.Running || record.Created > until) continue;
             if (!filters.MatchLabels("label", record.Config.Labels)) continue;
             if (filters["label!"].Count > 0 && filters.MatchLabels("label!", record.Config.Labels)) continue;
-            var size = Linux.FileTree.SizeBytes(Path.Combine(container.Directory, "overlay", "upper"));
+            var size = await container.Size.GetAsync(still: true, _core.Stopping, cancellationToken).ConfigureAwait(false);
             try
             {
                 await RemoveCoreAsync(container, record.Id, force: false, removeVolumes: false, gateHeld: false).ConfigureAwait(false);
@@ -163,7 +163,7 @@ public sealed partial class ContainerService
                 // Started or removed meanwhile.
                 continue;
             }
-            bytes += size;
+            bytes += (ulong)size;
             deleted.Add(record.Id);
         }
         _core.Events.Emit("container", "prune", "", new() { ["reclaimed"] = bytes.ToString(global::System.Globalization.CultureInfo.InvariantCulture) });

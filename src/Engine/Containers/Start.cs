@@ -62,6 +62,7 @@ public sealed partial class ContainerService
         var record = container.Record;
         var host = record.HostConfig;
         var attachments = container.TakePending();
+        container.Size.Changed();
         Task<NetworkSandbox>? join = null;
         var bundle = _core.BundleOf(record.Id);
         var (joined, mounted) = (false, false);

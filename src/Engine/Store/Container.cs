@@ -23,6 +23,9 @@ internal sealed class Container(ContainerRecord record, string directory)
     /// <summary>What the monitor writes; empty: nothing.</summary>
     public string LogFile { get; } = LogConfiguration.PathOf(record.HostConfig.LogConfig, directory, record.Id);
 
+    /// <summary>Of its writable layer.</summary>
+    public TreeSize Size { get; } = new(Path.Combine(directory, "overlay", "upper"));
+
     public ContainerRecord Record => _record;
     public RunState State => _record.State;
     public string Name => _record.Name;

@@ -3,22 +3,16 @@ using Berth.Api;
 namespace Berth.Engine;
 
 /// <summary>
-/// GET /system/df. What images take is kept with their layers; what containers and volumes take has to be measured by walking their trees. The walks run beside everything
-/// else, hold no lock and no gate, and those who ask while one is under way get its result.
+/// GET /system/df. What images take is kept with their layers; what containers and volumes take is measured beside everything else, with no lock and no gate held:
+/// see <see cref="TreeSize"/>.
 /// </summary>
 public sealed class DiskUsage
 {
     private readonly EngineCore _core;
-    private readonly Shared<ContainerSummary[]> _containers;
-    private readonly Shared<Volume[]> _volumes;
+    private readonly ContainerService _containers;
     private readonly ImageService _images;
 
-    internal DiskUsage(EngineCore core, ContainerService containers, ImageService images)
-    {
-        (_core, _images) = (core, images);
-        _containers = new(async () => [.. await containers.ListAsync(new ContainerListOptions { All = true, Size = true, Filters = new Filters() }, CancellationToken.None).ConfigureAwait(false)]);
-        _volumes = new(() => Task.FromResult(core.Volumes.Measure()));
-    }
+    internal DiskUsage(EngineCore core, ContainerService containers, ImageService images) => (_core, _containers, _images) = (core, containers, images);
 
     /// <param name="types">container, image, volume, build-cache; empty: all.</param>
     /// <exception cref="EngineException">InvalidParameter: "unknown object type: x".</exception>
@@ -29,8 +23,8 @@ public sealed class DiskUsage
             if (type is not ("container" or "image" or "volume" or "build-cache")) throw EngineException.Invalid($"unknown object type: {type}");
         }
         bool Wants(string type) => types.Count == 0 || types.Contains(type);
-        var containers = Wants("container") ? _containers.GetAsync() : null;
-        var volumes = Wants("volume") ? _volumes.GetAsync() : null;
+        var containers = Wants("container") ? _containers.ListAsync(new ContainerListOptions { All = true, Size = true, Filters = new Filters() }, cancellationToken) : null;
+        var volumes = Wants("volume") ? _core.Volumes.MeasureAsync(_core.Stopping, cancellationToken) : null;
         var answer = new DiskUsageResponse { BuildCache = Wants("build-cache") ? [] : null };
         if (Wants("image"))
         {
@@ -39,24 +33,8 @@ public sealed class DiskUsage
             answer.Images = [.. _images.List(all: false, sharedSize: true, manifests: false, new Filters())];
             foreach (var image in answer.Images) image.Containers = users.GetValueOrDefault(image.Id);
         }
-        if (containers is not null) answer.Containers = await containers.WaitAsync(cancellationToken).ConfigureAwait(false);
-        if (volumes is not null) answer.Volumes = await volumes.WaitAsync(cancellationToken).ConfigureAwait(false);
+        if (containers is not null) answer.Containers = [.. await containers.ConfigureAwait(false)];
+        if (volumes is not null) answer.Volumes = await volumes.ConfigureAwait(false);
         return answer;
-    }
-
-    /// <summary>Work that several ask for at once is done once.</summary>
-    private sealed class Shared<T>(Func<Task<T>> work)
-    {
-        private readonly Lock _lock = new();
-        private Task<T>? _running;
-
-        public Task<T> GetAsync()
-        {
-            lock (_lock)
-            {
-                if (_running is { IsCompleted: false }) return _running;
-                return _running = Task.Run(work);
-            }
-        }
     }
 }

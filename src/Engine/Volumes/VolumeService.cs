@@ -35,7 +35,7 @@ public sealed class VolumeService
             try
             {
                 var record = JsonSerializer.Deserialize(File.ReadAllBytes(Path.Combine(directory, "volume.json")), EngineJson.Default.VolumeRecord);
-                if (record is not null && record.Name == Path.GetFileName(directory)) _volumes[record.Name] = new Entry(record);
+                if (record is not null && record.Name == Path.GetFileName(directory)) _volumes[record.Name] = new Entry(record, DataOf(record.Name));
             }
             catch (Exception e) when (e is IOException or JsonException)
             {
@@ -90,7 +90,7 @@ public sealed class VolumeService
     private int _pruning;
 
     /// <summary>Removes unused volumes: anonymous ones, or with the filter all=true every one. Those with options of their own hold no space of ours and stay.</summary>
-    public Task<VolumePruneResponse> PruneAsync(Filters filters, CancellationToken cancellationToken)
+    public async Task<VolumePruneResponse> PruneAsync(Filters filters, CancellationToken cancellationToken)
     {
         filters.Require("label", "label!", "all");
         var all = false;
@@ -102,7 +102,7 @@ public sealed class VolumeService
         if (Interlocked.Exchange(ref _pruning, 1) != 0) throw EngineException.Conflict("a prune operation is already running");
         try
         {
-            return Task.FromResult(Prune(filters, all, cancellationToken));
+            return await PruneOnceAsync(filters, all, cancellationToken).ConfigureAwait(false);
         }
         finally
         {
@@ -110,7 +110,7 @@ public sealed class VolumeService
         }
     }
 
-    private VolumePruneResponse Prune(Filters filters, bool all, CancellationToken cancellationToken)
+    private async Task<VolumePruneResponse> PruneOnceAsync(Filters filters, bool all, CancellationToken cancellationToken)
     {
         var deleted = new List<string>();
         ulong bytes = 0;
@@ -121,13 +121,13 @@ public sealed class VolumeService
             if (entry.Users.Count > 0 || record.Options is { Count: > 0 } || (!all && record.Labels?.ContainsKey(AnonymousLabel) != true) || !filters.MatchLabels("label", record.Labels)) continue;
             if (filters["label!"].Count > 0 && filters.MatchLabels("label!", record.Labels)) continue;
             // Measured before the lock is taken: it may be a long walk.
-            var size = FileTree.SizeBytes(DataOf(record.Name));
+            var size = await entry.Size.GetAsync(still: false, cancellationToken, cancellationToken).ConfigureAwait(false);
             lock (_lock)
             {
                 if (entry.Users.Count > 0 || !_volumes.TryGetValue(record.Name, out var still) || still != entry) continue;
                 Delete(entry);
             }
-            bytes += size;
+            bytes += (ulong)size;
             deleted.Add(record.Name);
         }
         _events.Emit("volume", "prune", "", new() { ["reclaimed"] = bytes.ToString(global::System.Globalization.CultureInfo.InvariantCulture) });
@@ -196,15 +196,14 @@ public sealed class VolumeService
     }
 
     /// <summary>With what they take on disk; those with a file system of their own take nothing of ours.</summary>
-    internal Volume[] Measure() =>
-    [
-        .. _volumes.Values.Where(e => e.Record.Options is not { Count: > 0 }).OrderBy(e => e.Record.Name, StringComparer.Ordinal).Select(e =>
+    internal Task<Volume[]> MeasureAsync(CancellationToken stopping, CancellationToken cancellationToken) =>
+        Task.WhenAll(_volumes.Values.Where(e => e.Record.Options is not { Count: > 0 }).OrderBy(e => e.Record.Name, StringComparer.Ordinal).Select(async e =>
         {
             var shown = Show(e.Record);
-            shown.UsageData = new VolumeUsageData { RefCount = e.Users.Count, Size = (long)FileTree.SizeBytes(DataOf(e.Record.Name)) };
+            // Never still: what no container uses is written from the host, as people have always done.
+            shown.UsageData = new VolumeUsageData { RefCount = e.Users.Count, Size = await e.Size.GetAsync(still: false, stopping, cancellationToken).ConfigureAwait(false) };
             return shown;
-        }),
-    ];
+        }));
 
     internal string DataOf(string name) => Path.Combine(_root, name, "_data");
 
@@ -283,7 +282,7 @@ public sealed class VolumeService
         // The umask of whoever started the engine must not decide who may use a volume.
         data.UnixFileMode = Data;
         AtomicFile.Write(Path.Combine(directory, "volume.json"), JsonSerializer.SerializeToUtf8Bytes(record, EngineJson.Default.VolumeRecord));
-        var entry = _volumes[name] = new Entry(record);
+        var entry = _volumes[name] = new Entry(record, DataOf(record.Name));
         _events.Emit("volume", "create", name, new() { ["driver"] = DriverName });
         return entry;
     }
@@ -312,8 +311,10 @@ public sealed class VolumeService
         Driver = DriverName, Labels = record.Labels, Mountpoint = DataOf(record.Name), Name = record.Name, Options = record.Options, Scope = "local",
     };
 
-    private sealed class Entry(VolumeRecord record)
+    private sealed class Entry(VolumeRecord record, string data)
     {
+        public TreeSize Size { get; } = new(data);
+
         public VolumeRecord Record { get; } = record;
 
         public LocalMount? Mount { get; } = LocalMount.From(record.Options);

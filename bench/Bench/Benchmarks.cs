@@ -257,4 +257,40 @@ internal sealed class Benchmarks(Engine berth, Engine? docker, Options options)
         }
         foreach (var (engine, id) in ids) await engine.Api.RemoveContainerAsync(id, force: true);
     }
+
+    /// <summary>docker pull of an image that is not there, each engine from a registry on its own loopback, both over the same files; then once more when it is there.</summary>
+    internal async Task PullAsync(string row, string what, PullImage image)
+    {
+        var storage = await image.StorageAsync();
+        using var ours = DockerRegistry.Start(storage) ?? throw new InvalidOperationException("the package docker-registry is needed");
+        using var theirs = docker is null ? null : DockerRegistry.Start(storage, docker.DaemonPid);
+        Engine[] engines = docker is null ? [berth] : [berth, docker];
+        string NameFor(Engine engine, int variant) => $"{(engine == berth ? ours : theirs!).Host}/{image.Name(variant)}";
+        var next = engines.ToDictionary(e => e, _ => 0);
+        async Task<TimeSpan> PullAsync(Engine engine, bool isThere)
+        {
+            var start = Stopwatch.GetTimestamp();
+            using (var answer = await engine.Api.PullImageAsync(NameFor(engine, isThere ? 0 : next[engine]++), null)) await answer.Body.CopyToAsync(Stream.Null);
+            return Stopwatch.GetElapsedTime(start);
+        }
+        try
+        {
+            // The first of each is not counted: the registry's files come into the cache.
+            foreach (var engine in engines)
+            {
+                await PullAsync(engine, isThere: false);
+                engine.PeakMemory();
+            }
+            var (mine, other) = await CompareAsync(e => Task.FromResult(e.Client("pull", "-q", NameFor(e, next[e]++))), Math.Min(options.Samples, image.Variants - 1));
+            Table.Add(row, $"docker pull of {what}", mine / 1000, other / 1000, "s", "0.6 of Docker", RatioOf(0.6));
+            Table.Add(row, "the daemon's largest memory meanwhile: RSS", berth.PeakMemory() / 1024.0, docker?.PeakMemory() / 1024.0, "MB", "150 MB", AtMost(150));
+            (mine, other) = await CompareAsync(e => PullAsync(e, isThere: true), options.Samples);
+            Table.Add(row, "the same when it is there, the request alone", mine, other, "ms", "50 ms", AtMost(50));
+        }
+        finally
+        {
+            foreach (var engine in engines)
+                for (var v = 0; v < next[engine]; v++) engine.Client("rmi", "--force", NameFor(engine, v));
+        }
+    }
 }

@@ -45,6 +45,18 @@ internal sealed class Engine : IDisposable
         });
     }
 
+    /// <summary>The process that listens on the socket: the daemon.</summary>
+    internal int DaemonPid => ListenerOf(_socketPath);
+
+    /// <summary>The daemon's largest resident memory since the last time this was asked, in kB.</summary>
+    internal long PeakMemory()
+    {
+        var pid = DaemonPid;
+        var peak = Field(ReadOrNull($"/proc/{pid}/status") ?? "VmHWM: 0", "VmHWM:");
+        File.WriteAllText($"/proc/{pid}/clear_refs", "5");
+        return peak;
+    }
+
     /// <summary>SO_PEERCRED of a connection names the process that called listen.</summary>
     private static int ListenerOf(string socketPath)
     {

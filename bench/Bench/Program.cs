@@ -39,6 +39,8 @@ try
     if (options.Wants("ps-500")) await bench.ListAsync();
     if (options.Wants("restart")) await bench.RestartAsync(daemon);
     if (options.Wants("cp")) await bench.CopyAsync();
+    if (options.Wants("pull-1g")) await bench.PullAsync("pull-1g", "10 layers of 100 MB", PullImage.Large);
+    if (options.Wants("pull-40")) await bench.PullAsync("pull-40", "40 small layers", PullImage.ManyLayers);
 }
 finally
 {
@@ -52,7 +54,7 @@ namespace Berth.Bench
 {
     internal sealed record Options(string? Docker, int Samples, IReadOnlyList<string>? Rows, int Density, int LogMegabytes, int Stopped, int Running)
     {
-        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats", "ps-500", "restart", "cp"];
+        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats", "ps-500", "restart", "cp", "pull-1g", "pull-40"];
 
         internal bool Wants(string row) => Rows is null || Rows.Contains(row);
 

@@ -6,7 +6,7 @@ using System.Text;
 
 namespace Berth.Testing;
 
-/// <summary>The registry of Debian's docker-registry package on a free loopback port, with its own storage.</summary>
+/// <summary>The registry of Debian's docker-registry package on a free loopback port.</summary>
 public sealed class DockerRegistry : IDisposable
 {
     private readonly TestDirectory directory;
@@ -25,7 +25,9 @@ public sealed class DockerRegistry : IDisposable
     public string Host => $"127.0.0.1:{Port}";
 
     /// <summary>Null when the registry is not installed and can't be.</summary>
-    public static DockerRegistry? Start()
+    /// <param name="storage">Where it keeps its content; null: in a directory of its own, which goes with it.</param>
+    /// <param name="loopbackOf">The process whose network namespace it is to listen in; null: this one's.</param>
+    public static DockerRegistry? Start(string? storage = null, int? loopbackOf = null)
     {
         if (!File.Exists("/usr/bin/docker-registry"))
         {
@@ -44,11 +46,13 @@ public sealed class DockerRegistry : IDisposable
             version: 0.1
             storage:
               filesystem:
-                rootdirectory: {directory["storage"]}
+                rootdirectory: {storage ?? directory["storage"]}
             http:
               addr: 127.0.0.1:{port}
             """);
-        var process = Process.Start(new ProcessStartInfo("/usr/bin/docker-registry", ["serve", directory["config.yml"]]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+        string[] command = ["/usr/bin/docker-registry", "serve", directory["config.yml"]];
+        if (loopbackOf is { } pid) command = ["nsenter", "-t", pid.ToString(System.Globalization.CultureInfo.InvariantCulture), "-n", .. command];
+        var process = Process.Start(new ProcessStartInfo(command[0], command[1..]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
         // It says when it listens; from then on its log only has to be kept flowing.
         while (process.StandardError.ReadLine() is { } line)
             if (line.Contains("listening on", StringComparison.Ordinal))
@@ -93,7 +97,7 @@ public sealed class DockerRegistry : IDisposable
             "application/vnd.oci.image.index.v1+json");
     }
 
-    private async Task PutBlobAsync(string repository, byte[] blob)
+    public async Task PutBlobAsync(string repository, byte[] blob)
     {
         using var started = await http.PostAsync($"/v2/{repository}/blobs/uploads/", null);
         started.EnsureSuccessStatusCode();

@@ -35,4 +35,10 @@ internal static unsafe partial class LibC
 
     [LibraryImport(Library, SetLastError = true)]
     internal static partial int shutdown(SafeFileHandle socket, int how);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint recvfrom(SafeFileHandle socket, void* buffer, nuint length, int flags, void* address, uint* addressLength);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint sendto(SafeFileHandle socket, void* buffer, nuint length, int flags, void* address, uint addressLength);
 }

@@ -39,6 +39,13 @@ public static class NetworkNamespace
     /// <summary>Runs <paramref name="inside"/> within a namespace. No await in there: it would go on elsewhere.</summary>
     public static T Run<T>(SafeFileHandle target, Func<T> inside) => OnThread(() =>
     {
+        Enter(target);
+        return inside();
+    });
+
+    /// <summary>Moves the calling thread for good. Only for a thread of one's own that ends by itself, never one of the pool's.</summary>
+    public static void Enter(SafeFileHandle target)
+    {
         var held = false;
         target.DangerousAddRef(ref held);
         try
@@ -49,8 +56,7 @@ public static class NetworkNamespace
         {
             target.DangerousRelease();
         }
-        return inside();
-    });
+    }
 
     private static T OnThread<T>(Func<T> body)
     {

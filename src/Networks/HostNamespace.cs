@@ -9,6 +9,12 @@ internal sealed class HostNamespace(SafeFileHandle? target)
 {
     internal T Run<T>(Func<T> inside) => target is null ? inside() : NetworkNamespace.Run(target, inside);
 
+    /// <summary>Moves the calling thread there for good: a thread of one's own.</summary>
+    internal void Enter()
+    {
+        if (target is not null) NetworkNamespace.Enter(target);
+    }
+
     internal void Run(Action inside) => Run(() =>
     {
         inside();

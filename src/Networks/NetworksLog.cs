@@ -48,4 +48,22 @@ internal static partial class NetworksLog
 
     [LoggerMessage(15, LogLevel.Warning, "{Path} could not be set: {Reason}")]
     internal static partial void SysctlNotSet(this ILogger logger, string path, string reason);
+
+    [LoggerMessage(40, LogLevel.Error, "The thread that serves names and watches the firewall has ended")]
+    internal static partial void LoopEnded(this ILogger logger, Exception exception);
+
+    [LoggerMessage(41, LogLevel.Error, "bug: serving names or watching the firewall")]
+    internal static partial void LoopHandlerFailed(this ILogger logger, Exception exception);
+
+    [LoggerMessage(42, LogLevel.Warning, "Container {Container}: names are served on port 53 itself, which a server of its own can then not bind on all addresses: {Reason}")]
+    internal static partial void PortNotRewritten(this ILogger logger, string container, string reason);
+
+    [LoggerMessage(43, LogLevel.Warning, "Container {Container}: no name service: {Reason}")]
+    internal static partial void NameServiceFailed(this ILogger logger, string container, string reason);
+
+    [LoggerMessage(44, LogLevel.Warning, "More than {Limit} queries wait for name servers outside; further ones are refused")]
+    internal static partial void TooManyForwards(this ILogger logger, int limit);
+
+    [LoggerMessage(45, LogLevel.Debug, "Name server {Server}: {Reason}")]
+    internal static partial void UpstreamFailed(this ILogger logger, string server, string reason);
 }

@@ -18,9 +18,13 @@ public sealed class NetlinkBatch
     private readonly List<Request> requests = [];
 
     /// <param name="Optional">These errors are what was wanted anyway (EEXIST on create, ENODEV on delete).</param>
-    internal readonly record struct Request(string Call, string Description, Errno[] Optional);
+    /// <param name="Acknowledged">The kernel answers it; otherwise only if it is refused.</param>
+    internal readonly record struct Request(string Call, string Description, Errno[] Optional, bool Acknowledged = true);
 
     public int Count => requests.Count;
+
+    /// <summary>How many of them the kernel answers when all is well.</summary>
+    internal int AnswersExpected { get; private set; }
 
     internal IReadOnlyList<Request> Requests => requests;
 
@@ -35,6 +39,7 @@ public sealed class NetlinkBatch
         length = 0;
         messageStart = -1;
         requests.Clear();
+        AnswersExpected = 0;
     }
 
     /// <summary>Starts a request. Its sequence number is its place in the batch, from <paramref name="call"/> to the next Begin.</summary>
@@ -47,6 +52,16 @@ public sealed class NetlinkBatch
         MemoryMarshal.Write(header[6..], (ushort)(flags | Abi.Netlink.NLM_F_REQUEST | Abi.Netlink.NLM_F_ACK));
         MemoryMarshal.Write(header[8..], requests.Count);
         requests.Add(new Request(call, description, optional));
+        AnswersExpected++;
+    }
+
+    /// <summary>One of the two marks around requests that the kernel shall carry out all or not at all (nfnetlink); it answers them only with an error.</summary>
+    internal void BeginMark(ushort type, string call, string description)
+    {
+        Begin(type, 0, call, description);
+        MemoryMarshal.Write(buffer.AsSpan(messageStart + 6), Abi.Netlink.NLM_F_REQUEST);
+        requests[^1] = requests[^1] with { Acknowledged = false };
+        AnswersExpected--;
     }
 
     private void EndMessage()
@@ -87,6 +102,13 @@ public sealed class NetlinkBatch
     {
         Span<byte> b = stackalloc byte[2];
         BinaryPrimitives.WriteUInt16BigEndian(b, value);
+        Attribute(type, b);
+    }
+
+    internal void AttributeBigEndian(ushort type, uint value)
+    {
+        Span<byte> b = stackalloc byte[4];
+        BinaryPrimitives.WriteUInt32BigEndian(b, value);
         Attribute(type, b);
     }
 

@@ -53,15 +53,17 @@ public sealed unsafe class NetlinkSocket : IDisposable
         if (batch.Count > MaxBatch) throw new ArgumentException($"{batch.Count} netlink requests in a batch, at most {MaxBatch}", nameof(batch));
         Send(batch);
         LinuxException? failure = null;
-        for (var answered = 0; answered < batch.Count;)
+        for (var answered = 0; answered < batch.AnswersExpected;)
         {
             var got = Receive();
             for (var at = 0; at < got;)
             {
                 var message = Next(got, ref at, out var type, out _, out var sequence);
                 if (type != Abi.Netlink.NLMSG_ERROR) continue;
-                answered++;
                 failure ??= Failure(message, batch.Requests[sequence]);
+                // The whole was refused: nothing else is answered.
+                if (!batch.Requests[sequence].Acknowledged && failure is not null) throw failure;
+                answered++;
             }
         }
         if (failure is not null) throw failure;

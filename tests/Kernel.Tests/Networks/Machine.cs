@@ -34,6 +34,8 @@ internal sealed class Machine : IAsyncDisposable
 
     internal List<string> Log { get; } = [];
 
+    internal ILogger Logger => new ListLogger(Log);
+
     internal static Machine Create()
     {
         Assert.SkipUnless(Environment.IsPrivilegedProcess, "needs root");

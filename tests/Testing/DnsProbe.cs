@@ -105,7 +105,7 @@ public static class DnsProbe
         while (true)
         {
             var got = await socket.ReceiveAsync(buffer, cancellationToken);
-            if (got > 12 && buffer[0] == query[0] && buffer[1] == query[1]) return Read(buffer.AsSpan(0, got));
+            if (got >= 12 && buffer[0] == query[0] && buffer[1] == query[1]) return Read(buffer.AsSpan(0, got));
         }
     }
 

@@ -41,7 +41,11 @@ public sealed class DnsTests : IAsyncLifetime
 
     private NameServer NewServer() => new(loop, names, machine.Logger) { ServerTimeout = TimeSpan.FromMilliseconds(300), IdleConnection = TimeSpan.FromMilliseconds(200) };
 
-    public ValueTask InitializeAsync() => ValueTask.CompletedTask;
+    public ValueTask InitializeAsync()
+    {
+        ends.CancelAfter(TimeSpan.FromSeconds(20)); // an answer that never comes fails the test
+        return ValueTask.CompletedTask;
+    }
 
     public async ValueTask DisposeAsync()
     {
@@ -51,7 +55,7 @@ public sealed class DnsTests : IAsyncLifetime
         container.Dispose();
         ends.Dispose();
         await machine.DisposeAsync();
-        Assert.DoesNotContain(machine.Log, l => l.Contains("bug:", StringComparison.Ordinal));
+        Assert.DoesNotContain(machine.Log, l => l.Contains(": bug:", StringComparison.Ordinal));
     }
 
     private void Start(params UpstreamServer[] servers) => Start(new ResolverSettings { Servers = servers });

@@ -16,7 +16,7 @@ public static class TreeArchive
     /// <param name="name">Its name in the tar; null: only what is in the directory, without itself.</param>
     /// <param name="userXattrs">Also extended attributes users set, not only capabilities.</param>
     public static Task WriteAsync(SafeFileHandle root, string path, string? name, bool userXattrs, Stream output, CancellationToken cancellation) =>
-        ThroughPipe(stream =>
+        BlockPipe.ThroughAsync(stream =>
         {
             var writer = new TarWriter(stream);
             var tree = new TreeTar(writer, new TreeTarRules { UserXattrs = userXattrs }, cancellation);
@@ -68,35 +68,6 @@ public static class TreeArchive
         {
             pipe.Dispose();
             await filler.ConfigureAwait(false);
-        }
-    }
-
-    // The walk blocks and has a thread of its own; the client's end is async.
-    private static async Task ThroughPipe(Action<Stream> write, Stream output, CancellationToken cancellation)
-    {
-        using var pipe = new BlockPipe();
-        var writing = Task.Factory.StartNew(() =>
-        {
-            try
-            {
-                using var end = pipe.OpenWriter();
-                write(end);
-                end.Flush();
-                pipe.Complete();
-            }
-            catch (Exception e)
-            {
-                pipe.Complete(e);
-            }
-        }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-        try
-        {
-            await pipe.DrainAsync(output, cancellation).ConfigureAwait(false);
-        }
-        finally
-        {
-            pipe.Dispose();
-            await writing.ConfigureAwait(false);
         }
     }
 }

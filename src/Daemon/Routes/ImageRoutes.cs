@@ -20,6 +20,8 @@ internal static class ImageRoutes
         router.Get("/images/json", r => List(r, images));
         router.Get("/images/{name}/json", r => Inspect(r, images));
         router.Get("/images/{name}/history", r => r.JsonAsync(images.History(r.Name, Platform(r, since: 48)), ApiJson.Wire.ListHistoryResponseItem));
+        router.Get("/images/get", r => Save(r, images, r.Query.All("names")));
+        router.Get("/images/{name}/get", r => Save(r, images, [r.Name]));
         router.Post("/images/load", r => Load(r, images));
         router.Post("/images/create", r => r.Query["fromImage"].Length > 0 ? Pull(r, images) : Import(r, images));
         router.Post("/images/{name}/tag", r => Tag(r, images));
@@ -64,9 +66,28 @@ internal static class ImageRoutes
         return Task.CompletedTask;
     }
 
+    private static async Task Save(ApiRequest request, ImageService images, IReadOnlyList<string> names)
+    {
+        var platform = SinglePlatform(request);
+        var gone = request.Gone();
+        using var archive = images.Save(names, platform);
+        var response = request.Http.Response;
+        response.ContentType = "application/x-tar";
+        // With a length a client notices when the archive breaks off, as it does when a layer turns out to be damaged.
+        response.ContentLength = archive.MeasureBytes();
+        await archive.CopyToAsync(response.Body, gone);
+    }
+
+    private static string? SinglePlatform(ApiRequest request)
+    {
+        if (!request.Version.Before(48) && request.Query.All("platform").Count > 1)
+            throw EngineException.Invalid("multiple platform parameters not supported");
+        return Platform(request, since: 48);
+    }
+
     private static async Task Load(ApiRequest request, ImageService images)
     {
-        var platform = Platform(request, since: 48);
+        var platform = SinglePlatform(request);
         var quiet = request.Query.Bool("quiet", absent: true);
         var body = request.Http.Request.Body;
         await ProgressAsync(request, request.Stopping, alwaysInBand: true, add => images.LoadAsync(body, quiet, platform, add, request.Stopping));

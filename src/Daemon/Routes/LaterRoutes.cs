@@ -18,8 +18,6 @@ internal static class LaterRoutes
             ("POST", "/build/cancel", "docker build"),
             ("POST", "/session", "building with BuildKit"),
             ("POST", "/grpc", "building with BuildKit"),
-            ("GET", "/images/get", "docker save"),
-            ("GET", "/images/{name}/get", "docker save"),
             ("POST", "/images/{name}/push", "docker push"),
             ("GET", "/images/search", "docker search"),
             ("POST", "/networks/create", "docker network create"),

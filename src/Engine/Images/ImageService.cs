@@ -152,6 +152,9 @@ public sealed class ImageService
     public Task LoadAsync(Stream archive, bool quiet, string? platform, Action<JsonMessage> progress, CancellationToken cancellationToken) =>
         LayerErrors.TranslateAsync(() => _core.Images.LoadAsync(archive, PlatformOf(platform), quiet, p => progress(Show(p)), cancellationToken));
 
+    /// <summary>Images as docker save writes them; dispose of it when it was copied.</summary>
+    public ImageArchive Save(IReadOnlyList<string> names, string? platform) => LayerErrors.Translate(() => _core.Images.OpenArchive(names, PlatformOf(platform)));
+
     /// <summary>POST /images/create?fromImage=: pulls.</summary>
     /// <param name="tag">Tag or digest; null or empty: as the name says, and all tags if it says none.</param>
     public Task PullAsync(string name, string? tag, string? platform, AuthConfig? credentials, Action<JsonMessage> progress, CancellationToken cancellationToken) =>

@@ -110,6 +110,35 @@ internal sealed class BlockPipe : IDisposable
         }
     }
 
+    /// <summary>Runs what writes with blocking calls on a thread of its own, and copies it into an async stream.</summary>
+    public static async Task ThroughAsync(Action<Stream> write, Stream output, CancellationToken cancellation)
+    {
+        using var pipe = new BlockPipe();
+        var writing = Task.Factory.StartNew(() =>
+        {
+            try
+            {
+                using var end = pipe.OpenWriter();
+                write(end);
+                end.Flush();
+                pipe.Complete();
+            }
+            catch (Exception e)
+            {
+                pipe.Complete(e);
+            }
+        }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        try
+        {
+            await pipe.DrainAsync(output, cancellation).ConfigureAwait(false);
+        }
+        finally
+        {
+            pipe.Dispose();
+            await writing.ConfigureAwait(false);
+        }
+    }
+
     /// <summary>The writing end as a stream for a thread with blocking calls. Throws <see cref="OperationCanceledException"/> when the reader has gone.</summary>
     public Stream OpenWriter() => new WriteEnd(this);
 

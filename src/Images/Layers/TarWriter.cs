@@ -18,6 +18,22 @@ internal sealed class TarWriter(Stream output)
     private readonly MemoryStream pax = new();
     private long contentLeft, paddingLeft;
 
+    /// <summary>How long the archive is of members with these headers and their contents.</summary>
+    public static long MeasureBytes(IEnumerable<TarEntry> entries)
+    {
+        using var headers = new CountingStream();
+        var tar = new TarWriter(headers);
+        long content = 0;
+        foreach (var entry in entries)
+        {
+            tar.WriteHeader(entry);
+            content += tar.contentLeft;
+            tar.contentLeft = 0;
+        }
+        tar.Complete();
+        return headers.Length + content;
+    }
+
     /// <summary>A member's header. For a file exactly <see cref="TarEntry.StoredBytes"/> bytes of content follow by <see cref="WriteContent"/>.</summary>
     public void WriteHeader(TarEntry entry)
     {
@@ -125,5 +141,22 @@ internal sealed class TarWriter(Stream output)
         pax.WriteByte((byte)'=');
         pax.Write(value);
         pax.WriteByte((byte)'\n');
+    }
+
+    private sealed class CountingStream : Stream
+    {
+        private long length;
+
+        public override long Length => length;
+        public override void Write(ReadOnlySpan<byte> buffer) => length += buffer.Length;
+        public override void Write(byte[] buffer, int offset, int count) => length += count;
+        public override bool CanRead => false;
+        public override bool CanSeek => false;
+        public override bool CanWrite => true;
+        public override long Position { get => length; set => throw new NotSupportedException(); }
+        public override void Flush() { }
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+        public override void SetLength(long value) => throw new NotSupportedException();
     }
 }

@@ -1,0 +1,229 @@
+using System.Buffers;
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using Berth.Images.Archives;
+using Berth.Images.Layers;
+
+namespace Berth.Images;
+
+/// <summary>An image on its way into an archive, with the names it is to have there.</summary>
+internal sealed record SavedImage(Image Image)
+{
+    public List<ImageReference> Names { get; } = [];
+}
+
+/// <summary>
+/// Images as one tar that is an OCI layout and a docker-archive at once, as docker save writes it since 25:
+/// <code>
+///   blobs/sha256/…   configurations, manifests, and the layers as plain tars, each once
+///   index.json       OCI: the manifests with their names
+///   manifest.json    Docker: configuration, names and layers of each image
+///   oci-layout
+///   repositories     Docker before 1.10
+/// </code>
+/// The same images give the same bytes. Nothing is written to disk: layers are put together as they are sent (<see cref="LayerTar"/>).
+/// </summary>
+public sealed class ImageArchive : IDisposable
+{
+    private const string LayerType = "application/vnd.oci.image.layer.v1.tar";
+
+    private readonly LayerStore layers;
+    private readonly IDisposable hold;
+    private readonly SortedDictionary<string, Member> members = new(StringComparer.Ordinal);
+
+    // Content, or a layer; a directory has neither.
+    private sealed record Member(byte[]? Content, Digest Layer, long Bytes, DateTimeOffset Modified);
+
+    internal ImageArchive(LayerStore layers, IReadOnlyList<SavedImage> images, IDisposable hold)
+    {
+        (this.layers, this.hold) = (layers, hold);
+        var epoch = DateTimeOffset.UnixEpoch;
+        foreach (var saved in images)
+        {
+            var image = saved.Image;
+            var created = image.Created is { } time && time > epoch ? time : epoch;
+            foreach (var layer in image.DiffIds)
+            {
+                // Opened once now: whatever is missing is an error that still has a status.
+                using (var tar = layers.OpenTar(layer)) members.TryAdd(Archive.BlobPath(layer), new Member(null, layer, tar.TarBytes, created));
+            }
+            members.TryAdd(Archive.BlobPath(image.Id), new Member(image.ConfigBytes.ToArray(), default, image.ConfigBytes.Length, created));
+        }
+        var manifests = images.Select(i => (Saved: i, Bytes: Manifest(i.Image))).ToList();
+        foreach (var (_, bytes) in manifests) Add(Archive.BlobPath(Digest.Sha256(bytes)), bytes);
+        Add("index.json", Index(manifests));
+        Add("manifest.json", DockerManifest(images));
+        Add("oci-layout", """{"imageLayoutVersion": "1.0.0"}"""u8.ToArray());
+        if (Repositories(images) is { } repositories) Add("repositories", repositories);
+        if (images.Count > 0) members["blobs/"] = members["blobs/sha256/"] = new Member(null, default, 0, epoch);
+
+        void Add(string path, byte[] content) => members.TryAdd(path, new Member(content, default, content.Length, epoch));
+    }
+
+    /// <summary>Writes the archive; once.</summary>
+    /// <exception cref="ImageException">A layer is damaged: what was written is not whole and must not look as if it were.</exception>
+    public Task CopyToAsync(Stream output, CancellationToken cancellation) => BlockPipe.ThroughAsync(stream => Write(stream, cancellation), output, cancellation);
+
+    /// <summary>The length of what <see cref="CopyToAsync"/> writes.</summary>
+    public long MeasureBytes() => TarWriter.MeasureBytes(members.Select(m => Header(m.Key, m.Value)));
+
+    private void Write(Stream output, CancellationToken cancellation)
+    {
+        var tar = new TarWriter(output);
+        var buffer = new byte[BlockPipe.BlockBytes];
+        foreach (var (path, member) in members)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            tar.WriteHeader(Header(path, member));
+            if (member.Content is { } content) tar.WriteContent(content);
+            if (member.Layer.IsEmpty) continue;
+            using var layer = layers.OpenTar(member.Layer);
+            for (int count; (count = layer.Read(buffer)) > 0;)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                tar.WriteContent(buffer.AsSpan(0, count));
+            }
+        }
+        tar.Complete();
+    }
+
+    private static TarEntry Header(string path, Member member)
+    {
+        var isDirectory = path.EndsWith('/');
+        return new TarEntry
+        {
+            Name = Encoding.ASCII.GetBytes(path), LinkName = [], Kind = isDirectory ? TarKind.Directory : TarKind.File, Mode = isDirectory ? 0x1EDu : 0x1A4u, Uid = 0, Gid = 0,
+            StoredBytes = member.Bytes, LengthBytes = member.Bytes, Modified = (member.Modified.ToUnixTimeSeconds(), 0), Major = 0, Minor = 0, Xattrs = [], Segments = null,
+        };
+    }
+
+    // ---- the documents, in the words and the order of Docker's
+
+    private static byte[] Json(Action<Utf8JsonWriter> write, string end = "")
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping })) write(json);
+        buffer.Write(Encoding.ASCII.GetBytes(end));
+        return buffer.WrittenSpan.ToArray();
+    }
+
+    private static void Descriptor(Utf8JsonWriter json, string type, Digest digest, long bytes)
+    {
+        json.WriteString("mediaType", type);
+        json.WriteString("digest", digest.ToString());
+        json.WriteNumber("size", bytes);
+    }
+
+    private byte[] Manifest(Image image) => Json(json =>
+    {
+        json.WriteStartObject();
+        json.WriteNumber("schemaVersion", 2);
+        json.WriteString("mediaType", MediaTypes.OciManifest);
+        json.WriteStartObject("config");
+        Descriptor(json, MediaTypes.OciConfig, image.Id, image.ConfigBytes.Length);
+        json.WriteEndObject();
+        json.WriteStartArray("layers");
+        foreach (var layer in image.DiffIds)
+        {
+            json.WriteStartObject();
+            Descriptor(json, LayerType, layer, members[Archive.BlobPath(layer)].Bytes);
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+        json.WriteEndObject();
+    });
+
+    private static byte[] Index(IReadOnlyList<(SavedImage Saved, byte[] Bytes)> manifests) => Json(json =>
+    {
+        json.WriteStartObject();
+        json.WriteNumber("schemaVersion", 2);
+        json.WriteString("mediaType", MediaTypes.OciIndex);
+        json.WriteStartArray("manifests");
+        foreach (var (saved, bytes) in manifests)
+        {
+            foreach (var name in saved.Names.Count == 0 ? [null] : saved.Names.AsEnumerable<ImageReference?>())
+            {
+                json.WriteStartObject();
+                Descriptor(json, MediaTypes.OciManifest, Digest.Sha256(bytes), bytes.Length);
+                if (name is not null)
+                {
+                    json.WriteStartObject("annotations");
+                    json.WriteString("io.containerd.image.name", name.ToString());
+                    json.WriteString("org.opencontainers.image.ref.name", name.Tag);
+                    json.WriteEndObject();
+                }
+                json.WriteEndObject();
+            }
+        }
+        json.WriteEndArray();
+        json.WriteEndObject();
+    });
+
+    private byte[] DockerManifest(IReadOnlyList<SavedImage> images) => Json(json =>
+    {
+        if (images.Count == 0)
+        {
+            json.WriteNullValue();
+            return;
+        }
+        json.WriteStartArray();
+        foreach (var saved in images)
+        {
+            var image = saved.Image;
+            json.WriteStartObject();
+            json.WriteString("Config", Archive.BlobPath(image.Id));
+            if (saved.Names.Count == 0) json.WriteNull("RepoTags");
+            else
+            {
+                json.WriteStartArray("RepoTags");
+                foreach (var name in saved.Names) json.WriteStringValue(name.FamiliarString);
+                json.WriteEndArray();
+            }
+            json.WriteStartArray("Layers");
+            foreach (var layer in image.DiffIds) json.WriteStringValue(Archive.BlobPath(layer));
+            json.WriteEndArray();
+            if (images.Any(i => i.Image.Id == image.Parent)) json.WriteString("Parent", image.Parent.ToString());
+            json.WriteStartObject("LayerSources");
+            foreach (var layer in image.DiffIds.Distinct().Order())
+            {
+                json.WriteStartObject(layer.ToString());
+                json.WriteString("mediaType", LayerType);
+                json.WriteNumber("size", members[Archive.BlobPath(layer)].Bytes);
+                json.WriteString("digest", layer.ToString());
+                json.WriteEndObject();
+            }
+            json.WriteEndObject();
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+    }, "\n");
+
+    private static byte[]? Repositories(IReadOnlyList<SavedImage> images)
+    {
+        var repositories = new SortedDictionary<string, SortedDictionary<string, string>>(StringComparer.Ordinal);
+        foreach (var saved in images)
+        {
+            if (saved.Image.DiffIds.Count == 0) continue; // it has no layer to be named by
+            foreach (var name in saved.Names)
+            {
+                if (!repositories.TryGetValue(name.FamiliarName, out var tags)) repositories[name.FamiliarName] = tags = new SortedDictionary<string, string>(StringComparer.Ordinal);
+                tags[name.Tag!] = saved.Image.DiffIds[^1].Hex;
+            }
+        }
+        if (repositories.Count == 0) return null;
+        return Json(json =>
+        {
+            json.WriteStartObject();
+            foreach (var (repository, tags) in repositories)
+            {
+                json.WriteStartObject(repository);
+                foreach (var (tag, layer) in tags) json.WriteString(tag, layer);
+                json.WriteEndObject();
+            }
+            json.WriteEndObject();
+        }, "\n");
+    }
+
+    public void Dispose() => hold.Dispose();
+}

@@ -63,4 +63,28 @@ internal static partial class DaemonLog
 
     [LoggerMessage(LogLevel.Error, "Handler for {Method} {Route} failed")]
     public static partial void RequestFault(this ILogger log, Exception error, string method, string route);
+
+    [LoggerMessage(LogLevel.Information, "Registry listens on {Address}, keeps its content in {Root}{Mode}")]
+    public static partial void RegistryListening(this ILogger log, string address, string root, string mode);
+
+    [LoggerMessage(LogLevel.Warning, "Passwords come in the clear to {Address}: give --tls-cert and --tls-key, or let a proxy end TLS")]
+    public static partial void PasswordsInTheClear(this ILogger log, string address);
+
+    [LoggerMessage(LogLevel.Warning, "Everybody who reaches {Address} can push to and delete from this registry: give --htpasswd or --read-only")]
+    public static partial void RegistryOpenToAll(this ILogger log, string address);
+
+    [LoggerMessage(LogLevel.Information, "{Client} {User} {Method} {Target} {Status} {Bytes} {Milliseconds:0.0} ms {Agent}")]
+    public static partial void Access(this ILogger log, string client, string user, string method, string target, int status, long bytes, double milliseconds, string agent);
+
+    [LoggerMessage(LogLevel.Debug, "{Method} {Path}: the client has gone")]
+    public static partial void ClientGone(this ILogger log, string method, string path);
+
+    [LoggerMessage(LogLevel.Error, "{Method} {Path} failed")]
+    public static partial void RegistryFault(this ILogger log, Exception error, string method, string path);
+
+    [LoggerMessage(LogLevel.Error, "Collecting garbage failed")]
+    public static partial void CollectionFailed(this ILogger log, Exception error);
+
+    [LoggerMessage(LogLevel.Information, "Registry shutdown: {Signal}")]
+    public static partial void RegistryStopping(this ILogger log, string signal);
 }

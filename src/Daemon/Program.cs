@@ -3,12 +3,17 @@ using System.Runtime.InteropServices;
 using Berth.Daemon;
 using Berth.Daemon.Host;
 using Berth.Daemon.Http;
+using Berth.Daemon.Registry;
 using Berth.Daemon.Routes;
 using Berth.Engine;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Options;
 
 // The object graph of the daemon, by hand and in order: flags, log, locks, engine, routes, sockets, web server.
+
+// The same executable serves a registry, which needs neither root nor an engine: the web server is linked in here already (docs/decisions/0860).
+if (args is ["registry", .. var rest])
+    return await RegistryProgram.RunAsync(rest);
 
 DaemonOptions options;
 try

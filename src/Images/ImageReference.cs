@@ -14,7 +14,7 @@ public sealed record ImageReference
     private const string OfficialPrefix = "library/";
 
     /// <summary>Longest path, from distribution/reference.</summary>
-    private const int MaxPathLength = 255;
+    internal const int MaxPathLength = 255;
 
     private const int MaxTagLength = 128;
 
@@ -143,7 +143,7 @@ public sealed record ImageReference
         return true;
     }
 
-    private static bool IsPath(ReadOnlySpan<char> path)
+    internal static bool IsPath(ReadOnlySpan<char> path)
     {
         foreach (var range in path.Split('/'))
             if (!IsPathComponent(path[range])) return false;

@@ -19,6 +19,9 @@ internal static unsafe partial class LibC
     [LibraryImport(Library, SetLastError = true)]
     internal static partial nint write(int fd, byte* buffer, nuint count);
 
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint sendfile(int outFd, int inFd, long* offset, nuint count);
+
     [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int mkdirat(int dirfd, string path, uint mode);
 

@@ -30,7 +30,9 @@ internal static class Listeners
                         opened.Add(Unix(rest.Length > 0 ? rest : $"{options.Engine.ExecRoot}/berth.sock", options, log));
                         break;
                     case "tcp":
-                        opened.Add(Tcp(rest, tls, log));
+                        opened.Add(Tcp(rest, tls is null ? "2375" : "2376", tls));
+                        if (tls is not { VerifiesClients: true })
+                            log.ListeningWithoutVerification($"tcp://{opened[^1]}");
                         break;
                     case "fd":
                         opened.AddRange(Passed());
@@ -98,10 +100,12 @@ internal static class Listeners
         return new ListeningEndPoint(socket, path);
     }
 
-    private static ListeningEndPoint Tcp(string address, Tls? tls, ILogger log)
+    /// <param name="defaultPort">Where the address has none.</param>
+    /// <exception cref="FlagsException">It cannot be listened on.</exception>
+    public static ListeningEndPoint Tcp(string address, string defaultPort, Tls? tls)
     {
         var colon = address.LastIndexOf(':');
-        var (host, port) = colon < 0 ? (address, tls is null ? "2375" : "2376") : (address[..colon].Trim('[', ']'), address[(colon + 1)..].TrimEnd('/'));
+        var (host, port) = colon < 0 ? (address, defaultPort) : (address[..colon].Trim('[', ']'), address[(colon + 1)..].TrimEnd('/'));
         if (!ushort.TryParse(port, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
             throw new FlagsException($"invalid bind address (tcp://{address}): invalid port {port}");
         var ip = host switch
@@ -121,8 +125,6 @@ internal static class Listeners
             socket.Dispose();
             throw new FlagsException($"failed to listen on tcp://{address}: {e.Message}");
         }
-        if (tls is not { VerifiesClients: true })
-            log.ListeningWithoutVerification($"tcp://{socket.LocalEndPoint}");
         return new ListeningEndPoint(socket, socket.LocalEndPoint!.ToString()!) { Decrypt = tls is null ? null : tls.Relay };
     }
 

@@ -30,26 +30,7 @@ internal sealed class Tls
     {
         if (options.Tls != true)
             return null;
-        FlagsException Bad(string why) => new($"invalid TLS configuration: {why}");
-        X509Certificate2 certificate;
-        X509Certificate2Collection chain = [];
-        try
-        {
-            using var pem = X509Certificate2.CreateFromPemFile(options.TlsCertificate, options.TlsKey);
-            // The key must outlive the file it came from.
-            certificate = X509CertificateLoader.LoadPkcs12(pem.Export(X509ContentType.Pkcs12), null);
-            chain.ImportFromPemFile(options.TlsCertificate);
-        }
-        catch (Exception e) when (e is CryptographicException or IOException or UnauthorizedAccessException or ArgumentException)
-        {
-            throw Bad($"Could not load X509 key pair (cert: \"{options.TlsCertificate}\", key: \"{options.TlsKey}\"): {Reason(e, options.TlsCertificate, options.TlsKey)}");
-        }
-        var ssl = new SslServerAuthenticationOptions
-        {
-            EnabledSslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13,
-            ServerCertificateContext = SslStreamCertificateContext.Create(certificate, chain, offline: true),
-            CertificateRevocationCheckMode = X509RevocationMode.NoCheck,
-        };
+        var ssl = Server(options.TlsCertificate, options.TlsKey);
         if (options.TlsVerify != false)
         {
             X509Certificate2Collection trusted = [];
@@ -68,6 +49,34 @@ internal sealed class Tls
         }
         return new Tls(ssl, log);
     }
+
+    /// <summary>TLS for a server that asks its clients for no certificate.</summary>
+    /// <exception cref="FlagsException">A file that can't be read or is no certificate.</exception>
+    public static Tls From(string certificatePath, string keyPath, ILogger log) => new(Server(certificatePath, keyPath), log);
+
+    private static SslServerAuthenticationOptions Server(string certificatePath, string keyPath)
+    {
+        try
+        {
+            using var pem = X509Certificate2.CreateFromPemFile(certificatePath, keyPath);
+            // The key must outlive the file it came from.
+            var certificate = X509CertificateLoader.LoadPkcs12(pem.Export(X509ContentType.Pkcs12), null);
+            X509Certificate2Collection chain = [];
+            chain.ImportFromPemFile(certificatePath);
+            return new SslServerAuthenticationOptions
+            {
+                EnabledSslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13,
+                ServerCertificateContext = SslStreamCertificateContext.Create(certificate, chain, offline: true),
+                CertificateRevocationCheckMode = X509RevocationMode.NoCheck,
+            };
+        }
+        catch (Exception e) when (e is CryptographicException or IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw Bad($"Could not load X509 key pair (cert: \"{certificatePath}\", key: \"{keyPath}\"): {Reason(e, certificatePath, keyPath)}");
+        }
+    }
+
+    private static FlagsException Bad(string why) => new($"invalid TLS configuration: {why}");
 
     private static string Reason(Exception e, params ReadOnlySpan<string> files)
     {

@@ -19,6 +19,9 @@ internal sealed class HijackedStream(Socket socket, byte[] early) : Stream
     /// <summary>The socket itself, for those who hand it to another process. Empty <see cref="Early"/> first.</summary>
     public Socket Socket => socket;
 
+    /// <summary>Something came right behind the request and was not read yet.</summary>
+    public bool HasEarlyInput => _earlyRead < early.Length;
+
     public override bool CanRead => true;
     public override bool CanWrite => true;
     public override bool CanSeek => false;

@@ -26,18 +26,21 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
     private static readonly StreamPipeWriterOptions WriterOptions = new(minimumBufferSize: 32 * 1024, leaveOpen: true);
 
     private readonly Socket _socket;
+    private readonly Action<Client>? _giveBack;
     private readonly CancellationTokenSource _closed = new();
     private int _state; // 0 open, 1 hijacked, 2 disposed
 
-    public SocketConnection(Socket socket, string id)
+    /// <param name="giveBack">Serves the next request on a connection that was taken over for one answer; null: nobody does.</param>
+    public SocketConnection(Client client, string id, Action<Client>? giveBack = null)
     {
-        _socket = socket;
+        var socket = _socket = client.Socket;
+        _giveBack = giveBack;
         ConnectionId = id;
         var stream = new NetworkStream(socket, ownsSocket: false);
         Transport = new Duplex(PipeReader.Create(stream, ReaderOptions), new Writer(PipeWriter.Create(stream, WriterOptions), this));
         ConnectionClosed = _closed.Token;
         LocalEndPoint = socket.LocalEndPoint;
-        RemoteEndPoint = socket.RemoteEndPoint;
+        RemoteEndPoint = client.Address;
         Features = new FeatureCollection();
         Features.Set<IConnectionIdFeature>(this);
         Features.Set<IConnectionTransportFeature>(this);
@@ -95,6 +98,18 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
             Transport.Input.AdvanceTo(read.Buffer.End);
         }
         return new HijackedStream(_socket, early);
+    }
+
+    /// <summary>
+    /// After <see cref="Hijack"/>: the one answer that this was done for is written, and nothing was read. The connection begins anew, with Kestrel above it; who holds the
+    /// stream lets go of it without closing it.
+    /// </summary>
+    public void GiveBack()
+    {
+        if (_giveBack is null)
+            _socket.Dispose();
+        else
+            _giveBack(new Client(_socket, RemoteEndPoint));
     }
 
     public override void Abort(ConnectionAbortedException abortReason)

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using System.Threading.Channels;
 using Microsoft.AspNetCore.Connections;
 
 namespace Berth.Daemon.Http;
@@ -17,6 +18,9 @@ internal sealed class ListeningEndPoint(Socket socket, string display) : EndPoin
     public override string ToString() => display;
 }
 
+/// <summary>A connection and where it comes from, which the plain end of an encrypted one does not know.</summary>
+internal readonly record struct Client(Socket Socket, EndPoint? Address);
+
 /// <summary>
 /// The transport below Kestrel (docs/http.md). Kestrel's own keeps a receive pending on every connection and treats the
 /// end of the peer's output as the end of the connection, which a half-closing `docker run -i` must not suffer; and it never
@@ -30,9 +34,42 @@ internal sealed class SocketTransport : IConnectionListenerFactory
     private sealed class Listener(ListeningEndPoint endpoint) : IConnectionListener
     {
         private readonly CancellationTokenSource _unbound = new();
+        private readonly Channel<Client> _again = Channel.CreateUnbounded<Client>();
         private long _count;
+        private Task<Socket>? _accepting;
+        private Task<bool>? _returned;
 
         public EndPoint EndPoint => endpoint;
+
+        // Whichever comes first: a new client, or one whose connection was lent and is given back.
+        private async Task<Client> NextAsync()
+        {
+            while (true)
+            {
+                if (_again.Reader.TryRead(out var again))
+                    return again;
+                _accepting ??= endpoint.Socket.AcceptAsync(_unbound.Token).AsTask();
+                _returned ??= _again.Reader.WaitToReadAsync(CancellationToken.None).AsTask();
+                if (await Task.WhenAny(_accepting, _returned) == _returned)
+                {
+                    _returned = null;
+                    continue;
+                }
+                var accepting = _accepting;
+                _accepting = null;
+                var socket = await accepting;
+                if (socket.AddressFamily is AddressFamily.InterNetwork or AddressFamily.InterNetworkV6)
+                    socket.NoDelay = true;
+                var address = socket.RemoteEndPoint;
+                return new Client(endpoint.Decrypt is { } decrypt ? decrypt(socket) : socket, address);
+            }
+        }
+
+        private void TakeBack(Client client)
+        {
+            if (_unbound.IsCancellationRequested || !_again.Writer.TryWrite(client))
+                client.Socket.Dispose();
+        }
 
         public async ValueTask<ConnectionContext?> AcceptAsync(CancellationToken cancellationToken = default)
         {
@@ -40,12 +77,7 @@ internal sealed class SocketTransport : IConnectionListenerFactory
             {
                 try
                 {
-                    var socket = await endpoint.Socket.AcceptAsync(_unbound.Token);
-                    if (socket.AddressFamily is AddressFamily.InterNetwork or AddressFamily.InterNetworkV6)
-                        socket.NoDelay = true;
-                    if (endpoint.Decrypt is { } decrypt)
-                        socket = decrypt(socket);
-                    return new SocketConnection(socket, $"{endpoint.GetHashCode():x}.{++_count}");
+                    return new SocketConnection(await NextAsync(), $"{endpoint.GetHashCode():x}.{++_count}", TakeBack);
                 }
                 catch (Exception e) when (e is OperationCanceledException or ObjectDisposedException)
                 {
@@ -65,6 +97,9 @@ internal sealed class SocketTransport : IConnectionListenerFactory
         public ValueTask UnbindAsync(CancellationToken cancellationToken = default)
         {
             _unbound.Cancel();
+            _again.Writer.TryComplete();
+            while (_again.Reader.TryRead(out var client))
+                client.Socket.Dispose();
             return ValueTask.CompletedTask;
         }
 

@@ -11,7 +11,8 @@ internal sealed class BlobStore(string directory, string temporaryDirectory)
     /// <summary>Largest blob that is read into memory: Docker's limit for manifests and configurations, 4 MiB.</summary>
     public const int MaxReadBytes = 4 * 1024 * 1024;
 
-    private string PathOf(Digest digest) => Path.Combine(directory, digest.Algorithm, digest.Hex);
+    /// <summary>Where it is, or would be.</summary>
+    public string PathOf(Digest digest) => Path.Combine(directory, digest.Algorithm, digest.Hex);
 
     public bool Contains(Digest digest) => File.Exists(PathOf(digest));
 
@@ -60,6 +61,9 @@ internal sealed class BlobStore(string directory, string temporaryDirectory)
             File.Delete(temporary);
         }
     }
+
+    /// <summary>Takes over a file whose content was checked and is on the disk already; of the same content there is one file, the newest.</summary>
+    public void Adopt(string file, Digest digest) => Publish(file, digest);
 
     private void Publish(string temporary, Digest digest)
     {

@@ -14,7 +14,8 @@ public class ReferencesTests
         ["Berth.Images"] = ["Berth.Linux"],
         ["Berth.Networks"] = ["Berth.Linux"],
         ["Berth.Engine"] = ["Berth.Api", "Berth.Dockerfile", "Berth.Runtime", "Berth.Images", "Berth.Networks", "Berth.Linux"],
-        ["berthd"] = ["Berth.Engine", "Berth.Api", "Berth.Runtime", "Berth.Images", "Berth.Networks", "Berth.Linux"],
+        ["Berth.Registry"] = ["Berth.Images", "Berth.Linux"],
+        ["berthd"] = ["Berth.Engine", "Berth.Registry", "Berth.Api", "Berth.Runtime", "Berth.Images", "Berth.Networks", "Berth.Linux"],
         ["berth-monitor"] = ["Berth.Runtime", "Berth.Linux"],
         ["berth"] = ["Berth.Api", "Berth.Linux"],
     };

@@ -54,7 +54,7 @@ public sealed class BerthEngine : IAsyncDisposable
             var initialising = Task.Run(() => manager.InitialiseAsync(cancellationToken), cancellationToken);
             var opening = Task.Run(() => ImageStore.Open(options.DataRoot, new ImageStoreOptions
             {
-                Logger = loggers.CreateLogger<ImageStore>(), Time = time, Registries = options.Registries, MaxConcurrentDownloads = options.MaxConcurrentDownloads, MaxDownloadAttempts = options.MaxDownloadAttempts,
+                Logger = loggers.CreateLogger<ImageStore>(), Time = time, Registries = options.Registries, MaxConcurrentDownloads = options.MaxConcurrentDownloads, MaxConcurrentUploads = options.MaxConcurrentUploads, MaxDownloadAttempts = options.MaxDownloadAttempts,
                 OnEvent = e => events.Emit("image", e.Action, e.ActorId, Attributes(e)),
             }), cancellationToken);
             try
@@ -126,7 +126,7 @@ public sealed class BerthEngine : IAsyncDisposable
             MaxConcurrentUploads = next.MaxConcurrentUploads, MaxDownloadAttempts = next.MaxDownloadAttempts, ShutdownTimeoutSeconds = next.ShutdownTimeoutSeconds,
             LogDriver = next.LogDriver, LogOptions = next.LogOptions, DefaultShmSizeBytes = next.DefaultShmSizeBytes, DefaultIpcMode = next.DefaultIpcMode, DefaultCgroupnsMode = next.DefaultCgroupnsMode,
         };
-        _core.Images.Reconfigure(options.Registries, options.MaxConcurrentDownloads, options.MaxDownloadAttempts);
+        _core.Images.Reconfigure(options.Registries, options.MaxConcurrentDownloads, options.MaxDownloadAttempts, options.MaxConcurrentUploads);
         System.EmitReload();
     }
 

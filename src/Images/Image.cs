@@ -71,7 +71,14 @@ public sealed record ImageEvent(string Action, string ActorId, string Name, IRea
 /// A line of Docker's JSON progress stream: <c>Stream</c> alone, or <c>Status</c> with perhaps an id and a detail.
 /// </summary>
 /// <param name="HasDetail">The wire form has a progressDetail object (empty when Current and Total are null).</param>
-public sealed record ImageProgress(string? Id, string? Status, string? Stream = null, long? Current = null, long? Total = null, bool HasDetail = false);
+public sealed record ImageProgress(string? Id, string? Status, string? Stream = null, long? Current = null, long? Total = null, bool HasDetail = false)
+{
+    /// <summary>What was pushed, for programs to read; nothing else is set then but <c>HasDetail</c>.</summary>
+    public PushedManifest? Pushed { get; init; }
+}
+
+/// <summary>The manifest that a tag has in the registry after a push.</summary>
+public sealed record PushedManifest(string Tag, Digest Digest, long SizeBytes);
 
 /// <summary>Credentials for a registry, from X-Registry-Auth.</summary>
 public sealed record RegistryCredentials(string? UserName, string? Password, string? IdentityToken, string? RegistryToken);

@@ -17,10 +17,14 @@ public sealed partial class ImageStore
     private readonly Dictionary<Digest, Task> flights = [];
 
     /// <summary>Changes what may change while the store is open; pulls under way keep the old limits.</summary>
-    public void Reconfigure(RegistrySettings registries, int maxConcurrentDownloads, int maxDownloadAttempts)
+    public void Reconfigure(RegistrySettings registries, int maxConcurrentDownloads, int maxDownloadAttempts, int maxConcurrentUploads)
     {
         var before = options;
-        options = before with { Registries = registries, MaxConcurrentDownloads = maxConcurrentDownloads, MaxDownloadAttempts = maxDownloadAttempts };
+        options = before with
+        {
+            Registries = registries, MaxConcurrentDownloads = maxConcurrentDownloads, MaxDownloadAttempts = maxDownloadAttempts, MaxConcurrentUploads = maxConcurrentUploads,
+        };
+        if (before.MaxConcurrentUploads != maxConcurrentUploads) uploads = new SemaphoreSlim(maxConcurrentUploads);
         if (before.MaxConcurrentDownloads != maxConcurrentDownloads) downloads = new SemaphoreSlim(maxConcurrentDownloads);
     }
 
@@ -120,7 +124,7 @@ public sealed partial class ImageStore
         var (bytes, digest) = await registry.GetManifestAsync(tagOrDigest, cancellation).ConfigureAwait(false);
         var manifest = Manifest.Parse(bytes, name);
         sink.Message($"Pulling from {name.Path}", name.HasDigest ? name.ToString() : name.Tag);
-        manifest = await SelectAsync(registry, manifest, name, platform ?? Platform.Best, cancellation).ConfigureAwait(false);
+        (manifest, bytes) = await SelectAsync(registry, manifest, bytes, name, platform ?? Platform.Best, cancellation).ConfigureAwait(false);
         RequireImage(manifest);
 
         var byDigest = name.NameOnly().WithDigest(digest);
@@ -136,19 +140,21 @@ public sealed partial class ImageStore
             if (name.HasDigest && !previous.IsEmpty && previous != id) throw ImageException.Conflict($"cannot overwrite digest {name.Digest}");
         }
         await hold.MakeDurableAsync().ConfigureAwait(false);
-        Commit(hold, config, name.HasDigest ? [byDigest] : [name, byDigest]);
+        Commit(hold, config, name.HasDigest ? [byDigest] : [name, byDigest], manifest: bytes);
+        Remember(id, manifest, name);
         return (id, previous != id);
     }
 
-    private static async Task<Manifest> SelectAsync(RegistryClient registry, Manifest manifest, ImageReference name, Platform wanted, CancellationToken cancellation)
+    private static async Task<(Manifest Manifest, byte[] Bytes)> SelectAsync(RegistryClient registry, Manifest manifest, byte[] bytes, ImageReference name, Platform wanted, CancellationToken cancellation)
     {
         for (var nesting = 0; manifest.IsIndex; nesting++)
         {
             if (nesting >= MaxIndexNesting) throw ImageException.Failed($"the index is nested deeper than {MaxIndexNesting}");
             var entry = manifest.Matching(wanted).FirstOrDefault() ?? throw ImageException.NotFound($"no matching manifest for {(wanted == Platform.Best ? Platform.Host : wanted)} in the manifest list entries");
-            manifest = Manifest.Parse((await registry.GetManifestAsync(entry.Digest.ToString(), cancellation).ConfigureAwait(false)).Bytes, name);
+            (bytes, _) = await registry.GetManifestAsync(entry.Digest.ToString(), cancellation).ConfigureAwait(false);
+            manifest = Manifest.Parse(bytes, name);
         }
-        return manifest;
+        return (manifest, bytes);
     }
 
     // Artifacts of all kinds live in registries; only images have layers that can be unpacked.

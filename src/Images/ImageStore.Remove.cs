@@ -95,6 +95,7 @@ public sealed partial class ImageStore
         // First the state on disk, then the files it spoke of.
         WriteState();
         blobs.Remove(id);
+        if (!image!.Manifest.IsEmpty) blobs.Remove(image.Manifest);
         events.Add(("delete", id));
         items.Add(new RemovedItem(null, id.ToString()));
 

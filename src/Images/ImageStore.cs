@@ -22,6 +22,8 @@ public sealed record ImageStoreOptions
     public RegistrySettings Registries { get; init; } = new();
     /// <summary>Layers downloaded at once in one pull; dockerd's --max-concurrent-downloads.</summary>
     public int MaxConcurrentDownloads { get; init; } = 3;
+    /// <summary>Layers uploaded at once; dockerd's --max-concurrent-uploads.</summary>
+    public int MaxConcurrentUploads { get; init; } = 5;
     /// <summary>Tries per layer; dockerd's --max-download-attempts.</summary>
     public int MaxDownloadAttempts { get; init; } = 5;
     /// <summary>What the countdown before another try counts in; shorter in tests.</summary>
@@ -34,7 +36,7 @@ public sealed record ImageStoreOptions
 /// either as it was or fully changed, also when the process is killed in the middle.
 /// <code>
 ///   images/images.json            which images there are, and their names: what is not in it does not exist
-///   images/blobs/sha256/…         configurations, byte for byte
+///   images/blobs/sha256/…         configurations, and manifests that came with them, byte for byte
 ///   images/layers/…/diff          unpacked layers by diff id
 ///   images/mount-points/          the lowest layer of every container
 ///   images/tmp/                   everything unfinished; emptied at start
@@ -52,6 +54,7 @@ public sealed partial class ImageStore : IDisposable
     private volatile ImageStoreOptions options;
     private readonly BlobStore blobs;
     private readonly LayerStore layers;
+    private readonly KnownBlobs known;
 
     // Guards everything below, and the writing of images.json. Never held while a layer is unpacked or a client waited for.
     private readonly Lock gate = new();
@@ -65,7 +68,7 @@ public sealed partial class ImageStore : IDisposable
     private readonly Lock discardGate = new();
     private Task discarding = Task.CompletedTask;
 
-    private sealed record StoredImage(IReadOnlyList<Digest> Layers, Digest Parent, DateTimeOffset? LastTagTime);
+    private sealed record StoredImage(IReadOnlyList<Digest> Layers, Digest Parent, DateTimeOffset? LastTagTime, Digest Manifest);
 
     private readonly record struct Name(ImageReference Reference, Digest Image);
 
@@ -77,6 +80,7 @@ public sealed partial class ImageStore : IDisposable
     {
         this.options = options;
         downloads = new SemaphoreSlim(options.MaxConcurrentDownloads);
+        uploads = new SemaphoreSlim(options.MaxConcurrentUploads);
         dataRoot = Path.GetFullPath(dataRoot);
         var root = Path.Combine(dataRoot, "images");
         statePath = Path.Combine(root, "images.json");
@@ -89,6 +93,7 @@ public sealed partial class ImageStore : IDisposable
         Directory.CreateDirectory(temporaryDirectory);
         blobs = new BlobStore(Path.Combine(root, "blobs"), temporaryDirectory);
         layers = new LayerStore(Path.Combine(root, "layers"), temporaryDirectory, options.Logger);
+        known = new KnownBlobs(layers);
     }
 
     /// <summary>Opens or makes the store and sweeps away what a killed process left half-made.</summary>
@@ -180,6 +185,7 @@ public sealed partial class ImageStore : IDisposable
         Discarding.Wait(DiscardGrace);
         transport.Dispose();
         downloads.Dispose();
+        uploads.Dispose();
     }
 
     // ---- looking up
@@ -338,7 +344,8 @@ public sealed partial class ImageStore : IDisposable
     }
 
     // Makes the image exist, with all its names, in one step: after its layers are on the disk, so that a machine that loses power has whole images or none.
-    private Digest Commit(Hold hold, byte[] config, IEnumerable<ImageReference> references, Digest parent = default)
+    // The manifest it came with is kept for when it is pushed.
+    private Digest Commit(Hold hold, byte[] config, IEnumerable<ImageReference> references, Digest parent = default, byte[]? manifest = null)
     {
         hold.MakeDurable();
         var parsed = ParseConfig(config);
@@ -350,7 +357,14 @@ public sealed partial class ImageStore : IDisposable
                 if (!layers.Contains(layer)) throw ImageException.Failed($"layer {layer} of image {id} is missing");
             blobs.Put(config);
             configs[id] = parsed;
-            var changed = images.TryAdd(id, new StoredImage(diffIds, parent, null));
+            var changed = images.TryAdd(id, new StoredImage(diffIds, parent, null, default));
+            Digest outdated = default;
+            if (manifest is not null && blobs.Put(manifest) is var stored && stored != images[id].Manifest)
+            {
+                outdated = images[id].Manifest;
+                images[id] = images[id] with { Manifest = stored };
+                changed = true;
+            }
             foreach (var reference in references)
             {
                 // A digest names one image for good. An index's digest pulled for a second platform keeps the first.
@@ -359,6 +373,7 @@ public sealed partial class ImageStore : IDisposable
                 names[reference.ToString()] = new Name(reference, id);
             }
             if (changed) WriteState();
+            if (!outdated.IsEmpty) blobs.Remove(outdated);
         }
         return id;
     }
@@ -397,7 +412,7 @@ public sealed partial class ImageStore : IDisposable
                 ImagesLog.Incomplete(options.Logger, id, missing.IsEmpty ? "its configuration is missing" : $"layer {missing} is missing");
                 continue;
             }
-            images[id] = new StoredImage(diffIds, parent, record.LastTagTime);
+            images[id] = new StoredImage(diffIds, parent, record.LastTagTime, Digest.TryParse(record.Manifest, out var manifest) ? manifest : default);
         }
         foreach (var (text, idText) in state.Names)
             if (ImageReference.TryParse(text, out var reference) && Digest.TryParse(idText, out var id) && images.ContainsKey(id))
@@ -413,6 +428,7 @@ public sealed partial class ImageStore : IDisposable
                 Layers = [.. i.Value.Layers.Select(l => l.ToString())],
                 Parent = i.Value.Parent.IsEmpty ? null : i.Value.Parent.ToString(),
                 LastTagTime = i.Value.LastTagTime,
+                Manifest = i.Value.Manifest.IsEmpty ? null : i.Value.Manifest.ToString(),
             }),
         };
         foreach (var (text, name) in names) state.Names[text] = name.Image.ToString();
@@ -432,7 +448,8 @@ public sealed partial class ImageStore : IDisposable
         }
         Discard(doomed);
         count += doomed.Count;
-        foreach (var blob in blobs.All().Where(b => !images.ContainsKey(b)).ToList())
+        var manifests = images.Values.Select(i => i.Manifest).ToHashSet();
+        foreach (var blob in blobs.All().Where(b => !images.ContainsKey(b) && !manifests.Contains(b)).ToList())
         {
             blobs.Remove(blob);
             count++;

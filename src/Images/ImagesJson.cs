@@ -19,4 +19,7 @@ namespace Berth.Images;
 [JsonSerializable(typeof(RegistryErrors))]
 [JsonSerializable(typeof(RegistryToken))]
 [JsonSerializable(typeof(RegistryTags))]
+[JsonSerializable(typeof(List<KnownBlob>))]
+[JsonSerializable(typeof(SearchAnswer))]
+[JsonSerializable(typeof(DescriptorPlatform))]
 internal sealed partial class ImagesJson : JsonSerializerContext;

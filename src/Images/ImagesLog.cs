@@ -34,4 +34,13 @@ internal static partial class ImagesLog
 
     [LoggerMessage(10, LogLevel.Information, "{Registry} is of no use, trying the next way: {Reason}")]
     public static partial void NextWay(ILogger logger, Uri registry, string reason);
+
+    [LoggerMessage(11, LogLevel.Information, "Upload of layer {DiffId} broke off, trying again ({Attempt} of {Attempts}): {Reason}")]
+    public static partial void UploadRetried(ILogger logger, Digest diffId, int attempt, int attempts, string reason);
+
+    [LoggerMessage(12, LogLevel.Information, "Upload of layer {DiffId} goes on after {Bytes} bytes")]
+    public static partial void UploadResumed(ILogger logger, Digest diffId, long bytes);
+
+    [LoggerMessage(13, LogLevel.Debug, "Layer {DiffId} could not be mounted from {Repository}: {Reason}")]
+    public static partial void NotMounted(ILogger logger, Digest diffId, string repository, string reason);
 }

@@ -12,8 +12,26 @@ public static class MediaTypes
     public const string DockerManifest = "application/vnd.docker.distribution.manifest.v2+json";
     public const string DockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json";
     public const string DockerConfig = "application/vnd.docker.container.image.v1+json";
+    public const string DockerLayer = "application/vnd.docker.image.rootfs.diff.tar.gzip";
     public const string DockerSchema1 = "application/vnd.docker.distribution.manifest.v1+json";
     public const string DockerSchema1Signed = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+}
+
+/// <summary>Media types of layers: what they are compressed with, in OCI's words and in Docker's.</summary>
+internal static class LayerTypes
+{
+    public static bool IsGzip(string mediaType) => mediaType.EndsWith("gzip", StringComparison.Ordinal) || mediaType.Length == 0;
+
+    /// <summary>The media type of a layer in a manifest of the other kind, or of the same.</summary>
+    public static string In(bool oci, string mediaType) => (oci, mediaType.EndsWith("zstd", StringComparison.Ordinal), IsGzip(mediaType) || !mediaType.EndsWith(".tar", StringComparison.Ordinal)) switch
+    {
+        (true, true, _) => "application/vnd.oci.image.layer.v1.tar+zstd",
+        (true, _, true) => "application/vnd.oci.image.layer.v1.tar+gzip",
+        (true, _, _) => "application/vnd.oci.image.layer.v1.tar",
+        (false, true, _) => "application/vnd.docker.image.rootfs.diff.tar.zstd",
+        (false, _, true) => MediaTypes.DockerLayer,
+        _ => "application/vnd.docker.image.rootfs.diff.tar",
+    };
 }
 
 /// <summary>

@@ -17,6 +17,9 @@ internal sealed class ProgressSink(Action<ImageProgress> listener, TimeProvider 
     /// <summary>Text for the user as it is: <c>{"stream":…}</c>.</summary>
     public void Text(string text) => Send(new ImageProgress(null, null, text));
 
+    /// <summary>The outcome of a push: <c>{"progressDetail":{},"aux":{…}}</c>.</summary>
+    public void Pushed(PushedManifest manifest) => Send(new ImageProgress(null, null, HasDetail: true) { Pushed = manifest });
+
     public Counter Count(string id, string status, long total) => new(this, id, status, total);
 
     private void Send(ImageProgress progress)

@@ -181,6 +181,37 @@ public sealed record ImageDeleteResponseItem
     public string? Untagged { get; set => field = GoJson.OrNull(value); }
 }
 
+/// <summary>Answer of GET /distribution/{name}/json.</summary>
+public sealed record DistributionInspect
+{
+    public Descriptor Descriptor { get; set; } = new();
+    public Platform[]? Platforms { get; set; }
+}
+
+/// <summary>One row of GET /images/search.</summary>
+public sealed record SearchResult
+{
+    [JsonPropertyName("star_count")]
+    public int StarCount { get; set; }
+    [JsonPropertyName("is_official")]
+    public bool IsOfficial { get; set; }
+    [JsonPropertyName("name")]
+    public string Name { get; set; } = "";
+    /// <summary>Always false, as by Docker today.</summary>
+    [JsonPropertyName("is_automated")]
+    public bool IsAutomated { get; set; }
+    [JsonPropertyName("description")]
+    public string Description { get; set; } = "";
+}
+
+/// <summary>The "aux" message of a push.</summary>
+public sealed record PushResult
+{
+    public string Tag { get; set; } = "";
+    public string Digest { get; set; } = "";
+    public long Size { get; set; }
+}
+
 /// <summary>Answer of POST /images/prune.</summary>
 public sealed record ImagePruneResponse
 {

@@ -275,8 +275,7 @@ public sealed record AuthConfig
 /// <summary>Answer of POST /auth.</summary>
 public sealed record AuthResponse
 {
-    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
-    public string? IdentityToken { get; set => field = GoJson.OrNull(value); }
+    public string IdentityToken { get; set; } = "";
     public string Status { get; set; } = "";
 }
 

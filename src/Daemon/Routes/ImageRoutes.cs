@@ -1,7 +1,9 @@
 using System.Buffers.Text;
+using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Berth.Api;
+using Berth.Api.Go;
 using Berth.Daemon.Http;
 using Berth.Engine;
 
@@ -24,6 +26,10 @@ internal static class ImageRoutes
         router.Get("/images/{name}/get", r => Save(r, images, [r.Name]));
         router.Post("/images/load", r => Load(r, images));
         router.Post("/images/create", r => r.Query["fromImage"].Length > 0 ? Pull(r, images) : Import(r, images));
+        router.Post("/images/{name}/push", r => Push(r, images));
+        router.Get("/images/search", r => Search(r, images));
+        router.Get("/distribution/{name}/json", async r => await r.JsonAsync(await images.InspectDistributionAsync(r.Name, Credentials(r), r.Gone()), ApiJson.Wire.DistributionInspect));
+        router.Post("/auth", r => Login(r, images));
         router.Post("/images/{name}/tag", r => Tag(r, images));
         router.Delete("/images/{name}", r => r.JsonAsync(images.Remove(r.Name, r.Query.Bool("force"), r.Query.Bool("noprune")), ApiJson.Wire.ListImageDeleteResponseItem));
     }
@@ -96,12 +102,36 @@ internal static class ImageRoutes
     private static async Task Pull(ApiRequest request, ImageService images)
     {
         var query = request.Query;
-        var credentials = Credentials(request.Http.Request.Headers["X-Registry-Auth"].ToString());
+        var credentials = Credentials(request);
         var platform = request.Version.Before(32) ? null : query["platform"];
         // "pull -a" may name the image with a colon and nothing behind it.
         var name = query["fromImage"] is var given && given.EndsWith(':') ? given[..^1] : given;
         var gone = request.Gone();
         await ProgressAsync(request, gone, alwaysInBand: false, add => images.PullAsync(name, query["tag"], platform, credentials, add, gone));
+    }
+
+    private static async Task Push(ApiRequest request, ImageService images)
+    {
+        var credentials = Credentials(request);
+        var platform = Platform(request, since: 46);
+        var gone = request.Gone();
+        await ProgressAsync(request, gone, alwaysInBand: false, add => images.PushAsync(request.Name, request.Query["tag"], platform, credentials, add, gone));
+    }
+
+    private static async Task Search(ApiRequest request, ImageService images)
+    {
+        var limit = 0;
+        if (request.Query["limit"] is { Length: > 0 } text && (!int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out limit) || limit < 0))
+            throw EngineException.Invalid("invalid limit specified" + (limit < 0 ? "" : $": strconv.Atoi: parsing {GoText.Quote(text)}: invalid syntax"));
+        var found = await images.SearchAsync(request.Query["term"], limit, Filters.Parse(request.Query["filters"]), Credentials(request), request.Gone());
+        await request.JsonAsync(found, ApiJson.Wire.ListSearchResult);
+    }
+
+    private static async Task Login(ApiRequest request, ImageService images)
+    {
+        var credentials = await request.ReadJsonAsync(ApiJson.Wire.AuthConfig);
+        var token = await images.LoginAsync(credentials, request.Gone());
+        await request.JsonAsync(new AuthResponse { Status = "Login Succeeded", IdentityToken = token }, ApiJson.Wire.AuthResponse);
     }
 
     private static async Task Import(ApiRequest request, ImageService images)
@@ -163,8 +193,9 @@ internal static class ImageRoutes
     }
 
     /// <summary>JSON in base64url; what cannot be read counts as none, as with Docker.</summary>
-    private static AuthConfig? Credentials(string header)
+    private static AuthConfig? Credentials(ApiRequest request)
     {
+        var header = request.Http.Request.Headers["X-Registry-Auth"].ToString();
         if (header.Length == 0)
             return null;
         try

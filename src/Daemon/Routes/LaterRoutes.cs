@@ -18,14 +18,10 @@ internal static class LaterRoutes
             ("POST", "/build/cancel", "docker build"),
             ("POST", "/session", "building with BuildKit"),
             ("POST", "/grpc", "building with BuildKit"),
-            ("POST", "/images/{name}/push", "docker push"),
-            ("GET", "/images/search", "docker search"),
             ("POST", "/networks/create", "docker network create"),
             ("POST", "/networks/{name}/connect", "docker network connect"),
             ("POST", "/networks/{name}/disconnect", "docker network disconnect"),
             ("DELETE", "/networks/{name}", "docker network rm"),
-            ("POST", "/auth", "docker login"),
-            ("GET", "/distribution/{name}/json", "docker manifest inspect"),
             ("POST", "/plugins/pull", "docker plugin install"),
         ])
         {

@@ -162,9 +162,68 @@ public sealed class ImageService
         {
             var reference = ImageReference.Parse(name);
             if (!string.IsNullOrEmpty(tag)) reference = Digest.TryParse(tag, out var digest) ? reference.NameOnly().WithDigest(digest) : reference.WithTag(tag);
-            var login = credentials is null ? null : new RegistryCredentials(credentials.Username, credentials.Password, credentials.IdentityToken, credentials.RegistryToken);
-            return _core.Images.PullAsync(reference, PlatformOf(platform), login, p => progress(Show(p)), cancellationToken);
+            return _core.Images.PullAsync(reference, PlatformOf(platform), Login(credentials), p => progress(Show(p)), cancellationToken);
         });
+
+    /// <summary>POST /images/{name}/push.</summary>
+    /// <param name="tag">Null or empty: all tags, unless the name has one.</param>
+    public Task PushAsync(string name, string? tag, string? platform, AuthConfig? credentials, Action<JsonMessage> progress, CancellationToken cancellationToken) =>
+        LayerErrors.TranslateAsync(() =>
+        {
+            var reference = ImageReference.Parse(name);
+            if (!string.IsNullOrEmpty(tag)) reference = reference.NameOnly().WithTag(tag);
+            return _core.Images.PushAsync(reference, PlatformOf(platform), Login(credentials), p => progress(Show(p)), cancellationToken);
+        });
+
+    /// <summary>GET /distribution/{name}/json.</summary>
+    public async Task<DistributionInspect> InspectDistributionAsync(string name, AuthConfig? credentials, CancellationToken cancellationToken)
+    {
+        RemoteManifest? found = null;
+        await LayerErrors.TranslateAsync(async () =>
+        {
+            if (Digest.TryParse(name, out _) || Digest.TryParseSha256Hex(name, out _)) throw new EngineException(ErrorKind.System, "no manifest found for full image ID");
+            found = await _core.Images.InspectRemoteAsync(ImageReference.Parse(name), Login(credentials), cancellationToken).ConfigureAwait(false);
+        }).ConfigureAwait(false);
+        var descriptor = found!.Descriptor;
+        return new DistributionInspect
+        {
+            Descriptor = new() { MediaType = descriptor.MediaType ?? "", Digest = descriptor.DigestText ?? "", Size = descriptor.SizeBytes },
+            Platforms = found.Platforms is null ? null : [.. found.Platforms.Select(p => new Api.Platform { Architecture = p.Architecture ?? "", Os = p.Os ?? "", OsVersion = p.OsVersion, Variant = p.Variant })],
+        };
+    }
+
+    /// <summary>GET /images/search.</summary>
+    /// <exception cref="EngineException">InvalidParameter: filters, limit, term, or no registry there.</exception>
+    public async Task<List<Api.SearchResult>> SearchAsync(string term, int limit, Filters filters, AuthConfig? credentials, CancellationToken cancellationToken)
+    {
+        filters.Require("is-automated", "is-official", "stars");
+        // What registries say of it means nothing any more.
+        if (filters.Flag("is-automated", false)) return [];
+        var official = filters.Flag("is-official", false);
+        var stars = 0;
+        foreach (var text in filters["stars"])
+        {
+            if (!int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var wanted))
+                throw EngineException.Invalid($"invalid filter 'stars={text}': strconv.Atoi: parsing {GoText.Quote(text)}: invalid syntax");
+            stars = Math.Max(stars, wanted);
+        }
+        IReadOnlyList<Images.SearchResult> found = [];
+        await LayerErrors.TranslateAsync(async () => found = await _core.Images.SearchAsync(term, limit, Login(credentials), cancellationToken).ConfigureAwait(false)).ConfigureAwait(false);
+        return [.. found.Where(r => (!filters.Contains("is-official") || r.IsOfficial == official) && r.StarCount >= stars)
+            .Select(r => new Api.SearchResult { Name = r.Name ?? "", Description = r.Description ?? "", StarCount = r.StarCount, IsOfficial = r.IsOfficial })];
+    }
+
+    /// <summary>POST /auth: returns the token to keep instead of the password, or "".</summary>
+    public async Task<string> LoginAsync(AuthConfig credentials, CancellationToken cancellationToken)
+    {
+        string? token = null;
+        await LayerErrors.TranslateAsync(async () => token = await _core.Images.LoginAsync(credentials.ServerAddress ?? "", Login(credentials)!, cancellationToken).ConfigureAwait(false)).ConfigureAwait(false);
+        // As Docker: one that was logged in by before stays.
+        return token ?? credentials.IdentityToken ?? "";
+    }
+
+    private static RegistryCredentials? Login(AuthConfig? credentials) =>
+        credentials is null ? null : new RegistryCredentials(credentials.Username, credentials.Password, credentials.IdentityToken, credentials.RegistryToken);
 
     /// <summary>POST /images/create?fromSrc=-: imports a root file system; reports the new id as progress.</summary>
     public Task ImportAsync(Stream tar, string? repository, string? tag, string? message, IReadOnlyList<string> changes, string? platform, Action<JsonMessage> progress,
@@ -195,6 +254,8 @@ public sealed class ImageService
     private static JsonMessage Show(ImageProgress p) => new()
     {
         Id = p.Id, Status = p.Status, Stream = p.Stream,
+        Aux = p.Pushed is not { } pushed ? null
+            : JsonSerializer.SerializeToElement(new PushResult { Tag = pushed.Tag, Digest = pushed.Digest.ToString(), Size = pushed.SizeBytes }, ApiJson.Wire.PushResult),
         ProgressDetail = !p.HasDetail ? null : new JsonProgress { Current = p.Current ?? 0, Total = p.Total ?? 0 },
         Progress = p is { HasDetail: true, Current: { } current } ? ProgressBar(current, p.Total ?? 0) : null,
     };

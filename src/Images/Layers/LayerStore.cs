@@ -34,6 +34,9 @@ internal sealed class LayerStore
 
     private string PathOf(Digest diffId) => Path.Combine(directory, diffId.Hex);
 
+    /// <summary>Where all of the layer lies.</summary>
+    public string DirectoryOf(Digest diffId) => PathOf(diffId);
+
     /// <summary>The directory for overlay's lowerdir.</summary>
     public string DiffDirectory(Digest diffId) => Path.Combine(PathOf(diffId), "diff");
 

@@ -38,6 +38,9 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
     private volatile AuthenticationHeaderValue? authorization;
     private readonly SemaphoreSlim authorizing = new(1);
 
+    // What the token server gave besides, for a login that is to be kept without its password.
+    private volatile string? refreshToken;
+
     public RegistryEndpoint Endpoint => endpoint;
 
     /// <summary>Repositories besides this one that the token is to allow reading: those that blobs are mounted from.</summary>
@@ -107,15 +110,18 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
         }
     }
 
-    /// <summary>GET with authentication, redirects and patience; the answer is a success.</summary>
+    /// <summary>GET (or HEAD) with authentication, redirects and patience; the answer is a success.</summary>
     /// <exception cref="RegistryException">The registry said no.</exception>
     /// <exception cref="RegistryUnreachableException">It said nothing.</exception>
-    private async Task<HttpResponseMessage> GetAsync(Uri url, string? accept, RangeHeaderValue? range, CancellationToken cancellation)
+    private Task<HttpResponseMessage> GetAsync(Uri url, string? accept, RangeHeaderValue? range, CancellationToken cancellation) =>
+        ReadAsync(HttpMethod.Get, url, accept, range, cancellation);
+
+    private async Task<HttpResponseMessage> ReadAsync(HttpMethod method, Uri url, string? accept, RangeHeaderValue? range, CancellationToken cancellation)
     {
         var attempt = 1;
         for (var redirects = 0; ;)
         {
-            var response = await SendAsync(HttpMethod.Get, url, r =>
+            var response = await SendAsync(method, url, r =>
             {
                 if (accept is not null) r.Headers.TryAddWithoutValidation("Accept", accept);
                 r.Headers.Range = range;
@@ -129,8 +135,8 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
                         keep = true;
                         return response;
                     case 301 or 302 or 303 or 307 or 308 when response.Headers.Location is { } location:
-                        if (++redirects > MaxRedirects) throw ImageException.Failed($"Get \"{url}\": stopped after {MaxRedirects} redirects");
-                        url = Redirected(url, location);
+                        if (++redirects > MaxRedirects) throw ImageException.Failed($"{Verb(method)} \"{url}\": stopped after {MaxRedirects} redirects");
+                        url = Redirected(method, url, location);
                         continue;
                     // A mirror that is busy is passed by.
                     case 429 or >= 500 when !endpoint.IsMirror && attempt < MaxBusyAttempts && PauseBefore(response, attempt) is { } pause:
@@ -154,17 +160,18 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
 
     /// <summary>Sends a request and, when the registry asks who is there, answers and sends it again. The response may have any status.</summary>
     /// <param name="prepare">Adds headers and content; called for each sending.</param>
-    private async Task<HttpResponseMessage> SendAsync(HttpMethod method, Uri url, Action<HttpRequestMessage>? prepare, CancellationToken cancellation)
+    /// <param name="patience">How long to wait for the answer; null: <see cref="StallTimeout"/>.</param>
+    private async Task<HttpResponseMessage> SendAsync(HttpMethod method, Uri url, Action<HttpRequestMessage>? prepare, CancellationToken cancellation, TimeSpan? patience = null)
     {
         var used = authorization;
-        var response = await SendOnceAsync(method, url, prepare, cancellation).ConfigureAwait(false);
+        var response = await SendOnceAsync(method, url, prepare, cancellation, patience).ConfigureAwait(false);
         if (response.StatusCode != HttpStatusCode.Unauthorized || !IsOurs(url)) return response;
         var keep = false;
         try
         {
             if (!await AnswerChallengeAsync(response, used, cancellation).ConfigureAwait(false))
             {
-                if (AuthChallenge.Of(response).Any(c => c.Scheme == "basic")) throw ImageException.Failed($"{Verb(method)} \"{url}\": no basic auth credentials");
+                if (Basic() is null && AuthChallenge.Of(response).Any(c => c.Scheme == "basic")) throw RegistryException.NoCredentials($"{Verb(method)} \"{url}\"");
                 keep = true;
                 return response;
             }
@@ -173,14 +180,14 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
         {
             if (!keep) response.Dispose();
         }
-        return await SendOnceAsync(method, url, prepare, cancellation).ConfigureAwait(false);
+        return await SendOnceAsync(method, url, prepare, cancellation, patience).ConfigureAwait(false);
     }
 
-    private static Uri Redirected(Uri url, Uri location)
+    private static Uri Redirected(HttpMethod method, Uri url, Uri location)
     {
         var next = new Uri(url, location);
         if (next.Scheme is not ("https" or "http") || (next.Scheme == "http" && url.Scheme == "https"))
-            throw ImageException.Failed($"Get \"{url}\": refused a redirect to {next.Scheme}://{next.Authority}");
+            throw ImageException.Failed($"{Verb(method)} \"{url}\": refused a redirect to {next.Scheme}://{next.Authority}");
         return next;
     }
 
@@ -198,7 +205,7 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
 
     private bool IsOurs(Uri url) => url.Authority == endpoint.Api.Authority && url.Scheme == endpoint.Api.Scheme;
 
-    private async Task<HttpResponseMessage> SendOnceAsync(HttpMethod method, Uri url, Action<HttpRequestMessage>? prepare, CancellationToken cancellation)
+    private async Task<HttpResponseMessage> SendOnceAsync(HttpMethod method, Uri url, Action<HttpRequestMessage>? prepare, CancellationToken cancellation, TimeSpan? patience = null)
     {
         using var request = new HttpRequestMessage(method, url);
         request.Headers.TryAddWithoutValidation("User-Agent", "docker/28.5.2 (berth)");
@@ -209,7 +216,7 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
         }
         prepare?.Invoke(request);
         using var timeout = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        timeout.CancelAfter(StallTimeout);
+        timeout.CancelAfter(patience ?? StallTimeout);
         try
         {
             var response = await transport.For(endpoint, options.Registries.Proxy).SendAsync(request, timeout.Token).ConfigureAwait(false);
@@ -296,8 +303,8 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
             throw ImageException.Failed($"refused to send credentials to {realm} in the clear");
         var parameters = new List<KeyValuePair<string, string>>();
         if (challenge.TryGetValue("service", out var service)) parameters.Add(new("service", service));
-        // Not the challenge's scope: it may be of another request. What is wanted here is this repository.
-        parameters.Add(new("scope", $"repository:{repository}:{actions}"));
+        // Not the challenge's scope: it may be of another request. What is wanted here is this repository; a login wants nothing yet.
+        if (repository.Length > 0) parameters.Add(new("scope", $"repository:{repository}:{actions}"));
         foreach (var other in AlsoRead) parameters.Add(new("scope", $"repository:{other}:pull"));
 
         HttpResponseMessage response;
@@ -317,6 +324,7 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
         else
         {
             if (basic is not null) parameters.Add(new("account", credentials!.UserName!));
+            if (repository.Length == 0) parameters.AddRange([new("client_id", "docker"), new("offline_token", "true")]);
             var query = string.Join('&', parameters.Select(p => $"{Uri.EscapeDataString(p.Key)}={Uri.EscapeDataString(p.Value)}"));
             url = new UriBuilder(url) { Query = url.Query.Length > 1 ? $"{url.Query[1..]}&{query}" : query }.Uri;
             response = await SendOnceAsync(HttpMethod.Get, url, r => r.Headers.Authorization = basic, cancellation).ConfigureAwait(false);
@@ -326,6 +334,7 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
             var body = await ReadAsync(response, MaxAnswerBytes, "token answer", cancellation).ConfigureAwait(false);
             if (response.StatusCode != HttpStatusCode.OK) throw RegistryException.From(response, body);
             var token = Parse(body, "token answer", ImagesJson.Default.RegistryToken);
+            refreshToken = token?.RefreshToken;
             return token?.Token is { Length: > 0 } text ? text : token?.AccessToken is { Length: > 0 } access ? access
                 : throw ImageException.Failed("authorization server did not include a token in the response");
         }

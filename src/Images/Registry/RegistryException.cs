@@ -11,7 +11,15 @@ internal sealed class RegistryException(int status, string? code, string message
     public string? Code => code;
 
     /// <summary>Asking again would not help.</summary>
-    public bool IsFinal => code is "UNAUTHORIZED" or "UNSUPPORTED" or "DENIED" or "TOOMANYREQUESTS" or "NAME_UNKNOWN" or "BLOB_UNKNOWN" || code is null;
+    public bool IsFinal => code is "UNAUTHORIZED" or "UNSUPPORTED" or "DENIED" or "TOOMANYREQUESTS" or "NAME_UNKNOWN" or "BLOB_UNKNOWN" or NoCredentialsCode || code is null;
+
+    /// <summary>Our own code: the registry asks for a name and a password, and there are none.</summary>
+    public const string NoCredentialsCode = "NO_CREDENTIALS";
+
+    /// <summary>How long the registry asks to be left alone; null when it does not say.</summary>
+    public TimeSpan? RetryAfter { get; private set; }
+
+    public static RegistryException NoCredentials(string request) => new(401, NoCredentialsCode, $"{request}: no basic auth credentials");
 
     // Docker's words for the codes that come without a message (distribution/registry/api/errcode).
     private static string DefaultMessage(string code) => code switch
@@ -30,6 +38,13 @@ internal sealed class RegistryException(int status, string? code, string message
 
     /// <summary>Reads an error answer.</summary>
     public static RegistryException From(HttpResponseMessage response, byte[] body)
+    {
+        var error = Read(response, body);
+        if (response.Headers.RetryAfter is { } after) error.RetryAfter = after.Delta ?? after.Date - response.Headers.Date;
+        return error;
+    }
+
+    private static RegistryException Read(HttpResponseMessage response, byte[] body)
     {
         var status = (int)response.StatusCode;
         if (status is < 400 or >= 500) return new(status, null, $"received unexpected HTTP status: {status} {response.ReasonPhrase}");

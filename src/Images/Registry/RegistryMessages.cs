@@ -25,6 +25,7 @@ internal sealed record RegistryToken
     [JsonPropertyName("token")] public string? Token { get; init; }
     [JsonPropertyName("access_token")] public string? AccessToken { get; init; }
     [JsonPropertyName("expires_in")] public int? ExpiresInSeconds { get; init; }
+    [JsonPropertyName("refresh_token")] public string? RefreshToken { get; init; }
 }
 
 /// <summary>The answer of /v2/…/tags/list.</summary>

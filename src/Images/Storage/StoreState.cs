@@ -20,6 +20,8 @@ internal sealed record ImageRecord
     [JsonPropertyName("layers")] public IReadOnlyList<string> Layers { get; init; } = [];
     [JsonPropertyName("parent")] public string? Parent { get; init; }
     [JsonPropertyName("lastTagTime")] public DateTimeOffset? LastTagTime { get; init; }
+    /// <summary>The manifest it came with, a blob; null when it came without one (built, loaded) or before it was kept.</summary>
+    [JsonPropertyName("manifest")] public string? Manifest { get; init; }
 }
 
 /// <summary>layer.json beside a layer's diff directory.</summary>

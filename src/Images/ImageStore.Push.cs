@@ -1,0 +1,241 @@
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using Berth.Images.Registry;
+
+namespace Berth.Images;
+
+public sealed partial class ImageStore
+{
+    // Docker's three spaces, for its own manifests; see Manifest below.
+    private static readonly JsonWriterOptions DockersManifest = new() { Indented = true, IndentSize = 3, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonWriterOptions OciManifest = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    private volatile SemaphoreSlim uploads;
+
+    /// <summary>Pushes one tag, or all tags of the repository when the name has none.</summary>
+    /// <param name="platform">The image must be for this one.</param>
+    /// <param name="progress">Called one at a time, from pool threads; must not block for long.</param>
+    /// <exception cref="ImageException">NotFound, before any progress, when the image is for another platform; System, in Docker's words.</exception>
+    public async Task PushAsync(ImageReference name, Platform? platform, RegistryCredentials? credentials, Action<ImageProgress> progress, CancellationToken cancellation)
+    {
+        if (platform is not null) Get(name.FamiliarString, platform);
+        var sink = new ProgressSink(progress, options.Time);
+        sink.Message($"The push refers to repository [{name.Name}]");
+        var tags = TagsToPush(name);
+        var speaksTls = new HashSet<string>();
+        Exception? last = null;
+        foreach (var endpoint in RegistryEndpoint.For(name.Domain, options.Registries, push: true))
+        {
+            if (endpoint.Api.Scheme == "http" && speaksTls.Contains(endpoint.Api.Authority)) continue;
+            using var registry = new RegistryClient(transport, endpoint, name.Path, credentials, options, "pull,push") { AlsoRead = MountSources(name, tags) };
+            try
+            {
+                await registry.ReachAsync(cancellation).ConfigureAwait(false);
+                if (endpoint.Api.Scheme == "https") speaksTls.Add(endpoint.Api.Authority);
+            }
+            catch (RegistryUnreachableException e)
+            {
+                ImagesLog.NextWay(options.Logger, endpoint.Api, e.Message);
+                last = e;
+                continue;
+            }
+            try
+            {
+                foreach (var (tag, id) in tags) await PushOneAsync(registry, tag, id, sink, cancellation).ConfigureAwait(false);
+            }
+            catch (RegistryException e)
+            {
+                throw ImageException.Failed(e.Code == RegistryException.NoCredentialsCode ? "no basic auth credentials" : e.Message, e);
+            }
+            catch (Exception e) when (e is IOException or HttpRequestException)
+            {
+                throw ImageException.Failed(e.Message, e);
+            }
+            Tell("push", tags[0].Id, name.FamiliarName, name.FamiliarString);
+            return;
+        }
+        throw ImageException.Failed(last?.Message ?? $"no endpoints found for {name.Name}", last);
+    }
+
+    private IReadOnlyList<(ImageReference Tag, Digest Id)> TagsToPush(ImageReference name)
+    {
+        lock (gate)
+        {
+            var known = names.Values.Where(n => n.Reference.Name == name.Name).ToList();
+            if (known.Count == 0) throw ImageException.Failed($"An image does not exist locally with the tag: {name.FamiliarName}");
+            if (name.HasDigest) throw ImageException.Failed("cannot push a digest reference");
+            if (!name.IsNameOnly) return TryFindName(name, out var id) ? [(name, id)] : throw ImageException.Failed($"tag does not exist: {name.FamiliarString}");
+            var tags = known.Where(n => n.Reference.HasTag).Select(n => (n.Reference, n.Image)).ToList();
+            return tags.Count > 0 ? tags : throw ImageException.Failed($"no tags to push for {name.FamiliarName}");
+        }
+    }
+
+    // A token has to allow reading what is mounted. Few repositories: each makes the request for the token longer.
+    private List<string> MountSources(ImageReference name, IReadOnlyList<(ImageReference Tag, Digest Id)> tags)
+    {
+        const int most = 8;
+        List<Digest> diffIds;
+        lock (gate) diffIds = [.. tags.SelectMany(t => images.TryGetValue(t.Id, out var image) ? image.Layers : []).Distinct()];
+        return [.. diffIds.SelectMany(known.Of).SelectMany(b => b.Repositories)
+            .Where(r => r != name.Name && r.StartsWith(name.Domain + "/", StringComparison.Ordinal)).Distinct().Take(most).Select(r => r[(name.Domain.Length + 1)..])];
+    }
+
+    private async Task PushOneAsync(RegistryClient registry, ImageReference name, Digest id, ProgressSink sink, CancellationToken cancellation)
+    {
+        using var hold = new Hold(this);
+        Image image;
+        byte[]? original;
+        lock (gate)
+        {
+            if (!images.TryGetValue(id, out var stored)) throw ImageException.Failed($"could not find image from tag {name.FamiliarString}: {NoSuchImage(id.ToString()).Message}");
+            image = MakeImage(id);
+            if (image.DiffIds.FirstOrDefault(d => !hold.TryAdd(d)) is { IsEmpty: false } missing) throw ImageException.Failed($"layer {missing} of image {id} is missing");
+            original = stored.Manifest.IsEmpty ? null : blobs.TryRead(stored.Manifest);
+        }
+        var cameWith = ParseOriginal(original, image);
+        var oci = cameWith?.Config!.MediaType == MediaTypes.OciConfig;
+
+        // The topmost first, as Docker.
+        foreach (var diffId in image.DiffIds.Reverse()) sink.Update(diffId.ShortId, "Preparing");
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        var sending = image.DiffIds.Reverse().Distinct().ToDictionary(d => d, d => PushLayerAsync(registry, name, d, Preferred(d), oci, sink, stop.Token));
+        await AllOrFirstFailure(sending.Values, stop, cancellation).ConfigureAwait(false);
+        var blobsThere = sending.ToDictionary(s => s.Key, s => s.Value.Result);
+
+        await PushBlobAsync(registry, id, image.ConfigBytes, cancellation).ConfigureAwait(false);
+        var layersThere = image.DiffIds.Select(d => blobsThere[d]).ToList();
+        // The same layers in the same form: then it can be the same manifest, and keep its digest.
+        var manifest = cameWith is not null && cameWith.Layers!.Select(l => l.DigestText).SequenceEqual(layersThere.Select(l => l.DigestText)) ? original!
+            : MakeManifest(oci, id, image.ConfigBytes.Length, layersThere);
+        var type = oci ? MediaTypes.OciManifest : MediaTypes.DockerManifest;
+        await PatientlyAsync(() => registry.PutManifestAsync(name.Tag!, manifest, type, cancellation), cancellation).ConfigureAwait(false);
+
+        var digest = Digest.Sha256(manifest);
+        sink.Message($"{name.Tag}: digest: {digest} size: {manifest.Length}");
+        lock (gate)
+        {
+            // The tag may mean another image by now, and this one may have gone.
+            var byDigest = name.NameOnly().WithDigest(digest);
+            if (images.ContainsKey(id) && names.TryAdd(byDigest.ToString(), new Name(byDigest, id))) WriteState();
+        }
+        sink.Pushed(new PushedManifest(name.Tag!, digest, manifest.Length));
+
+        Descriptor? Preferred(Digest diffId) =>
+            cameWith?.Layers is { } parts && image.DiffIds.TakeWhile(d => d != diffId).Count() is var at && at < parts.Count ? parts[at] : null;
+    }
+
+    // Null when there is none, or none to go by.
+    private static Manifest? ParseOriginal(byte[]? bytes, Image image)
+    {
+        if (bytes is null) return null;
+        try
+        {
+            var manifest = Manifest.Parse(bytes);
+            return manifest.Layers?.Count == image.DiffIds.Count && manifest.Config?.DigestText == image.Id.ToString() ? manifest : null;
+        }
+        catch (ImageException)
+        {
+            return null;
+        }
+    }
+
+    private async Task<Descriptor> PushLayerAsync(RegistryClient registry, ImageReference name, Digest diffId, Descriptor? preferred, bool oci, ProgressSink sink, CancellationToken cancellation)
+    {
+        var slots = uploads; // the limit may change meanwhile: what was taken is given back where it was taken
+        if (!slots.Wait(0, CancellationToken.None))
+        {
+            sink.Update(diffId.ShortId, "Waiting");
+            await slots.WaitAsync(cancellation).ConfigureAwait(false);
+        }
+        try
+        {
+            return await new LayerUpload(registry, known, name.NameOnly(), diffId, OpenTar, anyCompression: oci, sink, options).RunAsync(preferred, cancellation).ConfigureAwait(false);
+        }
+        finally
+        {
+            slots.Release();
+        }
+
+        LayerSource OpenTar()
+        {
+            var tar = layers.OpenTar(diffId);
+            return new LayerSource(tar, tar.TarBytes, layers.TryGet(diffId)?.SizeBytes ?? tar.TarBytes);
+        }
+    }
+
+    private async Task PushBlobAsync(RegistryClient registry, Digest digest, ReadOnlyMemory<byte> content, CancellationToken cancellation) =>
+        await PatientlyAsync(async () =>
+        {
+            if (await registry.FindBlobAsync(digest, cancellation).ConfigureAwait(false) is not null) return;
+            var upload = await registry.StartUploadAsync(default, null, cancellation).ConfigureAwait(false);
+            await registry.FinishUploadAsync(upload!, digest, content, cancellation).ConfigureAwait(false);
+        }, cancellation).ConfigureAwait(false);
+
+    private async Task PatientlyAsync(Func<Task> work, CancellationToken cancellation)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            try
+            {
+                await work().ConfigureAwait(false);
+                return;
+            }
+            catch (Exception e) when (!cancellation.IsCancellationRequested && LayerUpload.IsTransient(e) && attempt < LayerUpload.MaxAttempts)
+            {
+                await Task.Delay(LayerUpload.PauseAfter(e, attempt) * options.RetryUnit, options.Time, cancellation).ConfigureAwait(false);
+            }
+        }
+    }
+
+    // The first failure ends the others; it is the one to report, not their being ended.
+    private static async Task AllOrFirstFailure(IReadOnlyCollection<Task> tasks, CancellationTokenSource stop, CancellationToken cancellation)
+    {
+        Exception? failure = null;
+        await foreach (var done in Task.WhenEach(tasks).ConfigureAwait(false))
+        {
+            if (done.IsCompletedSuccessfully) continue;
+            failure ??= done.Exception?.InnerException ?? new OperationCanceledException(cancellation);
+            await stop.CancelAsync().ConfigureAwait(false);
+        }
+        if (failure is null) return;
+        cancellation.ThrowIfCancellationRequested();
+        System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(failure);
+    }
+
+    /// <summary>Written so that the same image is the same manifest, to the byte, wherever it is pushed from: Docker's kind as Docker writes it, OCI's without white space.</summary>
+    private static byte[] MakeManifest(bool oci, Digest config, long configBytes, IReadOnlyList<Descriptor> layers)
+    {
+        using var stream = new MemoryStream();
+        using (var json = new Utf8JsonWriter(stream, oci ? OciManifest : DockersManifest))
+        {
+            json.WriteStartObject();
+            json.WriteNumber("schemaVersion", 2);
+            json.WriteString("mediaType", oci ? MediaTypes.OciManifest : MediaTypes.DockerManifest);
+            json.WritePropertyName("config");
+            Write(json, oci ? MediaTypes.OciConfig : MediaTypes.DockerConfig, config.ToString(), configBytes);
+            json.WriteStartArray("layers");
+            foreach (var layer in layers) Write(json, LayerTypes.In(oci, layer.MediaType ?? ""), layer.DigestText!, layer.SizeBytes);
+            json.WriteEndArray();
+            json.WriteEndObject();
+        }
+        return stream.ToArray();
+
+        void Write(Utf8JsonWriter json, string type, string digest, long size)
+        {
+            json.WriteStartObject();
+            json.WriteString("mediaType", type);
+            if (!oci) json.WriteNumber("size", size);
+            json.WriteString("digest", digest);
+            if (oci) json.WriteNumber("size", size);
+            json.WriteEndObject();
+        }
+    }
+
+    // After a pull: in which form the layers lie where they came from.
+    private void Remember(Digest id, Manifest manifest, ImageReference name)
+    {
+        if (!TryGet(id, out var image)) return;
+        for (var i = 0; i < image.DiffIds.Count && i < manifest.Layers?.Count; i++) known.Add(image.DiffIds[i], manifest.Layers[i], name.Name);
+    }
+}

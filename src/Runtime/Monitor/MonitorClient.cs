@@ -50,7 +50,7 @@ public sealed class MonitorClient : IAsyncDisposable
     {
         _options = options;
         _logger = logger;
-        _openFiles = OpenFiles.Raise(); // this side holds up to five per process
+        _openFiles = OpenFiles.Raise(); // this side holds up to seven per process
     }
 
     /// <summary>Connects to the monitor of this exec root, or starts one. <see cref="Processes"/> is complete when this returns.</summary>
@@ -136,6 +136,42 @@ public sealed class MonitorClient : IAsyncDisposable
         {
         }
         throw Gone(key);
+    }
+
+    /// <summary>
+    /// Has the monitor keep duplicates of these descriptors until the process ends, instead of what it kept before: <see cref="KeptBy"/> of the next daemon
+    /// gives them back. Nobody reads them meanwhile.
+    /// </summary>
+    /// <exception cref="MonitorException">Among others BadRequest: the monitor is older than this request.</exception>
+    public async Task KeepAsync(ProcessKey key, IReadOnlyList<SafeFileHandle> descriptors, CancellationToken cancellationToken)
+    {
+        if (descriptors.Count > MonitorLimits.KeptPerProcess)
+            throw new MonitorException(MonitorError.BadRequest, $"{descriptors.Count} descriptors to keep; {MonitorLimits.KeptPerProcess} are the limit");
+        List<SafeHandle> own = [.. descriptors.Select(Descriptor.Duplicate)];
+        lock (_gate)
+        {
+            if (!_entries.TryGetValue(key, out var entry) || entry.Exit is not null)
+            {
+                foreach (var descriptor in own) descriptor.Dispose();
+                throw Gone(key);
+            }
+            // In the books first: should the monitor die now, its successor is handed them.
+            entry.Keep([.. own.Cast<SafeFileHandle>()]);
+        }
+        try
+        {
+            await RepeatableAsync(new Request { Keep = key }, own, cancellationToken).ConfigureAwait(false);
+        }
+        catch (ObjectDisposedException)
+        {
+            throw Gone(key);
+        }
+    }
+
+    /// <summary>What was given to <see cref="KeepAsync"/>, by this daemon or one before; duplicates for the caller to close.</summary>
+    public IReadOnlyList<SafeFileHandle> KeptBy(ProcessKey key)
+    {
+        lock (_gate) return _entries.TryGetValue(key, out var entry) ? [.. entry.Kept.Select(Descriptor.Duplicate)] : [];
     }
 
     /// <summary>Kills every process of the container, frozen ones as well.</summary>
@@ -480,7 +516,9 @@ public sealed class MonitorClient : IAsyncDisposable
                 HasTerminal = Include(process.PtyMaster),
                 HasStdout = Include(orphan.Stdout),
                 HasStderr = Include(orphan.Stderr),
+                Kept = orphan.Kept.Length,
             };
+            descriptors.AddRange(orphan.Kept);
             var adopted = new Pending(new Request { Adopt = message });
             try
             {
@@ -634,6 +672,7 @@ public sealed class MonitorClient : IAsyncDisposable
                 Stdout = Take(message.HasStdout),
                 Stderr = Take(message.HasStderr),
             };
+            entry.Keep(descriptors[next..]);
             _entries[message.Key] = entry;
             return entry;
         }
@@ -675,8 +714,17 @@ public sealed class MonitorClient : IAsyncDisposable
         public ProcessExit? Exit { get; set; }
         public bool Abandoned { get; set; }
 
+        public SafeFileHandle[] Kept { get; private set; } = [];
+
+        public void Keep(SafeFileHandle[] descriptors)
+        {
+            foreach (var former in Kept) former.Dispose();
+            Kept = descriptors;
+        }
+
         public void CloseStreams()
         {
+            Keep([]);
             Process?.Stdin?.Dispose();
             Stdout?.Dispose();
             Stderr?.Dispose();

@@ -173,6 +173,11 @@ internal sealed class MonitorServer : IDisposable
                 Adopt(adopt, descriptors);
                 Done(connection, seq);
                 return true;
+            case { Keep: { } kept }:
+                if (descriptors.Length > MonitorLimits.KeptPerProcess) throw Bad($"{descriptors.Length} descriptors to keep; {MonitorLimits.KeptPerProcess} are the limit");
+                FindRunning(kept).Keep(descriptors);
+                Done(connection, seq);
+                return true;
             case { Signal: { } signal }:
                 if (!PidFd.SendSignal(FindRunning(signal.Key).PidFd, signal.Signal)) throw Gone(signal.Key);
                 Done(connection, seq);
@@ -390,7 +395,9 @@ internal sealed class MonitorServer : IDisposable
                 HasTerminal = Include(process.Terminal),
                 HasStdout = process.Terminal is null && Include(process.Stdout),
                 HasStderr = Include(process.Stderr),
+                Kept = process.Kept.Length,
             };
+            descriptors.AddRange(process.Kept);
             try
             {
                 connection.Send(new Response { Seq = seq, Process = message }, [.. descriptors]);
@@ -407,7 +414,7 @@ internal sealed class MonitorServer : IDisposable
     {
         var next = 0;
         SafeFileHandle? Take(bool there) => there ? descriptors[next++] : null;
-        var expected = 1 + (message.HasStdin ? 1 : 0) + (message.HasTerminal ? 1 : 0) + (message.HasStdout ? 1 : 0) + (message.HasStderr ? 1 : 0);
+        var expected = 1 + (message.HasStdin ? 1 : 0) + (message.HasTerminal ? 1 : 0) + (message.HasStdout ? 1 : 0) + (message.HasStderr ? 1 : 0) + Math.Clamp(message.Kept, 0, MonitorLimits.KeptPerProcess);
         if (descriptors.Length != expected) throw Bad($"{descriptors.Length} descriptors, {expected} expected");
         if (_processes.ContainsKey(message.Key)) throw new MonitorException(MonitorError.KeyInUse, $"process {message.Key} is known already");
         var cgroup = _cgroups.Open(message.CgroupPath) ?? _cgroups.Create(message.CgroupPath, CgroupLimits.None);
@@ -436,6 +443,7 @@ internal sealed class MonitorServer : IDisposable
             Stderr = Take(message.HasStderr),
         };
         process.Stdout ??= process.Terminal;
+        process.Keep(descriptors[next..]);
         _processes.Add(process.Key, process);
         ExpectEndOf(process);
         RestartIdleTimer();
@@ -531,6 +539,7 @@ internal sealed class MonitorServer : IDisposable
         process.ExitWatch!.Dispose();
         process.Stdin?.Dispose();
         process.Stdin = null;
+        process.Keep([]);
         process.Exit = new ExitMessage(process.Key, process.Pid, end?.ShellCode ?? 255, false, _options.Clock.GetUtcNow(), error);
         process.PartsLeft = 1;
         if (process.Key.IsContainer)

@@ -29,6 +29,9 @@ internal sealed record Request
     /// <summary>Descriptor: the attachment.</summary>
     public AttachMessage? Attach { get; init; }
 
+    /// <summary>Descriptors: what the process is to keep from now on, instead of what it kept before.</summary>
+    public ProcessKey? Keep { get; init; }
+
     public string? KillAll { get; init; }
     public string? Pause { get; init; }
     public string? Resume { get; init; }
@@ -124,6 +127,9 @@ internal sealed record ProcessMessage
     public bool HasTerminal { get; init; }
     public bool HasStdout { get; init; }
     public bool HasStderr { get; init; }
+
+    /// <summary>How many follow that are kept for the daemon.</summary>
+    public int Kept { get; init; }
 }
 
 internal sealed record ExitMessage(ProcessKey Key, int Pid, int ExitCode, bool OomKilled, DateTimeOffset Time, string? Error);

@@ -33,6 +33,16 @@ internal sealed class SupervisedProcess(ProcessKey key) : IDisposable
     public SafeFileHandle? Terminal { get; set; }
     public SafeFileHandle? Stdout { get; set; }
     public SafeFileHandle? Stderr { get; set; }
+
+    /// <summary>What the daemon wants to find again after its restart. Nobody looks at it here; it is closed when the process has ended.</summary>
+    public SafeFileHandle[] Kept { get; private set; } = [];
+
+    public void Keep(SafeFileHandle[] descriptors)
+    {
+        foreach (var former in Kept) former.Dispose();
+        Kept = descriptors;
+    }
+
     public ProcessOutput Output { get; set; } = null!;
     public LoopWatch? ExitWatch { get; set; }
 
@@ -66,5 +76,6 @@ internal sealed class SupervisedProcess(ProcessKey key) : IDisposable
         Stdin?.Dispose();
         Terminal?.Dispose();
         MountNamespace?.Dispose();
+        Keep([]);
     }
 }

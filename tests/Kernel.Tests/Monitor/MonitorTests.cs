@@ -255,6 +255,45 @@ public sealed class MonitorTests
     }
 
     [Fact]
+    public async Task What_a_process_keeps_is_found_by_the_next_daemon_whoever_dies_and_closed_at_its_end()
+    {
+        await using var monitor = await TestMonitor.StartAsync();
+        var key = new ProcessKey("c1");
+        await monitor.LaunchAsync("c1", "sleep", "1000");
+        var (read, write) = Descriptor.Pipe();
+        await monitor.Client.KeepAsync(key, [write], None);
+        var (other, unused) = Descriptor.Pipe();
+        await monitor.Client.KeepAsync(key, [read, write], None); // instead of the one before
+        write.Dispose();
+        read.Dispose();
+        await Assert.ThrowsAsync<MonitorException>(() => monitor.Client.KeepAsync(key, [other, other, unused], None));
+        await monitor.Client.KeepAsync(key, [], None);
+        Assert.Empty(monitor.Client.KeptBy(key));
+        await monitor.Client.KeepAsync(key, [other, unused], None);
+        other.Dispose();
+        unused.Dispose();
+
+        await monitor.DropClientAsync();
+        await monitor.ConnectAsync();
+        monitor.KillMonitor();
+        await monitor.Client.PauseAsync("c1", None); // waits for the new one
+        await monitor.Client.ResumeAsync("c1", None);
+        await monitor.DropClientAsync();
+        await monitor.ConnectAsync();
+
+        var found = monitor.Client.KeptBy(key);
+        Assert.Equal(2, found.Count);
+        using var kept = found[1];
+        using var reader = found[0];
+        Assert.Equal(3, Descriptor.TryWrite(kept, "abc"u8, out _));
+        Assert.Equal(3, Descriptor.TryRead(reader, new byte[10], out _));
+        kept.Dispose();
+        await monitor.Client.KillAllAsync("c1", None);
+        await monitor.ExitAsync(key);
+        Assert.Equal(0, Descriptor.TryRead(reader, new byte[10], out _)); // nobody has the other end any more
+    }
+
+    [Fact]
     public async Task An_unacknowledged_exit_is_told_again_to_every_daemon()
     {
         await using var monitor = await TestMonitor.StartAsync();

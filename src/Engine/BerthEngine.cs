@@ -103,13 +103,13 @@ public sealed class BerthEngine : IAsyncDisposable
         return new NetworkManagerOptions
         {
             BridgeName = options.BridgeName,
-            BridgeAddress = options.BridgeIp is not { Length: > 0 } bip ? null : Ipv4Interface.TryParse(bip, out var address) ? address : throw Bad("--bip", bip),
-            FixedCidr = options.FixedCidr is not { Length: > 0 } cidr ? null : Ipv4Prefix.TryParse(cidr, out var prefix) ? prefix : throw Bad("--fixed-cidr", cidr),
-            DefaultGateway = options.DefaultGateway is not { Length: > 0 } gw ? null : Ipv4Address.TryParse(gw, out var gateway) ? gateway : throw Bad("--default-gateway", gw),
+            BridgeAddress = options.BridgeIp is not { Length: > 0 } bip ? null : InetInterface.TryParse(bip, out var address) ? address : throw Bad("--bip", bip),
+            FixedCidr = options.FixedCidr is not { Length: > 0 } cidr ? null : InetPrefix.TryParse(cidr, out var prefix) ? prefix : throw Bad("--fixed-cidr", cidr),
+            DefaultGateway = options.DefaultGateway is not { Length: > 0 } gw ? null : InetAddress.TryParse(gw, out var gateway) ? gateway : throw Bad("--default-gateway", gw),
             Mtu = options.Mtu, InterContainerCommunication = options.InterContainerCommunication, IpMasquerade = options.IpMasquerade, IpForward = options.IpForward,
             DefaultBindAddress = options.DefaultHostBinding is "" or "0.0.0.0" ? null
                 : global::System.Net.IPAddress.TryParse(options.DefaultHostBinding, out var bind) ? bind : throw Bad("--ip", options.DefaultHostBinding),
-            AddressPools = [.. options.DefaultAddressPools.Where(p => Ipv4Prefix.TryParse(p.Base, out _)).Select(p => (Ipv4Prefix.TryParse(p.Base, out var range) ? range : default, p.Size))],
+            AddressPools = [.. options.DefaultAddressPools.Where(p => InetPrefix.TryParse(p.Base, out _)).Select(p => (InetPrefix.TryParse(p.Base, out var range) ? range : default, p.Size))],
             Firewall = options.Firewall, DataDirectory = Path.Combine(options.DataRoot, "network"),
         };
     }

@@ -42,7 +42,7 @@ internal sealed record EngineCore
     /// <summary>connect and disconnect, with the network as actor.</summary>
     public void EmitNetwork(string containerId, EndpointState endpoint, string action)
     {
-        var driver = endpoint.NetworkName switch { "none" => "null", "host" => "host", _ => "bridge" };
+        var driver = Networks.TryFind(endpoint.NetworkId)?.Driver ?? "bridge";
         Events.Emit("network", action, endpoint.NetworkId, new() { ["container"] = containerId, ["name"] = endpoint.NetworkName, ["type"] = driver });
     }
 }

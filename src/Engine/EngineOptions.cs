@@ -50,6 +50,9 @@ public sealed record EngineOptions
 
     public IReadOnlyList<string> Dns { get; init; } = [];
     public IReadOnlyList<string> DnsSearch { get; init; } = [];
+
+    /// <summary>What host-gateway stands for in --add-host; empty: the default bridge's address.</summary>
+    public IReadOnlyList<string> HostGatewayIps { get; init; } = [];
     public IReadOnlyList<string> DnsOptions { get; init; } = [];
 
     /// <summary>systemd's, for the log driver journald.</summary>

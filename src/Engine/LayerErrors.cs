@@ -48,4 +48,29 @@ internal static class LayerErrors
             throw From(e);
         }
     }
+
+    /// <summary>Null: there is none, or the id's prefix fits several.</summary>
+    public static NetworkRecord? TryFind(this NetworkManager networks, string nameOrId)
+    {
+        try
+        {
+            return networks.Find(nameOrId);
+        }
+        catch (NetworkException)
+        {
+            return null;
+        }
+    }
+
+    public static async Task<T> TranslateAsync<T>(Func<Task<T>> call)
+    {
+        try
+        {
+            return await call().ConfigureAwait(false);
+        }
+        catch (NetworkException e)
+        {
+            throw From(e);
+        }
+    }
 }

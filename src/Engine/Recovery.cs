@@ -46,8 +46,8 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
         }
         core.Volumes.UnmountUnused();
 
-        var running = loaded.Where(c => c.Process is not null && !ended.ContainsKey(c.Id) && c.Record.Endpoint is not null)
-            .Select(c => new RunningContainer(c.Id, c.State.Pid, c.Record.Endpoint!)).ToList();
+        var running = loaded.Where(c => c.Process is not null && !ended.ContainsKey(c.Id) && c.Record.Sandbox is not null)
+            .Select(c => new RunningContainer(c.State.Pid, c.Record.Sandbox!)).ToList();
         await core.Networks.RestoreAsync(running, cancellationToken).ConfigureAwait(false);
 
         foreach (var exit in pending) await containers.HandleExitAsync(exit).ConfigureAwait(false);
@@ -145,7 +145,7 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
             core.Containers.Save(container, record with
             {
                 StartedBefore = true,
-                Endpoint = containers.ReadEndpoint(record.Id) ?? record.Endpoint,
+                Sandbox = containers.ReadSandbox(record.Id) ?? record.Sandbox,
                 State = record.State with { Running = true, Restarting = false, Paused = process.Paused, Pid = process.Pid, StartedAt = process.Started, ExitCode = 0, Error = "" },
             });
             core.Logger.Adopted(record.Id, process.Pid);
@@ -162,7 +162,7 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
         const int UnknownExit = 255;
         core.Containers.Save(container, record with
         {
-            Endpoint = null,
+            Sandbox = null,
             State = record.State with { Running = false, Paused = false, Pid = 0, ExitCode = UnknownExit, FinishedAt = core.Time.GetUtcNow() },
         });
         core.Logger.Lost(record.Id, UnknownExit);

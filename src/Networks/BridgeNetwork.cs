@@ -1,95 +1,56 @@
-using System.Buffers.Binary;
-using System.Collections.Concurrent;
-using System.Collections.Immutable;
-using System.Diagnostics;
-using System.Globalization;
+using System.Net;
 using System.Security.Cryptography;
 using Berth.Linux;
 using Microsoft.Extensions.Logging;
 
 namespace Berth.Networks;
 
-/// <summary>What a bridge network is made of; the default one's comes from the daemon's flags.</summary>
-internal sealed record BridgeSettings
-{
-    internal required string Bridge { get; init; }
-    /// <summary>The bridge's own address in its subnet.</summary>
-    internal required Ipv4Interface Address { get; init; }
-    internal Ipv4Prefix? Range { get; init; }
-    /// <summary>Containers' default route.</summary>
-    internal required Ipv4Address Gateway { get; init; }
-    internal int MtuBytes { get; init; } = 1500;
-    internal bool InterContainerCommunication { get; init; } = true;
-    internal bool Masquerade { get; init; } = true;
-    internal bool IsDefault { get; init; }
-    internal string HostBindingAddress { get; init; } = "0.0.0.0";
-
-    internal FirewallNetwork ForFirewall => new(Bridge, Address.Prefix, Masquerade, InterContainerCommunication);
-}
-
 /// <summary>
-/// Containers on a Linux bridge, each by a veth pair: eth0 inside, a bridge port outside. A join is one message of requests to the host's
-/// namespace (pair, bridge port), one to the container's (address, up, route), and, with published ports only, one nft transaction.
+/// Containers on a Linux bridge, each by a veth pair: eth0 inside, a bridge port outside. An attachment is one message of requests to the host's
+/// namespace (pair, bridge port), and one to the container's (address, up, route).
 /// </summary>
-internal sealed class BridgeNetwork : Network, IDisposable
+internal sealed class BridgeNetwork : Network
 {
     /// <summary>Interface alias of everything we make, so that a later daemon knows its own from others'.</summary>
     internal const string Alias = "berth";
 
-    private const string ContainerInterface = "eth0";
     private const int MaxNameAttempts = 3;
 
     private readonly BridgeSettings settings;
-    private readonly int bridgeIndex;
-    private readonly HostNamespace host;
-    private readonly Ipam ipam;
-    private readonly NamespacePool pool;
-    private readonly HostPorts hostPorts;
-    private readonly Firewall? firewall;
+    private readonly HostBridge bridge;
+    private readonly HostLinks links;
     private readonly LinkReaper reaper;
-    private readonly NetlinkSocket netlink;
-    private readonly Lock netlinkGate = new();
-    private readonly Conntrack conntrack;
+    private readonly Ipam? ipam, ipam6;
     private readonly ILogger logger;
-    private readonly ConcurrentDictionary<string, BoundPorts> ports = new(StringComparer.Ordinal);
 
-    internal BridgeNetwork(StoredNetwork stored, BridgeSettings settings, int bridgeIndex, HostNamespace host, NamespacePool pool,
-        HostPorts hostPorts, Firewall? firewall, LinkReaper reaper, ILogger logger) : base(stored)
+    internal BridgeNetwork(NetworkSpec spec, BridgeSettings settings, HostBridge bridge, HostLinks links, LinkReaper reaper, ILogger logger) : base(spec)
     {
-        this.settings = settings;
-        this.bridgeIndex = bridgeIndex;
-        this.host = host;
-        this.pool = pool;
-        this.hostPorts = hostPorts;
-        this.firewall = firewall;
-        this.reaper = reaper;
-        this.logger = logger;
-        ipam = new Ipam(settings.Address.Prefix, settings.Range, settings.Address.Address, settings.Gateway);
-        (netlink, conntrack) = host.Run(() => (NetlinkSocket.OpenRoute(), Conntrack.Open()));
+        (this.settings, this.bridge, this.links, this.reaper, this.logger) = (settings, bridge, links, reaper, logger);
+        (ipam, ipam6) = (IpamFor(settings.IPv4), IpamFor(settings.IPv6));
     }
+
+    internal static Ipam? IpamFor(SubnetSpec? subnet) => subnet is null ? null
+        : new Ipam(subnet.Subnet, subnet.Range, subnet.Gateway is { } gateway ? [gateway, .. subnet.Auxiliary.Values] : subnet.Auxiliary.Values);
 
     internal BridgeSettings Settings => settings;
 
-    internal override NetworkRecord Record => base.Record with
-    {
-        Subnet = settings.Address.Prefix,
-        Gateway = settings.Gateway,
-        IpRange = settings.Range,
-        Options = ImmutableSortedDictionary.CreateRange(StringComparer.Ordinal,
-        [
-            new("com.docker.network.bridge.default_bridge", settings.IsDefault ? "true" : "false"),
-            new("com.docker.network.bridge.enable_icc", settings.InterContainerCommunication ? "true" : "false"),
-            new("com.docker.network.bridge.enable_ip_masquerade", settings.Masquerade ? "true" : "false"),
-            new("com.docker.network.bridge.host_binding_ipv4", settings.HostBindingAddress),
-            new("com.docker.network.bridge.name", settings.Bridge),
-            new KeyValuePair<string, string>("com.docker.network.driver.mtu", settings.MtuBytes.ToString(CultureInfo.InvariantCulture)),
-        ]),
-    };
+    internal HostBridge Bridge => bridge;
 
-    internal override NetworkSandbox Join(string containerId, EndpointRequest request)
+    internal override bool PublishesPorts => !settings.Internal;
+
+    internal override GatewayMode Mode => settings.Mode;
+
+    internal override GatewayMode Mode6 => settings.Mode6;
+
+    internal override IPAddress? HostBinding => settings.IsDefault ? null : settings.HostBinding;
+
+    internal override string InterfacePrefix => settings.InterfacePrefix;
+
+    internal override NetworkRecord Record => settings.IsDefault ? base.Record with { Options = settings.Options } : base.Record;
+
+    internal override EndpointState Reserve(EndpointState endpoint, EndpointRequest request, bool disableIPv6)
     {
-        var started = Stopwatch.GetTimestamp();
-        if (request.Address is not null && settings.IsDefault)
+        if (request is { Address: not null } or { Address6: not null } && settings.IsDefault)
             throw new NetworkException(NetworkErrorKind.InvalidArgument, $"""
                 invalid config for network {Name}: invalid endpoint settings:
                 * user specified IP address is supported on user defined networks only
@@ -98,87 +59,53 @@ internal sealed class BridgeNetwork : Network, IDisposable
         if (request.MacAddress is { IsMulticast: true } multicast)
             throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid MAC address: {multicast} is a multicast address");
 
-        var endpoint = NewEndpoint(containerId, request);
-        var address = TakeAddress(request);
-        BoundPorts? bound = null;
-        PreparedNamespace? prepared = null;
-        var hostInterface = "";
-        var redirected = false;
+        var address = Take(ipam, request.Address, request.PreferredAddress);
+        InetAddress? address6;
         try
         {
-            try
-            {
-                bound = hostPorts.Bind(request.Ports, address);
-            }
-            catch (NetworkException e) when (e.Kind == NetworkErrorKind.PortUnavailable)
-            {
-                throw new NetworkException(e.Kind,
-                    $"failed to set up container networking: driver failed programming external connectivity on endpoint {request.ContainerName} ({endpoint.EndpointId}): {e.Message}", e);
-            }
-            var mac = request.MacAddress ?? MacAddress.For(address);
-            prepared = pool.Take();
-            hostInterface = Connect(prepared, address, mac);
-            if (bound.Redirected is { Count: > 0 } redirect && firewall is not null)
-            {
-                firewall.Add(redirect);
-                redirected = true;
-                ForgetUdp(redirect);
-            }
-            hostPorts.StartProxies(bound);
-            endpoint = endpoint with
-            {
-                IPAddress = address.ToString(),
-                IPPrefixLength = settings.Address.PrefixLength,
-                Gateway = settings.Gateway.ToString(),
-                MacAddress = mac.ToString(),
-                HostInterface = hostInterface,
-                Ports = bound.Published,
-            };
-            if (bound.All.Count > 0) ports[containerId] = bound;
-            logger.Joined(request.ContainerName, Name, endpoint.IPAddress, hostInterface, Stopwatch.GetElapsedTime(started).TotalMilliseconds);
-            return new NetworkSandbox(prepared.Detach(), endpoint);
+            address6 = disableIPv6 ? null : Take(ipam6, request.Address6, request.PreferredAddress6);
         }
-        catch (Exception e)
+        catch
         {
-            if (redirected) Attempt("Firewall", () => firewall!.Remove(bound!.Redirected));
-            bound?.Dispose();
-            prepared?.Dispose();
-            if (hostInterface.Length > 0) reaper.Remove(hostInterface);
-            ipam.Release(address);
-            if (e is LinuxException) throw new NetworkException(NetworkErrorKind.System, $"failed to set up container networking: {e.Message}", e);
+            if (address is { } taken) ipam!.Release(taken);
             throw;
         }
+        return endpoint with
+        {
+            IPAddress = address?.ToString() ?? "", IPPrefixLength = address is null ? 0 : settings.IPv4!.Subnet.Length, Gateway = address is null ? "" : settings.Gateway?.ToString() ?? "",
+            IPv6Address = address6?.ToString() ?? "", IPv6PrefixLength = address6 is null ? 0 : settings.IPv6!.Subnet.Length, IPv6Gateway = address6 is null ? "" : settings.Gateway6?.ToString() ?? "",
+            MacAddress = (request.MacAddress ?? MacAddress.For(address ?? address6 ?? default)).ToString(),
+        };
     }
 
-    private Ipv4Address TakeAddress(EndpointRequest request)
+    private InetAddress? Take(Ipam? from, InetAddress? wanted, InetAddress? preferred)
     {
-        if (request.Address is { } wanted)
-            return ipam.TryReserve(wanted) ? wanted : throw new NetworkException(NetworkErrorKind.Forbidden, "Address already in use");
-        if (request.PreferredAddress is { } preferred && settings.Address.Prefix.Contains(preferred) && ipam.TryReserve(preferred)) return preferred;
-        return ipam.Allocate();
+        if (from is null) return null;
+        try
+        {
+            return from.Take(wanted, preferred);
+        }
+        catch (NetworkException e) when (e.Kind == NetworkErrorKind.Exhausted)
+        {
+            throw new NetworkException(e.Kind, $"{e.Message}: {Name} ({Id})", e);
+        }
     }
 
-    /// <summary>Returns the name of the bridge port it made.</summary>
-    private string Connect(PreparedNamespace prepared, Ipv4Address address, MacAddress mac)
+    internal override EndpointState Attach(EndpointState endpoint, EndpointRequest request, SandboxNamespace inside, DefaultRoutes routes)
     {
-        var name = MakePair(prepared, mac);
+        MacAddress.TryParse(endpoint.MacAddress, out var mac);
+        inside.IPv6ForNewInterfaces(endpoint.IPv6Address.Length > 0);
+        var name = MakePair(inside, endpoint.Interface, mac);
         try
         {
             var batch = new NetlinkBatch();
-            batch.SetLink(name, masterIndex: bridgeIndex, alias: Alias, up: true);
+            batch.SetLink(name, masterIndex: bridge.Index, alias: Alias, up: true);
             // Nothing passes yet: the other end is down. Hairpin, because with br_netfilter (any machine with Docker or Kubernetes on it) a
             // connection from a container to its own published port is turned round inside the bridge and leaves by the port it came from.
             batch.SetBridgePort(name, hairpin: true, isolated: !settings.InterContainerCommunication && !HasBridgeNetfilter());
-            lock (netlinkGate) netlink.Execute(batch);
-
-            prepared.IPv6ForNewInterfaces();
-            var index = prepared.Netlink.Link(ContainerInterface)?.Index ?? throw new LinuxException("RTM_GETLINK", ContainerInterface, Errno.ENODEV);
-            batch.Clear();
-            batch.AddAddress(index, address.ToBytes(), settings.Address.PrefixLength, broadcast: true);
-            batch.SetLink(null, index: index, up: true);
-            batch.AddDefaultRoute(index, settings.Gateway.ToBytes());
-            prepared.Netlink.Execute(batch);
-            return name;
+            links.Execute(batch);
+            inside.Configure(endpoint, request, routes);
+            return endpoint with { HostInterface = name };
         }
         catch
         {
@@ -187,19 +114,19 @@ internal sealed class BridgeNetwork : Network, IDisposable
         }
     }
 
-    private string MakePair(PreparedNamespace prepared, MacAddress mac)
+    private string MakePair(SandboxNamespace inside, string insideName, MacAddress mac)
     {
         for (var attempt = 1; ; attempt++)
         {
             var name = "veth" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(4))[..7];
             var batch = new NetlinkBatch();
-            batch.AddVeth(name, ContainerInterface, prepared.Handle, settings.MtuBytes, peerMac: mac.ToBytes());
+            batch.AddVeth(name, insideName, inside.Handle, settings.MtuBytes > 0 ? settings.MtuBytes : bridge.MtuBytes, peerMac: mac.ToBytes());
             try
             {
-                lock (netlinkGate) netlink.Execute(batch);
+                links.Execute(batch);
                 return name;
             }
-            catch (LinuxException e) when (e.Errno == Errno.EEXIST && attempt < MaxNameAttempts)
+            catch (LinuxException e) when (e.Errno == Errno.EEXIST && attempt < MaxNameAttempts && links.Find(name) is not null)
             {
                 // Somebody has the name already, of 2^28: the pair was not made, and his must not be touched.
             }
@@ -207,112 +134,68 @@ internal sealed class BridgeNetwork : Network, IDisposable
     }
 
     // With br_netfilter our forward rules see what one port sends another, and let published ports pass, which isolation would not.
-    private bool HasBridgeNetfilter() => host.Run(() =>
+    private bool HasBridgeNetfilter() => links.Host.Run(() =>
     {
         const string path = "/proc/sys/net/bridge/bridge-nf-call-iptables";
         return File.Exists(path) && File.ReadAllText(path).Trim() != "0";
     });
 
-    internal override void Leave(EndpointState endpoint)
+    internal override void Detach(EndpointState endpoint)
     {
-        if (ports.TryRemove(endpoint.ContainerId, out var bound))
-        {
-            var redirect = bound.Redirected;
-            if (firewall is not null) Attempt("Firewall", () => firewall.Remove(redirect));
-            bound.Dispose();
-            ForgetUdp(redirect);
-        }
+        if (endpoint.HostInterface.Length == 0) return;
         // Down at once, so that nothing answers for the address when it is given out again; the removal itself is slow.
-        if (endpoint.HostInterface.Length > 0)
+        try
         {
-            Attempt($"Interface {endpoint.HostInterface}", () =>
-            {
-                var batch = new NetlinkBatch();
-                batch.SetLink(endpoint.HostInterface, up: false, mayBeGone: true);
-                lock (netlinkGate) netlink.Execute(batch);
-            });
-            reaper.Remove(endpoint.HostInterface);
-        }
-        if (Ipv4Address.TryParse(endpoint.IPAddress, out var address)) ipam.Release(address);
-    }
-
-    internal override void Restore(RunningContainer container)
-    {
-        var endpoint = container.Endpoint;
-        if (!Ipv4Address.TryParse(endpoint.IPAddress, out var address))
-            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"\"{endpoint.IPAddress}\" is not an address");
-        if (!ipam.TryReserve(address))
-            throw new NetworkException(NetworkErrorKind.Conflict, $"address {address} belongs to another container");
-        if (endpoint.Ports.Count > 0)
-        {
-            var bound = hostPorts.Restore(endpoint.Ports, address, endpoint.ContainerName);
-            hostPorts.StartProxies(bound);
-            ports[container.ContainerId] = bound;
-        }
-        lock (netlinkGate)
-        {
-            var link = netlink.Link(endpoint.HostInterface);
-            if (link is null) throw new NetworkException(NetworkErrorKind.NotFound, $"interface {endpoint.HostInterface} is gone");
-            if (link.MasterIndex == bridgeIndex && link.IsUp) return;
-            // The bridge was removed and made anew while its ports lived on.
             var batch = new NetlinkBatch();
-            batch.SetLink(endpoint.HostInterface, masterIndex: bridgeIndex, up: true);
-            netlink.Execute(batch);
+            batch.SetLink(endpoint.HostInterface, up: false, mayBeGone: true);
+            links.Execute(batch);
+        }
+        catch (LinuxException e)
+        {
+            logger.LeaveIncomplete($"Interface {endpoint.HostInterface}", Name, e.Message);
+        }
+        reaper.Remove(endpoint.HostInterface);
+    }
+
+    internal override void Release(EndpointState endpoint)
+    {
+        if (endpoint.Address is { } address) ipam?.Release(address);
+        if (endpoint.Address6 is { } address6) ipam6?.Release(address6);
+    }
+
+    internal override void Restore(EndpointState endpoint)
+    {
+        Reserve(ipam, endpoint.IPAddress);
+        Reserve(ipam6, endpoint.IPv6Address);
+        var link = links.Find(endpoint.HostInterface) ?? throw new NetworkException(NetworkErrorKind.NotFound, $"interface {endpoint.HostInterface} is gone");
+        if (link.MasterIndex == bridge.Index && link.IsUp) return;
+        // The bridge was removed and made anew while its ports lived on.
+        var batch = new NetlinkBatch();
+        batch.SetLink(endpoint.HostInterface, masterIndex: bridge.Index, up: true);
+        links.Execute(batch);
+
+        static void Reserve(Ipam? ipam, string text)
+        {
+            if (text.Length == 0) return;
+            if (!InetAddress.TryParse(text, out var address)) throw new NetworkException(NetworkErrorKind.InvalidArgument, $"\"{text}\" is not an address");
+            if (ipam?.TryReserve(address) == false) throw new NetworkException(NetworkErrorKind.Conflict, $"address {address} belongs to another container");
         }
     }
 
-    /// <summary>After all restores: what the firewall shall redirect.</summary>
-    internal IEnumerable<FirewallPort> Redirected => ports.Values.SelectMany(p => p.Redirected);
-
-    /// <summary>After all restores: removes ports of our bridge that no container has.</summary>
-    internal void Sweep()
+    internal override void Sweep()
     {
         var known = Endpoints.Values.Select(e => e.HostInterface).ToHashSet(StringComparer.Ordinal);
-        IReadOnlyList<LinkInfo> links;
-        lock (netlinkGate) links = netlink.Links();
-        foreach (var link in links)
+        foreach (var link in links.All())
         {
-            if (link.Kind != "veth" || link.MasterIndex != bridgeIndex || link.Alias != Alias || known.Contains(link.Name)) continue;
+            if (link.Kind != "veth" || link.MasterIndex != bridge.Index || link.Alias != Alias || known.Contains(link.Name)) continue;
             logger.StaleInterface(link.Name, settings.Bridge);
             reaper.Remove(link.Name);
         }
     }
 
-    // A UDP "connection" that the kernel tracks keeps going where it went before, rules or no rules, for as long as its client keeps sending.
-    private void ForgetUdp(IReadOnlyList<FirewallPort> changed)
+    /// <summary>The bridge, if we made it.</summary>
+    internal override void Remove()
     {
-        foreach (var port in changed)
-        {
-            if (port.Protocol != PortProtocol.Udp) continue;
-            try
-            {
-                conntrack.DropUdp(port.HostPort);
-            }
-            catch (LinuxException e)
-            {
-                logger.ConntrackNotFlushed(port.HostPort, e.Message);
-            }
-        }
-    }
-
-    private void Attempt(string what, Action action)
-    {
-        try
-        {
-            action();
-        }
-        catch (Exception e) when (e is LinuxException or NetworkException)
-        {
-            logger.LeaveIncomplete(what, Name, e.Message);
-        }
-    }
-
-    /// <summary>Closes what this process holds; the kernel's side stays.</summary>
-    public void Dispose()
-    {
-        foreach (var bound in ports.Values) bound.Dispose();
-        ports.Clear();
-        netlink.Dispose();
-        conntrack.Dispose();
+        if (bridge.IsOurs) links.Host.Run(() => HostBridge.Remove(settings.Bridge));
     }
 }

@@ -4,7 +4,7 @@ using Microsoft.Extensions.Logging;
 namespace Berth.Networks;
 
 /// <summary>
-/// Keeps the engine's table as <see cref="FirewallPlan"/> says. Remembers what is published, so that a table that somebody flushed
+/// Keeps the engine's tables as <see cref="FirewallPlan"/> says. Remembers what is published, so that a table that somebody flushed
 /// (<c>nft flush ruleset</c>, a reload of another firewall) is written anew when a small change to it fails.
 /// </summary>
 internal sealed class Firewall(string table, HostNamespace host, ILogger logger) : IDisposable
@@ -12,14 +12,14 @@ internal sealed class Firewall(string table, HostNamespace host, ILogger logger)
     private readonly Lock gate = new();
     private readonly Nftables nftables = Open(host);
     private readonly HashSet<FirewallPort> published = [];
-    private IReadOnlyList<FirewallNetwork> networks = [];
+    private readonly List<FirewallNetwork> networks = [];
 
-    /// <summary>Makes or updates the rules for these networks; what is published in an existing table stays until <see cref="Replace"/>.</summary>
+    /// <summary>Makes or updates the rules for these networks; what is published in existing tables stays until <see cref="Replace"/>.</summary>
     internal void Initialise(IReadOnlyList<FirewallNetwork> all)
     {
         lock (gate)
         {
-            networks = all;
+            networks.AddRange(all);
             try
             {
                 Run(FirewallPlan.For(table, networks, ports: null));
@@ -28,54 +28,85 @@ internal sealed class Firewall(string table, HostNamespace host, ILogger logger)
             {
                 // A table of that name with other maps or hooks, from another version perhaps: it is ours by its name.
                 logger.FirewallRebuilt(table, e.Message);
-                Run(FirewallPlan.RemoveTable(table) + FirewallPlan.For(table, networks, ports: null));
+                Run(RemoveBoth() + FirewallPlan.For(table, networks, ports: null));
             }
         }
         WarnOfForeignDrops();
     }
 
-    /// <summary>From now on exactly these ports are published.</summary>
+    /// <summary>From now on exactly these ports are published. Written from scratch: a former daemon may have left chains of networks that are gone.</summary>
     internal void Replace(IEnumerable<FirewallPort> ports)
     {
         lock (gate)
         {
             published.Clear();
             published.UnionWith(ports);
-            Run(FirewallPlan.For(table, networks, [.. published]));
+            Run(RemoveBoth() + FirewallPlan.For(table, networks, [.. published]));
+        }
+        if (HasIPv6) return;
+        try
+        {
+            Run(FirewallPlan.RemoveTable(table, ipv6: true));
+        }
+        catch (NetworkException)
+        {
+            // a kernel without such tables
         }
     }
 
-    internal void Add(IReadOnlyList<FirewallPort> ports)
+    private bool HasIPv6 => networks.Exists(n => n.Subnet6 is not null);
+
+    // In the same transaction as what follows: nothing ever passes without rules.
+    private string RemoveBoth() => FirewallPlan.RemoveTable(table) + (HasIPv6 ? FirewallPlan.RemoveTable(table, ipv6: true) : "");
+
+    /// <summary>Withdraws some ports and publishes others, in one transaction.</summary>
+    internal void Change(IReadOnlyList<FirewallPort> withdrawn, IReadOnlyList<FirewallPort> added)
     {
-        if (ports.Count == 0) return;
+        if (withdrawn.Count + added.Count == 0) return;
         lock (gate)
         {
-            published.UnionWith(ports);
+            published.ExceptWith(withdrawn);
+            published.UnionWith(added);
             try
             {
-                RunOrRebuild(FirewallPlan.Add(table, ports));
+                RunOrRebuild(FirewallPlan.Remove(table, withdrawn) + FirewallPlan.Add(table, added));
             }
             catch
             {
-                published.ExceptWith(ports);
+                published.ExceptWith(added);
                 throw;
             }
         }
     }
 
-    internal void Remove(IReadOnlyList<FirewallPort> ports)
+    internal void AddNetwork(FirewallNetwork network)
     {
-        if (ports.Count == 0) return;
         lock (gate)
         {
-            published.ExceptWith(ports);
-            RunOrRebuild(FirewallPlan.Remove(table, ports));
+            networks.Add(network);
+            try
+            {
+                RunOrRebuild(FirewallPlan.AddNetwork(table, network));
+            }
+            catch
+            {
+                networks.Remove(network);
+                throw;
+            }
         }
     }
 
-    internal void RemoveTable()
+    internal void RemoveNetwork(FirewallNetwork network)
     {
-        lock (gate) Run(FirewallPlan.RemoveTable(table));
+        lock (gate)
+        {
+            if (networks.RemoveAll(n => n.Bridge == network.Bridge) > 0) RunOrRebuild(FirewallPlan.RemoveNetwork(table, network));
+        }
+    }
+
+    internal void RemoveTables()
+    {
+        lock (gate) Run(RemoveBoth());
     }
 
     private void RunOrRebuild(string script)
@@ -87,7 +118,7 @@ internal sealed class Firewall(string table, HostNamespace host, ILogger logger)
         catch (NetworkException e)
         {
             logger.FirewallRebuilt(table, e.Message);
-            Run(FirewallPlan.RemoveTable(table) + FirewallPlan.For(table, networks, [.. published]));
+            Run(RemoveBoth() + FirewallPlan.For(table, networks, [.. published]));
         }
     }
 

@@ -1,32 +1,16 @@
 using System.Diagnostics;
 using System.Net.Sockets;
 using Berth.Linux;
-using Microsoft.Extensions.Logging;
 
 namespace Berth.Networks;
 
 /// <summary>The bridge interface on the host: made, adopted or removed. Runs inside the host's namespace.</summary>
 /// <param name="IsOurs">Made by us, now or by a former daemon: it has our alias. Others' are used but never changed or removed.</param>
 /// <param name="IsNew">Made just now.</param>
-internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs, bool IsNew)
+internal sealed record HostBridge(int Index, int MtuBytes, bool IsOurs, bool IsNew)
 {
-    /// <summary>Docker's default address pools, in its order.</summary>
-    private static readonly IReadOnlyList<Ipv4Prefix> DefaultSubnets =
-    [
-        .. Enumerable.Range(17, 15).Select(b => new Ipv4Prefix(new Ipv4Address(0xac10_0000u | ((uint)(b - 16) << 16)), 16)),
-        .. Enumerable.Range(0, 16).Select(b => new Ipv4Prefix(new Ipv4Address(0xc0a8_0000u | ((uint)b << 12)), 20)),
-    ];
-
-    /// <summary>More subnets of one pool than this are not tried: a host does not have as many routes.</summary>
-    private const int SubnetsTried = 65_536;
-
-    /// <summary>Every subnet that may be chosen, in order.</summary>
-    internal static IEnumerable<Ipv4Prefix> Subnets(IReadOnlyList<(Ipv4Prefix Base, int Size)> pools)
-    {
-        if (pools.Count == 0) return DefaultSubnets;
-        return pools.SelectMany(pool => Enumerable.Range(0, (int)Math.Min(1L << (pool.Size - pool.Base.Length), SubnetsTried))
-            .Select(i => new Ipv4Prefix(new Ipv4Address(pool.Base.Network.Value + ((uint)i << (32 - pool.Size))), pool.Size)));
-    }
+    /// <summary>The default bridge's.</summary>
+    internal InetInterface Address { get; init; }
 
     /// <summary>How long a former daemon may take to end after it was killed: the kernel closes its sockets one by one.</summary>
     private static readonly TimeSpan FormerDaemonEnds = TimeSpan.FromSeconds(2);
@@ -76,7 +60,7 @@ internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs,
         }
     }
 
-    internal static HostBridge Prepare(string name, Ipv4Interface? wanted, Ipv4Interface? remembered, IReadOnlyList<(Ipv4Prefix Base, int Size)> pools, int mtuBytes, ILogger logger)
+    internal static HostBridge Prepare(string name, InetInterface? wanted, InetInterface? remembered, SubnetPools pools, int mtuBytes)
     {
         if (wanted is { } w && (w.PrefixLength is < 8 or > 30 || w.Address == w.Prefix.Network || w.Address == w.Prefix.Last))
             throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid bridge address {w}: a host address with a prefix of 8 to 30 bits is needed");
@@ -99,11 +83,11 @@ internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs,
         }
 
         var isNew = false;
-        // Up to the number of pools: another engine may choose the same at the same time, see below.
+        // Another engine may choose the same at the same time, see below.
         var given = wanted ?? (existing.Count > 0 ? existing[0] : null);
         for (var attempt = 0; ; attempt++)
         {
-            var address = given ?? Choose(netlink.Routes(), link?.Index ?? 0, attempt == 0 ? remembered : null, pools);
+            var address = given ?? pools.ChooseForBridge(netlink, link?.Index ?? 0, attempt == 0 ? remembered : null);
             if (wanted is { } asked && !existing.Contains(asked) && Overlap(netlink, asked.Prefix, link?.Index ?? 0) is { } overlap)
                 throw new NetworkException(NetworkErrorKind.Conflict, $"subnet {asked.Prefix} of bridge {name} overlaps {overlap}; choose another with --bip");
             var batch = new NetlinkBatch();
@@ -121,21 +105,70 @@ internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs,
             isNew |= link is null;
             netlink.Execute(batch);
             link = netlink.Link(name) ?? throw new LinuxException("RTM_GETLINK", name, Errno.ENODEV);
-            if (existing.Contains(address)) return new HostBridge(link.Index, address, isOurs, isNew);
+            if (existing.Contains(address)) return new HostBridge(link.Index, mtuBytes, isOurs, isNew) { Address = address };
 
             batch.Clear();
             batch.AddAddress(link.Index, address.Address.ToBytes(), address.PrefixLength, broadcast: true);
             netlink.Execute(batch);
             // Two engines that start together may have seen the same subnet free. The one whose bridge is the younger gives way.
-            if (given is null && attempt < DefaultSubnets.Count && netlink.Routes().Any(r => r.LinkIndex < link.Index && PrefixOf(r) is { Length: > 0 } p && p.Overlaps(address.Prefix)))
+            if (given is null && attempt < MaxAttempts && IsTakenByElder(netlink, link.Index, address.Prefix))
             {
                 Remove(name);
                 link = null;
                 continue;
             }
-            return new HostBridge(link.Index, address, isOurs, isNew);
+            return new HostBridge(link.Index, mtuBytes, isOurs, isNew) { Address = address };
         }
     }
+
+    /// <summary>The bridge of a network that a user made: made, or adopted when it is there.</summary>
+    /// <param name="alias">By which a later daemon of this engine knows it.</param>
+    internal static HostBridge Make(BridgeSettings settings, string alias, int defaultMtuBytes)
+    {
+        var name = settings.Bridge;
+        using var netlink = NetlinkSocket.OpenRoute();
+        var link = netlink.Link(name);
+        if (link is { Kind: not "bridge" }) throw new NetworkException(NetworkErrorKind.System, $"existing interface {name} is not a bridge");
+        var isNew = link is null;
+        var isOurs = link is null || link.Alias == alias;
+        var mtu = settings.MtuBytes > 0 ? settings.MtuBytes : link?.MtuBytes ?? defaultMtuBytes;
+        var batch = new NetlinkBatch();
+        if (link is null)
+        {
+            // A MAC of its own: without, a bridge takes the lowest of its ports' and changes it as they come and go.
+            batch.AddBridge(name, mtu, MacAddress.For((settings.IPv4 ?? settings.IPv6)!.Gateway ?? (settings.IPv4 ?? settings.IPv6)!.Subnet.Network).ToBytes());
+            batch.SetLink(name, alias: alias);
+            netlink.Execute(batch);
+            link = netlink.Link(name) ?? throw new LinuxException("RTM_GETLINK", name, Errno.ENODEV);
+            batch.Clear();
+        }
+        try
+        {
+            if (settings.IPv6 is not null)
+            {
+                Sysctl.TryWrite($"/proc/sys/net/ipv6/conf/{name}/accept_ra", "0");
+                if (!Sysctl.TryWrite($"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "0"))
+                    throw new NetworkException(NetworkErrorKind.System, $"Unable to enable IPv6 addresses on bridge: /proc/sys/net/ipv6/conf/{name}/disable_ipv6: this machine has no IPv6");
+            }
+            if (settings.Address is { } address) batch.AddAddress(link.Index, address.Address.ToBytes(), address.PrefixLength, broadcast: true);
+            if (settings.Address6 is { } address6) batch.AddAddress(link.Index, address6.Address.ToBytes(), address6.PrefixLength, broadcast: false);
+            batch.SetLink(null, index: link.Index, up: true);
+            netlink.Execute(batch);
+        }
+        catch
+        {
+            if (isNew) Remove(name);
+            throw;
+        }
+        return new HostBridge(link.Index, mtu, isOurs, isNew);
+    }
+
+    /// <summary>Two engines that choose at the same time may have seen the same subnet free: then the one whose bridge is the younger gives way.</summary>
+    internal static bool IsTakenByElder(NetlinkSocket netlink, int index, InetPrefix subnet) =>
+        netlink.Routes(subnet.IsIPv6).Any(r => r.LinkIndex < index && SubnetPools.PrefixOf(r) is { Length: > 0 } p && p.Overlaps(subnet));
+
+    /// <summary>As many times another subnet is chosen.</summary>
+    internal const int MaxAttempts = 31;
 
     internal static void Remove(string name)
     {
@@ -145,34 +178,21 @@ internal sealed record HostBridge(int Index, Ipv4Interface Address, bool IsOurs,
         netlink.Execute(batch);
     }
 
-    private static List<Ipv4Interface> AddressesOf(NetlinkSocket netlink, int index) =>
+    private static List<InetInterface> AddressesOf(NetlinkSocket netlink, int index) =>
     [
         .. netlink.Addresses()
             .Where(a => a.LinkIndex == index)
-            .Select(a => Ipv4Address.TryFrom(a.Address, out var v4) ? new Ipv4Interface(v4, a.PrefixLength) : (Ipv4Interface?)null)
-            .OfType<Ipv4Interface>(),
+            .Select(a => InetAddress.TryFrom(a.Address, out var v4) && !v4.IsIPv6 ? new InetInterface(v4, a.PrefixLength) : (InetInterface?)null)
+            .OfType<InetInterface>(),
     ];
 
-    private static Ipv4Interface Choose(IReadOnlyList<RouteInfo> routes, int ownIndex, Ipv4Interface? remembered, IReadOnlyList<(Ipv4Prefix Base, int Size)> pools)
-    {
-        if (remembered is { } r && Free(r.Prefix)) return r;
-        foreach (var pool in Subnets(pools))
-            if (Free(pool)) return new Ipv4Interface(new Ipv4Address(pool.Network.Value + 1), pool.Length);
-        throw new NetworkException(NetworkErrorKind.Exhausted, "all predefined address pools have been fully subnetted: every default subnet overlaps a route of this host; choose one with --bip");
-
-        bool Free(Ipv4Prefix pool) => !routes.Any(route => route.LinkIndex != ownIndex && PrefixOf(route) is { Length: > 0 } p && p.Overlaps(pool));
-    }
-
-    private static string? Overlap(NetlinkSocket netlink, Ipv4Prefix subnet, int ownIndex)
+    private static string? Overlap(NetlinkSocket netlink, InetPrefix subnet, int ownIndex)
     {
         foreach (var route in netlink.Routes())
         {
-            if (route.LinkIndex == ownIndex || PrefixOf(route) is not { Length: > 0 } prefix || !prefix.Overlaps(subnet)) continue;
+            if (route.LinkIndex == ownIndex || SubnetPools.PrefixOf(route) is not { Length: > 0 } prefix || !prefix.Overlaps(subnet)) continue;
             return $"the host's route {prefix} on {netlink.Links().FirstOrDefault(l => l.Index == route.LinkIndex)?.Name ?? "an unknown interface"}";
         }
         return null;
     }
-
-    private static Ipv4Prefix PrefixOf(RouteInfo route) =>
-        Ipv4Address.TryFrom(route.Destination, out var address) ? new Ipv4Prefix(address, route.PrefixLength) : default;
 }

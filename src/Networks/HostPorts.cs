@@ -27,10 +27,10 @@ internal sealed class HostPorts(HostNamespace host, bool firewall, IPAddress? de
 
     /// <summary>Finds and holds a host port for each request, or none at all.</summary>
     /// <exception cref="NetworkException">PortUnavailable.</exception>
-    internal BoundPorts Bind(IReadOnlyList<PortRequest> requests, Ipv4Address container)
+    internal BoundPorts Bind(IReadOnlyList<PortRequest> requests, PortTarget container)
     {
         var bound = new BoundPorts(this);
-        if (requests.Count == 0) return bound;
+        if (requests.Count == 0 || container.IsNone) return bound;
         try
         {
             // Exact ports first, for a range might otherwise take them. What differs in the host address only shall have the same port.
@@ -43,9 +43,10 @@ internal sealed class HostPorts(HostNamespace host, bool firewall, IPAddress? de
                 .GroupBy(r => (r.Port, r.HostPorts));
             foreach (var group in groups)
             {
-                var addresses = group.SelectMany(r => AddressesFor(r.HostAddress)).Distinct()
+                var addresses = group.SelectMany(r => AddressesFor(r.HostAddress, container)).Distinct()
+                    .Where(a => container.For(a) is not null)
                     .OrderBy(a => a.AddressFamily == AddressFamily.InterNetworkV6).ToArray();
-                BindOne(bound, group.Key.Port, addresses, group.Key.HostPorts, container);
+                if (addresses.Length > 0) BindOne(bound, group.Key.Port, addresses, group.Key.HostPorts, container);
             }
             return bound;
         }
@@ -57,12 +58,17 @@ internal sealed class HostPorts(HostNamespace host, bool firewall, IPAddress? de
     }
 
     /// <summary>Holds ports again that a former daemon published. A port that somebody else has taken meanwhile stays ours as far as our other containers are concerned.</summary>
-    internal BoundPorts Restore(IReadOnlyList<PublishedPort> ports, Ipv4Address container, string containerName)
+    internal BoundPorts Restore(IReadOnlyList<PublishedPort> ports, PortTarget container, string containerName)
     {
         var bound = new BoundPorts(this);
         foreach (var port in ports)
         {
-            if (!PortProtocols.TryParse(port.Protocol, out var protocol) || !IPAddress.TryParse(port.HostIp, out var address)) continue;
+            if (!PortProtocols.TryParse(port.Protocol, out var protocol) || !IPAddress.TryParse(port.HostIp, out var address) || container.For(address) is not { } target) continue;
+            if (port.HostPort == 0)
+            {
+                bound.Add(new BoundPort(port, protocol, address, target, null));
+                continue;
+            }
             lock (gate)
             {
                 if (!TryReserve(protocol, [address], port.HostPort, out _)) continue;
@@ -76,7 +82,7 @@ internal sealed class HostPorts(HostNamespace host, bool firewall, IPAddress? de
             {
                 logger.PortNotReserved(containerName, port.HostIp, port.HostPort, port.Protocol, Reason(e));
             }
-            bound.Add(new BoundPort(port, protocol, address, container, socket));
+            bound.Add(new BoundPort(port, protocol, address, target, socket));
         }
         return bound;
     }
@@ -84,6 +90,7 @@ internal sealed class HostPorts(HostNamespace host, bool firewall, IPAddress? de
     internal void Release(BoundPort port)
     {
         port.Dispose();
+        if (port.Published.HostPort == 0) return;
         lock (gate)
         {
             var key = (port.Protocol, port.Published.HostPort);
@@ -96,9 +103,10 @@ internal sealed class HostPorts(HostNamespace host, bool firewall, IPAddress? de
     {
         foreach (var port in ports.All)
         {
-            if (port.Socket is null) continue;
-            var redirected = firewall && port.Address.AddressFamily == AddressFamily.InterNetwork;
-            var target = new IPEndPoint(port.Container.ToIPAddress(), port.Published.ContainerPort);
+            if (port.Socket is null || port.Proxy is not null) continue;
+            // [::1] and what is for [::] from there are never redirected: the kernel has no route_localnet for it.
+            var redirected = firewall && port.Address.AddressFamily == AddressFamily.InterNetwork && !port.Container.IsIPv6;
+            Func<IPEndPoint> target = () => new IPEndPoint(port.Container.ToIPAddress(), port.Published.ContainerPort);
             // A listening TCP socket takes connections whether anyone accepts or not, and a client would hang if the redirection is ever
             // missing; so TCP is always accepted. A UDP socket costs its sender nothing.
             if (port.Protocol == PortProtocol.Tcp) port.Proxy = PortProxy.StartTcp(port.Socket, target, host, logger);
@@ -106,17 +114,25 @@ internal sealed class HostPorts(HostNamespace host, bool firewall, IPAddress? de
         }
     }
 
-    private IEnumerable<IPAddress> AddressesFor(IPAddress? asked)
+    private IEnumerable<IPAddress> AddressesFor(IPAddress? asked, PortTarget container)
     {
-        var address = asked ?? Normal(defaultAddress);
+        var address = asked ?? Normal(container.DefaultHostAddress ?? defaultAddress);
         if (address is not null && !(asked is null && address.Equals(IPAddress.Any))) return [address];
         return HasIPv6() ? [IPAddress.Any, IPAddress.IPv6Any] : [IPAddress.Any];
     }
 
     private static IPAddress? Normal(IPAddress? address) => address is { IsIPv4MappedToIPv6: true } ? address.MapToIPv4() : address;
 
-    private void BindOne(BoundPorts bound, ContainerPort containerPort, IPAddress[] addresses, PortRange wanted, Ipv4Address container)
+    private void BindOne(BoundPorts bound, ContainerPort containerPort, IPAddress[] addresses, PortRange wanted, PortTarget container)
     {
+        if (addresses.Any(a => !container.IsTranslated(a)))
+        {
+            // Reached at the container's own address, at its own port: nothing of the host's is taken.
+            foreach (var address in addresses.Where(a => !container.IsTranslated(a)))
+                bound.Add(new BoundPort(new PublishedPort(containerPort.Port, containerPort.Protocol.Name(), address.ToString(), 0), containerPort.Protocol, address, container.For(address)!.Value, null));
+            addresses = [.. addresses.Where(container.IsTranslated)];
+            if (addresses.Length == 0) return;
+        }
         var attempts = wanted.IsAny ? MaxAttempts : wanted.Count;
         NetworkException? failure = null;
         var next = wanted.First;
@@ -150,12 +166,13 @@ internal sealed class HostPorts(HostNamespace host, bool firewall, IPAddress? de
                     }
                     catch (SocketException e)
                     {
+                        var inside = container.For(address)!.Value;
                         var host = wanted.IsAny ? $"{Bracketed(address)}" : $"{Bracketed(address)}:{wanted}";
                         var which = wanted is { IsAny: false, Count: 1 } ? "" : $" {port}";
                         throw new NetworkException(NetworkErrorKind.PortUnavailable,
-                            $"failed to bind host port{which} for {host}:{container}:{containerPort}: {Reason(e)}", e);
+                            $"failed to bind host port{which} for {host}:{(inside.IsIPv6 ? $"[{inside}]" : $"{inside}")}:{containerPort}: {Reason(e)}", e);
                     }
-                    opened.Add(new BoundPort(published, containerPort.Protocol, address, container, socket));
+                    opened.Add(new BoundPort(published, containerPort.Protocol, address, container.For(address)!.Value, socket));
                 }
                 foreach (var port2 in opened) bound.Add(port2);
                 return;
@@ -294,13 +311,31 @@ internal sealed class HostPorts(HostNamespace host, bool firewall, IPAddress? de
     };
 }
 
+/// <summary>Where published ports lead to, and how.</summary>
+internal sealed record PortTarget(InetAddress? Address, InetAddress? Address6)
+{
+    /// <summary>The gateway network's own default, before the engine's.</summary>
+    internal IPAddress? DefaultHostAddress { get; init; }
+    internal GatewayMode Mode { get; init; }
+    internal GatewayMode Mode6 { get; init; }
+
+    internal bool IsNone => Address is null && Address6 is null;
+
+    /// <summary>What a port of this host address leads to: IPv6 is carried to IPv4 where there is nothing else, but not the other way round.</summary>
+    internal InetAddress? For(IPAddress host) => host.AddressFamily == AddressFamily.InterNetworkV6 ? Address6 ?? (Mode == GatewayMode.Routed ? null : Address) : Address;
+
+    /// <summary>False for a routed network: there a port is opened where the container is.</summary>
+    internal bool IsTranslated(IPAddress host) => (For(host) is { IsIPv6: true } ? Mode6 : Mode) != GatewayMode.Routed;
+}
+
 /// <summary>One published port and the socket that holds it.</summary>
-internal sealed class BoundPort(PublishedPort published, PortProtocol protocol, IPAddress address, Ipv4Address container, Socket? socket) : IDisposable
+internal sealed class BoundPort(PublishedPort published, PortProtocol protocol, IPAddress address, InetAddress container, Socket? socket) : IDisposable
 {
     internal PublishedPort Published { get; } = published;
     internal PortProtocol Protocol { get; } = protocol;
     internal IPAddress Address { get; } = address;
-    internal Ipv4Address Container { get; } = container;
+    /// <summary>Another one when another network of the container becomes its gateway.</summary>
+    internal InetAddress Container { get; set; } = container;
     internal Socket? Socket { get; } = socket;
     internal PortProxy? Proxy { get; set; }
 
@@ -320,11 +355,11 @@ internal sealed class BoundPorts(HostPorts owner) : IDisposable
 
     internal IReadOnlyList<PublishedPort> Published => [.. all.Select(p => p.Published)];
 
-    /// <summary>What the firewall redirects: IPv4.</summary>
+    /// <summary>What the firewall redirects or opens: what stays within its address family. Nothing leads from ::1 but the socket.</summary>
     internal IReadOnlyList<FirewallPort> Redirected =>
     [
-        .. all.Where(p => p.Address.AddressFamily == AddressFamily.InterNetwork)
-            .Select(p => new FirewallPort(p.Protocol, Ipv4Address.TryFrom(p.Address, out var a) ? a : default, p.Published.HostPort, p.Container, p.Published.ContainerPort)),
+        .. all.Where(p => p.Address.AddressFamily == AddressFamily.InterNetworkV6 == p.Container.IsIPv6 && !p.Address.Equals(IPAddress.IPv6Loopback))
+            .Select(p => new FirewallPort(p.Protocol, InetAddress.TryFrom(p.Address, out var a) ? a : default, p.Published.HostPort, p.Container, p.Published.ContainerPort)),
     ];
 
     internal void Add(BoundPort port) => all.Add(port);

@@ -22,25 +22,31 @@ public static class HostsFile
     /// <param name="hostname">Host name, which may be a fully qualified one.</param>
     /// <param name="domainname">Appended to the host name after a dot, when not empty.</param>
     /// <param name="extraHosts">--add-host: "name:address", where address may be host-gateway.</param>
-    /// <param name="hostGateway">What host-gateway stands for; null: an entry that names it is refused.</param>
+    /// <param name="hostGateways">What host-gateway stands for, an address of each family at most; empty: an entry that names it is refused.</param>
     /// <exception cref="NetworkException">InvalidArgument, in Docker's words.</exception>
-    public static string For(IReadOnlyList<string> addresses, string hostname, string domainname, IReadOnlyList<string> extraHosts, string? hostGateway)
+    public static string For(IReadOnlyList<string> addresses, string hostname, string domainname, IReadOnlyList<string> extraHosts, IReadOnlyList<string> hostGateways)
     {
         var text = new StringBuilder(Localhost);
-        AppendExtra(text, extraHosts, hostGateway);
-        var names = domainname.Length == 0 ? hostname : $"{hostname}.{domainname}";
-        if (names.IndexOf('.') is var dot and >= 0) names = $"{names} {names[..dot]}";
+        AppendExtra(text, extraHosts, hostGateways);
+        var names = NamesOf(hostname, domainname);
         foreach (var address in addresses) text.Append(address).Append('\t').Append(names).Append('\n');
         return text.ToString();
     }
 
+    /// <summary>What stands behind the container's own addresses.</summary>
+    public static string NamesOf(string hostname, string domainname)
+    {
+        var names = domainname.Length == 0 ? hostname : $"{hostname}.{domainname}";
+        return names.IndexOf('.') is var dot and >= 0 ? $"{names} {names[..dot]}" : names;
+    }
+
     /// <summary>--network host: the host's own file; but with --add-host a plain one, so that an entry there can be overridden.</summary>
     /// <exception cref="NetworkException">InvalidArgument, in Docker's words.</exception>
-    public static string ForHostNetwork(string hostText, IReadOnlyList<string> extraHosts, string? hostGateway)
+    public static string ForHostNetwork(string hostText, IReadOnlyList<string> extraHosts, IReadOnlyList<string> hostGateways)
     {
         if (extraHosts.Count == 0) return hostText;
         var text = new StringBuilder(Localhost);
-        AppendExtra(text, extraHosts, hostGateway);
+        AppendExtra(text, extraHosts, hostGateways);
         return text.ToString();
     }
 
@@ -56,16 +62,16 @@ public static class HostsFile
             throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid IP address in add-host: \"{address}\"");
     }
 
-    private static void AppendExtra(StringBuilder text, IReadOnlyList<string> extraHosts, string? hostGateway)
+    private static void AppendExtra(StringBuilder text, IReadOnlyList<string> extraHosts, IReadOnlyList<string> hostGateways)
     {
         foreach (var extra in extraHosts)
         {
             Validate(extra);
             var colon = extra.IndexOf(':');
             var address = extra[(colon + 1)..];
-            if (address == HostGatewayName)
-                address = hostGateway ?? throw new NetworkException(NetworkErrorKind.InvalidArgument, "unable to derive the IP value for host-gateway");
-            text.Append(address.Trim('[', ']')).Append('\t').Append(extra.AsSpan(0, colon)).Append('\n');
+            IReadOnlyList<string> addresses = address == HostGatewayName ? hostGateways : [address.Trim('[', ']')];
+            if (addresses.Count == 0) throw new NetworkException(NetworkErrorKind.InvalidArgument, "unable to derive the IP value for host-gateway");
+            foreach (var one in addresses) text.Append(one).Append('\t').Append(extra.AsSpan(0, colon)).Append('\n');
         }
     }
 }

@@ -7,55 +7,68 @@ namespace Berth.Networks;
 public sealed class Ipam
 {
     private readonly Lock gate = new();
-    private readonly HashSet<Ipv4Address> taken = [];
-    private readonly Ipv4Prefix subnet;
-    private readonly uint first, last;
-    private uint lowestMaybeFree;
+    private readonly HashSet<InetAddress> taken = [];
+    private readonly InetPrefix subnet;
+    private readonly UInt128 first, last;
+    private UInt128 lowestMaybeFree;
 
     /// <param name="range">Part of the subnet to choose from (--fixed-cidr, --ip-range); null: all of it.</param>
     /// <param name="reserved">Never given out, such as the gateway's.</param>
-    public Ipam(Ipv4Prefix subnet, Ipv4Prefix? range, params ReadOnlySpan<Ipv4Address> reserved)
+    public Ipam(InetPrefix subnet, InetPrefix? range, params IEnumerable<InetAddress> reserved)
     {
         var pool = range ?? subnet;
         if (!subnet.Contains(pool)) throw new NetworkException(NetworkErrorKind.InvalidArgument, $"range {pool} is not within subnet {subnet}");
         this.subnet = subnet;
         (first, last) = (pool.Network.Value, pool.Last.Value);
-        // The subnet's own first and last address mean the network and everyone in it; a /31 and a /32 have neither (RFC 3021).
-        if (subnet.Length <= 30)
+        // The subnet's own first and last address mean the network and everyone in it; a /31 and a /32 have neither (RFC 3021). In IPv6 the first one
+        // means any router (RFC 4291, 2.6.1), and there is no other.
+        if (subnet.IsIPv6 ? subnet.Length < 128 : subnet.Length <= 30)
         {
             if (first == subnet.Network.Value) first++;
-            if (last == subnet.Last.Value) last--;
+            if (last == subnet.Last.Value && !subnet.IsIPv6) last--;
         }
         lowestMaybeFree = first;
         foreach (var address in reserved) taken.Add(address);
     }
 
     /// <exception cref="NetworkException">Exhausted, in Docker's words.</exception>
-    public Ipv4Address Allocate()
+    public InetAddress Allocate()
     {
         lock (gate)
         {
-            for (ulong candidate = lowestMaybeFree; candidate <= last; candidate++)
+            for (var candidate = lowestMaybeFree; candidate <= last; candidate++)
             {
-                var address = new Ipv4Address((uint)candidate);
-                if (!taken.Add(address)) continue;
-                lowestMaybeFree = (uint)Math.Min(candidate + 1, uint.MaxValue);
-                return address;
+                var address = new InetAddress(candidate, subnet.IsIPv6);
+                if (taken.Add(address))
+                {
+                    lowestMaybeFree = candidate == last ? last : candidate + 1;
+                    return address;
+                }
+                if (candidate == last) break; // of 2^128 - 1, which has no successor
             }
             lowestMaybeFree = last;
-            throw new NetworkException(NetworkErrorKind.Exhausted, "no available IPv4 addresses on this network's address pools");
+            throw new NetworkException(NetworkErrorKind.Exhausted, $"no available IPv{(subnet.IsIPv6 ? 6 : 4)} addresses on this network's address pools");
         }
     }
 
     /// <summary>Takes one particular address; false: somebody has it.</summary>
     /// <exception cref="NetworkException">InvalidArgument: not an address of this subnet.</exception>
-    public bool TryReserve(Ipv4Address address)
+    public bool TryReserve(InetAddress address)
     {
         if (!subnet.Contains(address)) throw new NetworkException(NetworkErrorKind.InvalidArgument, $"no configured subnet contains IP address {address}");
         lock (gate) return taken.Add(address);
     }
 
-    public void Release(Ipv4Address address)
+    /// <summary>One particular address; else, when it is free, the one that was had before; else the lowest free one.</summary>
+    /// <exception cref="NetworkException">Forbidden or Exhausted, in Docker's words.</exception>
+    public InetAddress Take(InetAddress? wanted, InetAddress? preferred)
+    {
+        if (wanted is { } asked) return TryReserve(asked) ? asked : throw new NetworkException(NetworkErrorKind.Forbidden, "Address already in use");
+        if (preferred is { } before && subnet.Contains(before) && TryReserve(before)) return before;
+        return Allocate();
+    }
+
+    public void Release(InetAddress address)
     {
         lock (gate)
         {

@@ -12,7 +12,7 @@ namespace Berth.Networks;
 internal sealed class NamespacePool : IDisposable
 {
     private readonly object gate = new();
-    private readonly Queue<PreparedNamespace> ready = [];
+    private readonly Queue<SandboxNamespace> ready = [];
     private readonly int size;
     private readonly ILogger logger;
     private bool disposed;
@@ -32,7 +32,7 @@ internal sealed class NamespacePool : IDisposable
         }
     }
 
-    internal PreparedNamespace Take()
+    internal SandboxNamespace Take()
     {
         lock (gate)
         {
@@ -41,7 +41,7 @@ internal sealed class NamespacePool : IDisposable
             if (ready.Count <= size / 2 + 1) Monitor.Pulse(gate);
             if (ready.TryDequeue(out var taken)) return taken;
         }
-        return PreparedNamespace.Create();
+        return SandboxNamespace.Create();
     }
 
     // One at a time: starts that find the pool empty make their own, and should not wait for the processor behind us.
@@ -49,10 +49,10 @@ internal sealed class NamespacePool : IDisposable
     {
         while (true)
         {
-            PreparedNamespace? fresh = null;
+            SandboxNamespace? fresh = null;
             try
             {
-                fresh = PreparedNamespace.Create();
+                fresh = SandboxNamespace.Create();
             }
             catch (IOException e)
             {
@@ -88,72 +88,3 @@ internal sealed class NamespacePool : IDisposable
     }
 }
 
-/// <summary>A network namespace with loopback up and Docker's sysctls, and what is needed to go on configuring it from outside.</summary>
-internal sealed class PreparedNamespace : IDisposable
-{
-    private SafeFileHandle? handle;
-    private readonly SafeFileHandle? ipv6Default;
-
-    private PreparedNamespace(SafeFileHandle handle, NetlinkSocket netlink, SafeFileHandle? ipv6Default)
-    {
-        this.handle = handle;
-        Netlink = netlink;
-        this.ipv6Default = ipv6Default;
-    }
-
-    internal SafeFileHandle Handle => handle ?? throw new ObjectDisposedException(nameof(PreparedNamespace));
-
-    internal NetlinkSocket Netlink { get; }
-
-    internal static PreparedNamespace Create()
-    {
-        NetlinkSocket? netlink = null;
-        SafeFileHandle? ipv6 = null;
-        try
-        {
-            var handle = NetworkNamespace.Create(() =>
-            {
-                netlink = NetlinkSocket.OpenRoute();
-                var batch = new NetlinkBatch();
-                batch.SetLink("lo", up: true);
-                netlink.Execute(batch);
-                // As Docker: any port number and ping without capabilities; there is no one else in the namespace to protect from it.
-                Sysctl.TryWrite("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
-                Sysctl.TryWrite("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
-                // eth0 takes this over when it is made, so that it never begins with IPv6; a write to its own file later would cost
-                // the start a trip through this namespace. The descriptor undoes it from outside: see IPv6ForNewInterfaces.
-                ipv6 = Sysctl.TryOpen("/proc/sys/net/ipv6/conf/default/disable_ipv6");
-                if (ipv6 is not null) RandomAccess.Write(ipv6, "1"u8, 0);
-            });
-            return new PreparedNamespace(handle, netlink!, ipv6);
-        }
-        catch
-        {
-            netlink?.Dispose();
-            ipv6?.Dispose();
-            throw;
-        }
-    }
-
-    /// <summary>Interfaces made from here on start with IPv6, as in any namespace.</summary>
-    internal void IPv6ForNewInterfaces()
-    {
-        if (ipv6Default is not null) RandomAccess.Write(ipv6Default, "0"u8, 0);
-    }
-
-    /// <summary>The descriptor changes hands; everything else is closed.</summary>
-    internal SafeFileHandle Detach()
-    {
-        var detached = Handle;
-        handle = null;
-        Dispose();
-        return detached;
-    }
-
-    public void Dispose()
-    {
-        Netlink.Dispose();
-        ipv6Default?.Dispose();
-        handle?.Dispose();
-    }
-}

@@ -1,83 +1,134 @@
 using System.Collections.Immutable;
+using System.Net;
 
 namespace Berth.Networks;
 
-/// <summary>A network that containers can join: one of <see cref="BridgeNetwork"/>, <see cref="HostNetwork"/>, <see cref="NullNetwork"/>.</summary>
-internal abstract class Network(StoredNetwork stored)
+/// <summary>
+/// A network that containers can join: one of <see cref="BridgeNetwork"/>, <see cref="ParentNetwork"/> (macvlan, ipvlan), <see cref="HostNetwork"/>,
+/// <see cref="NullNetwork"/>. A join has two halves: <see cref="Reserve"/> takes addresses, <see cref="Attach"/> makes the interface.
+/// </summary>
+internal abstract class Network(NetworkSpec spec)
 {
+    private readonly Lock gate = new();
     private ImmutableDictionary<string, EndpointState> endpoints = ImmutableDictionary<string, EndpointState>.Empty;
+    private int joining;
+    private bool removed;
 
-    internal string Name => Stored.Name;
+    internal string Name => Spec.Name;
 
-    internal string Id => Stored.Id;
+    internal string Id => Spec.Id;
 
-    internal StoredNetwork Stored { get; } = stored;
+    internal NetworkSpec Spec { get; } = spec;
 
     /// <summary>Who is on it, by container id. Swapped whole, so readers need no lock.</summary>
     internal ImmutableDictionary<string, EndpointState> Endpoints => Volatile.Read(ref endpoints);
 
-    internal virtual NetworkRecord Record => new()
-    {
-        Name = Name,
-        Id = Id,
-        Created = Stored.Created,
-        Driver = Stored.Driver,
-        Options = ImmutableDictionary<string, string>.Empty,
-        Endpoints = Endpoints,
-    };
+    internal virtual NetworkRecord Record => new(Spec, Endpoints);
 
-    /// <summary>Makes the endpoint; leaves nothing when it throws.</summary>
-    internal abstract NetworkSandbox Join(string containerId, EndpointRequest request);
+    /// <summary>Published ports of containers whose gateway this is lead somewhere.</summary>
+    internal virtual bool PublishesPorts => false;
 
-    internal abstract void Leave(EndpointState endpoint);
+    internal virtual GatewayMode Mode => GatewayMode.Nat;
+
+    internal virtual GatewayMode Mode6 => GatewayMode.Nat;
+
+    /// <summary>Host address of published ports that name none; null: the engine's default.</summary>
+    internal virtual IPAddress? HostBinding => null;
+
+    /// <summary>eth, unless the network's options say otherwise.</summary>
+    internal virtual string InterfacePrefix => "eth";
+
+    /// <summary>Addresses for an endpoint that has its identity already. Nothing of the kernel's is touched.</summary>
+    internal virtual EndpointState Reserve(EndpointState endpoint, EndpointRequest request, bool disableIPv6) => endpoint;
+
+    /// <summary>Makes the interface and brings it up. Leaves nothing when it throws.</summary>
+    internal virtual EndpointState Attach(EndpointState endpoint, EndpointRequest request, SandboxNamespace inside, DefaultRoutes routes) => endpoint;
+
+    /// <summary>Undoes <see cref="Attach"/>. The slow part goes on in the background.</summary>
+    internal virtual void Detach(EndpointState endpoint) { }
+
+    /// <summary>Undoes <see cref="Reserve"/>.</summary>
+    internal virtual void Release(EndpointState endpoint) { }
 
     /// <summary>Takes over an endpoint of a former daemon.</summary>
-    internal abstract void Restore(RunningContainer container);
+    internal virtual void Restore(EndpointState endpoint) { }
 
-    internal void Put(EndpointState endpoint) => ImmutableInterlocked.AddOrUpdate(ref endpoints, endpoint.ContainerId, endpoint, (_, _) => endpoint);
+    /// <summary>After all restores: removes what belongs to no endpoint.</summary>
+    internal virtual void Sweep() { }
 
-    /// <summary>False: somebody else has dropped it.</summary>
-    internal bool Drop(string containerId) => ImmutableInterlocked.TryRemove(ref endpoints, containerId, out _);
+    /// <summary>Removes what the network itself is made of.</summary>
+    internal virtual void Remove() { }
 
-    internal void Rename(string containerId, string name)
+    /// <summary>From here until <see cref="Put"/> or <see cref="GiveUp"/> the network can't be removed.</summary>
+    internal void BeginJoin(string containerId, string containerName)
     {
-        var all = Endpoints;
-        while (all.TryGetValue(containerId, out var endpoint)
-            && !ImmutableInterlocked.TryUpdate(ref endpoints, containerId, endpoint with { ContainerName = name }, endpoint)) all = Endpoints;
+        lock (gate)
+        {
+            if (removed) throw new NetworkException(NetworkErrorKind.NotFound, $"network {Name} not found");
+            if (endpoints.ContainsKey(containerId)) throw new NetworkException(NetworkErrorKind.Forbidden, $"endpoint with name {containerName} already exists in network {Name}");
+            joining++;
+        }
     }
 
-    protected EndpointState NewEndpoint(string containerId, EndpointRequest request) => new()
+    internal void GiveUp()
     {
-        NetworkName = Name,
-        NetworkId = Id,
-        EndpointId = NetworkStore.NewId(),
-        SandboxId = NetworkStore.NewId(),
-        ContainerId = containerId,
-        ContainerName = request.ContainerName,
-    };
+        lock (gate) joining--;
+    }
+
+    /// <summary>A join that <see cref="BeginJoin"/> began is complete.</summary>
+    internal void Put(EndpointState endpoint)
+    {
+        lock (gate)
+        {
+            joining--;
+            Volatile.Write(ref endpoints, endpoints.SetItem(endpoint.ContainerId, endpoint));
+        }
+    }
+
+    internal void Adopt(EndpointState endpoint)
+    {
+        lock (gate) Volatile.Write(ref endpoints, endpoints.SetItem(endpoint.ContainerId, endpoint));
+    }
+
+    internal void Drop(string containerId)
+    {
+        lock (gate) Volatile.Write(ref endpoints, endpoints.Remove(containerId));
+    }
+
+    internal void Rename(string containerId, EndpointState renamed)
+    {
+        lock (gate)
+            if (endpoints.ContainsKey(containerId)) Volatile.Write(ref endpoints, endpoints.SetItem(containerId, renamed));
+    }
+
+    /// <summary>From here on nobody can join.</summary>
+    /// <exception cref="NetworkException">Forbidden, in Docker's words: somebody has.</exception>
+    internal void BeginRemoval()
+    {
+        lock (gate)
+        {
+            if (joining > 0 || !endpoints.IsEmpty)
+            {
+                var list = string.Join(", ", endpoints.Values.OrderBy(e => e.ContainerName, StringComparer.Ordinal).Select(e => $"name:\"{e.ContainerName}\" id:\"{e.EndpointId[..12]}\""));
+                throw new NetworkException(NetworkErrorKind.Forbidden, $"error while removing network: network {Name} has active endpoints ({list})");
+            }
+            removed = true;
+        }
+    }
 }
+
+/// <summary>Which default routes an endpoint gives.</summary>
+internal readonly record struct DefaultRoutes(bool IPv4, bool IPv6);
 
 /// <summary>--network host: the container stays in the host's namespace. Published ports mean nothing there.</summary>
-internal sealed class HostNetwork(StoredNetwork stored) : Network(stored)
-{
-    internal override NetworkSandbox Join(string containerId, EndpointRequest request) => new(null, NewEndpoint(containerId, request));
-
-    internal override void Leave(EndpointState endpoint) { }
-
-    internal override void Restore(RunningContainer container) { }
-}
+internal sealed class HostNetwork(NetworkSpec spec) : Network(spec);
 
 /// <summary>--network none: a namespace with loopback and nothing else.</summary>
-internal sealed class NullNetwork(StoredNetwork stored, NamespacePool pool) : Network(stored)
+internal sealed class NullNetwork(NetworkSpec spec) : Network(spec);
+
+/// <summary>A configuration that other networks take over; nobody joins it.</summary>
+internal sealed class ConfigurationNetwork(NetworkSpec spec) : Network(spec)
 {
-    internal override NetworkSandbox Join(string containerId, EndpointRequest request)
-    {
-        using var prepared = pool.Take();
-        prepared.IPv6ForNewInterfaces();
-        return new NetworkSandbox(prepared.Detach(), NewEndpoint(containerId, request));
-    }
-
-    internal override void Leave(EndpointState endpoint) { }
-
-    internal override void Restore(RunningContainer container) { }
+    internal override EndpointState Reserve(EndpointState endpoint, EndpointRequest request, bool disableIPv6) =>
+        throw new NetworkException(NetworkErrorKind.Forbidden, "cannot create endpoint on configuration-only network");
 }

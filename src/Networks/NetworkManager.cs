@@ -1,25 +1,28 @@
 using System.Collections.Concurrent;
 using System.Net.Sockets;
+using System.Security.Cryptography;
+using System.Text;
 using Berth.Linux;
 using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
 
 namespace Berth.Networks;
 
-/// <summary>The engine's networks: joins containers to them, publishes their ports, and gives all of it back. Safe for concurrent use.
+/// <summary>The engine's networks: makes and removes them, joins containers to them, publishes their ports, and gives all of it back. Safe for concurrent use.
 /// The kernel answers at once, so most of these complete before they return.</summary>
 public sealed partial class NetworkManager : IAsyncDisposable
 {
-    /// <summary>Longest interface name, without its final zero: IFNAMSIZ - 1.</summary>
-    private const int MaxInterfaceName = 15;
-
     private readonly NetworkManagerOptions options;
     private readonly ILogger logger;
     private readonly TimeProvider time;
     private readonly HostNamespace host;
     private readonly NetworkStore store;
-    private readonly ConcurrentDictionary<string, Network> joined = new(StringComparer.Ordinal);
+    private readonly SubnetPools pools;
+    private readonly Lock changes = new();
+    private readonly ConcurrentDictionary<string, Sandbox> sandboxes = new(StringComparer.Ordinal);
     private NamespacePool? pool;
     private LinkReaper? reaper;
+    private HostLinks? links;
     private Firewall? firewall;
     private HostPorts? hostPorts;
     private volatile Network[] networks = [];
@@ -33,9 +36,22 @@ public sealed partial class NetworkManager : IAsyncDisposable
         this.time = time ?? TimeProvider.System;
         host = new HostNamespace(options.HostNamespace);
         store = new NetworkStore(options.DataDirectory);
+        pools = new SubnetPools(options.AddressPools, options.DataDirectory);
+        // Bridges and tables of several engines on one machine are told apart by the default bridge's name, which only one can have.
+        EngineName = options.BridgeName != NetworkManagerOptions.NoBridge ? options.BridgeName
+            : "none-" + Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Path.GetFullPath(options.DataDirectory))))[..8];
     }
 
-    /// <summary>Makes or adopts the bridge, the firewall table and the sysctls, and starts filling the pool. Call once, first.
+    /// <summary>What our tables and the alias of our bridges are named after.</summary>
+    internal string EngineName { get; }
+
+    /// <summary>Told of containers' comings and goings, on the thread that makes them: must be quick, and must not throw.</summary>
+    public event Action<SandboxChange>? SandboxChanged;
+
+    /// <summary>The three that are always there.</summary>
+    public static bool IsPredefined(string name) => name is "bridge" or "host" or "none" or "default";
+
+    /// <summary>Makes or adopts the bridges, the firewall tables and the sysctls, and starts filling the pool. Call once, first.
     /// Throws <see cref="NetworkException"/>: subnet overlaps a host route (Conflict), or the kernel or libnftables refuses (System).</summary>
     public Task InitialiseAsync(CancellationToken cancellationToken) => Completed(() =>
     {
@@ -57,76 +73,107 @@ public sealed partial class NetworkManager : IAsyncDisposable
         var stored = store.Load();
         pool = new NamespacePool(options.PoolSize, logger);
         reaper = new LinkReaper(host, logger);
+        links = new HostLinks(host, logger);
         var all = new List<Network>();
-        if (options.BridgeName != NetworkManagerOptions.NoBridge) all.Add(MakeDefaultBridge(stored));
-        all.Add(new HostNetwork(Stored("host", "host", null)));
-        all.Add(new NullNetwork(Stored("none", "null", null), pool));
-        networks = [.. all];
-        store.Save(all.Select(n => n.Stored));
-
-        StoredNetwork Stored(string name, string driver, string? subnet) =>
-            StoredAs(stored, name, driver, subnet);
-    }
-
-    private StoredNetwork StoredAs(IReadOnlyList<StoredNetwork> stored, string name, string driver, string? subnet) =>
-        stored.FirstOrDefault(s => s.Name == name && s.Driver == driver) is { } known
-            ? known with { Subnet = subnet }
-            : new StoredNetwork(name, NetworkStore.NewId(), time.GetUtcNow(), driver, subnet);
-
-    private BridgeNetwork MakeDefaultBridge(IReadOnlyList<StoredNetwork> stored)
-    {
-        var name = options.BridgeName;
-        if (name.Length is 0 or > MaxInterfaceName || !name.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.') || name is "." or "..")
-            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid bridge name \"{name}\": 1 to {MaxInterfaceName} letters, digits, '-', '_' and '.'");
-
-        claim = host.Run(() => HostBridge.Claim(name));
-        Ipv4Interface? remembered = stored.FirstOrDefault(s => s.Name == "bridge")?.Subnet is { } text && Ipv4Interface.TryParse(text, out var before) ? before : null;
-        var bridge = host.Run(() => HostBridge.Prepare(name, options.BridgeAddress, remembered, options.AddressPools, options.Mtu, logger));
-        bridgeIsOurs = bridge.IsOurs;
-
-        if (options.FixedCidr is { } range && !bridge.Address.Prefix.Contains(range))
-            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"fixed-cidr {range} is not within the bridge's subnet {bridge.Address.Prefix}");
-        if (options.DefaultGateway is { } gateway && !bridge.Address.Prefix.Contains(gateway))
-            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"default gateway {gateway} is not within the bridge's subnet {bridge.Address.Prefix}");
-
-        var settings = new BridgeSettings
+        HostBridge? made = null;
+        if (options.IpForward) host.Run(() => EnableForwarding("/proc/sys/net/ipv4/ip_forward"));
+        if (options.BridgeName != NetworkManagerOptions.NoBridge)
         {
-            Bridge = name,
-            Address = bridge.Address,
-            Range = options.FixedCidr,
-            Gateway = options.DefaultGateway ?? bridge.Address.Address,
-            MtuBytes = options.Mtu,
-            InterContainerCommunication = options.InterContainerCommunication,
-            Masquerade = options.IpMasquerade,
-            IsDefault = true,
-            HostBindingAddress = options.DefaultBindAddress?.ToString() ?? "0.0.0.0",
-        };
-        if (options.IpForward) host.Run(EnableForwarding);
-        var table = FirewallPlan.TableName(name);
+            var bridge = MakeDefaultBridge(stored);
+            made = bridge.Bridge;
+            all.Add(bridge);
+        }
+        all.Add(new HostNetwork(StoredAs(stored, "host", "host")));
+        all.Add(new NullNetwork(StoredAs(stored, "none", "null")));
+        foreach (var spec in stored.Where(s => !IsPredefined(s.Name)))
+        {
+            try
+            {
+                all.Add(Make(spec));
+            }
+            catch (Exception e) when (e is NetworkException or LinuxException)
+            {
+                // It is kept, and so is its name: whatever is in its way may go.
+                logger.NetworkNotRestored(spec.Name, e.Message);
+                all.Add(new BrokenNetwork(spec, e.Message));
+            }
+        }
+        var bridges = all.OfType<BridgeNetwork>().Select(b => b.Settings).ToArray();
+        var table = FirewallPlan.TableName(EngineName);
         if (options.Firewall)
         {
             try
             {
                 firewall = new Firewall(table, host, logger);
-                firewall.Initialise([settings.ForFirewall]);
+                firewall.Initialise([.. bridges.Select(b => b.ForFirewall)]);
             }
-            catch when (bridge.IsNew)
+            catch when (made is { IsNew: true })
             {
-                host.Run(() => HostBridge.Remove(name));
+                host.Run(() => HostBridge.Remove(options.BridgeName));
                 throw;
             }
-            // So that a connection to 127.0.0.1 may leave by the bridge, and its answer come back. After the rules and never without them,
-            // for it would also let containers reach the host's loopback.
-            host.Run(() => Set($"/proc/sys/net/ipv4/conf/{name}/route_localnet", "1"));
+            foreach (var bridge in bridges) RouteLoopback(bridge.Bridge);
         }
         hostPorts = new HostPorts(host, options.Firewall, options.DefaultBindAddress, logger);
-        logger.BridgeReady(name, bridge.Address, options.Firewall ? table : "(none)");
-        return new BridgeNetwork(StoredAs(stored, "bridge", "bridge", bridge.Address.ToString()), settings, bridge.Index, host, pool!, hostPorts, firewall, reaper!, logger);
+        networks = [.. all];
+        SweepBridges(bridges);
+        store.Save(all.Select(n => n.Spec));
     }
 
-    private void EnableForwarding()
+    // So that a connection to 127.0.0.1 may leave by the bridge, and its answer come back. After the rules and never without them,
+    // for it would also let containers reach the host's loopback.
+    private void RouteLoopback(string bridge)
     {
-        const string path = "/proc/sys/net/ipv4/ip_forward";
+        if (firewall is not null) host.Run(() => Set($"/proc/sys/net/ipv4/conf/{bridge}/route_localnet", "1"));
+    }
+
+    private NetworkSpec StoredAs(IReadOnlyList<NetworkSpec> stored, string name, string driver) =>
+        stored.FirstOrDefault(s => s.Name == name && s.Driver == driver) ?? new NetworkSpec { Name = name, Id = NetworkStore.NewId(), Created = time.GetUtcNow(), Driver = driver };
+
+    private BridgeNetwork MakeDefaultBridge(IReadOnlyList<NetworkSpec> stored)
+    {
+        var name = options.BridgeName;
+        if (!BridgeSettings.IsInterfaceName(name))
+            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid bridge name \"{name}\": 1 to {BridgeSettings.MaxInterfaceName} letters, digits, '-', '_' and '.'");
+
+        claim = host.Run(() => HostBridge.Claim(name));
+        var spec = StoredAs(stored, "bridge", "bridge");
+        InetInterface? remembered = spec.Subnets is [{ Gateway: { } own } before, ..] ? new InetInterface(own, before.Subnet.Length) : null;
+        var bridge = host.Run(() => HostBridge.Prepare(name, options.BridgeAddress, remembered, pools, options.Mtu));
+        bridgeIsOurs = bridge.IsOurs;
+        var subnet = bridge.Address.Prefix;
+        if (options.FixedCidr is { } range && !subnet.Contains(range))
+            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"fixed-cidr {range} is not within the bridge's subnet {subnet}");
+        if (options.DefaultGateway is { } gateway && !subnet.Contains(gateway))
+            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"default gateway {gateway} is not within the bridge's subnet {subnet}");
+
+        spec = spec with
+        {
+            Subnets =
+            [
+                new SubnetSpec(subnet)
+                {
+                    Range = options.FixedCidr, Gateway = bridge.Address.Address, GivenGateway = options.DefaultGateway ?? bridge.Address.Address,
+                    Auxiliary = options.DefaultGateway is { } other ? new Dictionary<string, InetAddress> { ["DefaultGatewayIPv4"] = other } : new Dictionary<string, InetAddress>(),
+                },
+            ],
+        };
+        var settings = new BridgeSettings
+        {
+            Bridge = name,
+            IPv4 = spec.Subnets[0],
+            MtuBytes = options.Mtu,
+            InterContainerCommunication = options.InterContainerCommunication,
+            Masquerade = options.IpMasquerade,
+            IsDefault = true,
+            HostBinding = options.DefaultBindAddress,
+        };
+        logger.BridgeReady(name, bridge.Address, options.Firewall ? FirewallPlan.TableName(EngineName) : "(none)");
+        return new BridgeNetwork(spec, settings, bridge, links!, reaper!, logger);
+    }
+
+    private void EnableForwarding(string path)
+    {
         try
         {
             // Writing it, even with what it holds, resets settings of every interface: see ip_forward in the kernel's ip-sysctl.
@@ -152,93 +199,104 @@ public sealed partial class NetworkManager : IAsyncDisposable
         foreach (var container in running)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            var endpoint = container.Endpoint;
-            var network = networks.FirstOrDefault(n => n.Id == endpoint.NetworkId) ?? networks.FirstOrDefault(n => n.Name == endpoint.NetworkName);
+            Restore(container);
+        }
+        firewall?.Replace(sandboxes.Values.SelectMany(s => s.Ports?.Redirected ?? []));
+        foreach (var network in networks) network.Sweep();
+    });
+
+    private void Restore(RunningContainer container)
+    {
+        var state = container.Sandbox;
+        var kept = new List<EndpointState>();
+        foreach (var endpoint in state.Endpoints)
+        {
+            var network = NetworkOf(endpoint) ?? networks.FirstOrDefault(n => n.Name == endpoint.NetworkName);
             if (network is null)
             {
-                logger.EndpointNotRestored(endpoint.ContainerName, endpoint.NetworkName, "no such network");
+                logger.EndpointNotRestored(state.ContainerName, endpoint.NetworkName, "no such network");
                 continue;
             }
             try
             {
-                network.Restore(container);
+                network.Restore(endpoint);
             }
             catch (Exception e) when (e is NetworkException or LinuxException)
             {
-                logger.EndpointNotRestored(endpoint.ContainerName, endpoint.NetworkName, e.Message);
+                logger.EndpointNotRestored(state.ContainerName, endpoint.NetworkName, e.Message);
                 // Its address is another's: it must not be given back by this one.
                 if (e is NetworkException { Kind: NetworkErrorKind.Conflict or NetworkErrorKind.InvalidArgument }) continue;
             }
-            joined[container.ContainerId] = network;
-            network.Put(endpoint);
+            network.Adopt(endpoint);
+            kept.Add(endpoint);
         }
-        var bridges = networks.OfType<BridgeNetwork>().ToArray();
-        firewall?.Replace(bridges.SelectMany(b => b.Redirected));
-        foreach (var bridge in bridges) bridge.Sweep();
-    });
+        var sandbox = new Sandbox(state with { Endpoints = kept });
+        if (state.Ports.Count > 0)
+        {
+            sandbox.Ports = hostPorts!.Restore(state.Ports, TargetOf(sandbox.State), state.ContainerName);
+            hostPorts.StartProxies(sandbox.Ports);
+        }
+        sandboxes[state.ContainerId] = sandbox;
+        if (SandboxChanged is null) return;
+        try
+        {
+            using var inside = container.Pid > 0 ? NetworkNamespace.OfProcess(container.Pid) : null;
+            Tell(SandboxChangeKind.Opened, sandbox.State, inside);
+        }
+        catch (LinuxException)
+        {
+            // It has just ended: its end is told in a moment.
+            Tell(SandboxChangeKind.Opened, sandbox.State, null);
+        }
+    }
 
-    /// <summary>The networks of now: bridge, host, none; a snapshot, never waits.</summary>
+    private void Tell(SandboxChangeKind kind, SandboxState state, SafeFileHandle? inside) => SandboxChanged?.Invoke(new SandboxChange(kind, state, inside));
+
+    /// <summary>The networks of now, a snapshot; never waits.</summary>
     public IReadOnlyList<NetworkRecord> Networks => [.. networks.Select(n => n.Record)];
 
-    /// <summary>By name, id or unique id prefix; null when there is none. A snapshot, never waits.</summary>
+    /// <summary>By name, by id, or by an unambiguous prefix of the id; null when there is none.</summary>
+    /// <exception cref="NetworkException">InvalidArgument: the prefix fits several.</exception>
     public NetworkRecord? Find(string nameOrId) => FindNetwork(nameOrId)?.Record;
 
     private Network? FindNetwork(string nameOrId)
     {
         if (nameOrId == "default") nameOrId = "bridge";
-        if (networks.FirstOrDefault(n => n.Name == nameOrId) is { } byName) return byName;
+        var all = networks;
+        if (Array.Find(all, n => n.Id == nameOrId) is { } byId) return byId;
+        if (Array.Find(all, n => n.Name == nameOrId) is { } byName) return byName;
         if (nameOrId.Length == 0) return null;
-        var byId = networks.Where(n => n.Id.StartsWith(nameOrId, StringComparison.Ordinal)).Take(2).ToArray();
-        return byId.Length == 1 ? byId[0] : null;
+        var byPrefix = Array.FindAll(all, n => n.Id.StartsWith(nameOrId, StringComparison.Ordinal));
+        if (byPrefix.Length > 1) throw new NetworkException(NetworkErrorKind.InvalidArgument, $"network {nameOrId} is ambiguous ({byPrefix.Length} matches found based on ID prefix)");
+        return byPrefix.Length == 1 ? byPrefix[0] : null;
     }
+
+    private Network? NetworkOf(EndpointState endpoint) => Array.Find(networks, n => n.Id == endpoint.NetworkId);
 
     /// <summary>The address that <c>host-gateway</c> stands for in --add-host: the default bridge's; null when there is no bridge.</summary>
-    public Ipv4Address? HostGateway => networks.OfType<BridgeNetwork>().FirstOrDefault()?.Settings.Address.Address;
+    public InetAddress? HostGateway => networks.OfType<BridgeNetwork>().FirstOrDefault(b => b.Settings.IsDefault)?.Settings.IPv4?.Gateway;
 
-    /// <summary>Puts a container on a network and publishes its ports. Nothing is left half-made when it throws.
-    /// PortUnavailable has Docker's full text ("failed to set up container networking: driver failed programming external connectivity on …").</summary>
-    public Task<NetworkSandbox> JoinAsync(string containerId, EndpointRequest request, CancellationToken cancellationToken)
+    /// <summary>The containers that are on networks now.</summary>
+    public IReadOnlyList<SandboxState> Sandboxes => [.. sandboxes.Values.Select(s => s.State)];
+
+    /// <summary>Null: it is on no network.</summary>
+    public SandboxState? FindSandbox(string containerId) => sandboxes.TryGetValue(containerId, out var sandbox) ? sandbox.State : null;
+
+    /// <summary>Changes the name that error texts and network inspect show for a container, and the one it is found by.</summary>
+    /// <param name="dnsNames">The new list of an endpoint's names.</param>
+    public void Rename(string containerId, string newName, Func<EndpointState, IReadOnlyList<string>> dnsNames)
     {
-        try
+        if (!sandboxes.TryGetValue(containerId, out var sandbox)) return;
+        lock (sandbox.Gate)
         {
-            cancellationToken.ThrowIfCancellationRequested();
-            var network = FindNetwork(request.Network)
-                ?? throw new NetworkException(NetworkErrorKind.NotFound, $"failed to set up container networking: network {request.Network} not found");
-            if (!joined.TryAdd(containerId, network))
-                throw new NetworkException(NetworkErrorKind.Conflict, $"container {containerId} is already on network {joined.GetValueOrDefault(containerId)?.Name}");
-            try
+            if (sandbox.Gone) return;
+            sandbox.State = sandbox.State with
             {
-                var sandbox = network.Join(containerId, request);
-                network.Put(sandbox.Endpoint);
-                return Task.FromResult(sandbox);
-            }
-            catch
-            {
-                joined.TryRemove(containerId, out _);
-                throw;
-            }
+                ContainerName = newName, Endpoints = [.. sandbox.State.Endpoints.Select(e => e with { ContainerName = newName, DnsNames = dnsNames(e) })],
+            };
+            foreach (var endpoint in sandbox.State.Endpoints) NetworkOf(endpoint)?.Rename(containerId, endpoint);
+            Tell(SandboxChangeKind.Changed, sandbox.State, null);
         }
-        catch (Exception e)
-        {
-            return Task.FromException<NetworkSandbox>(e);
-        }
-    }
-
-    /// <summary>Takes the container off its network: ports closed, rules and interface removed, address free again. Does nothing when it is on none.
-    /// The slow part (the kernel's removal of the interface) goes on in the background; <see cref="SettleAsync"/> waits for it.</summary>
-    public Task LeaveAsync(string containerId, CancellationToken cancellationToken) => Completed(() =>
-    {
-        if (!joined.TryGetValue(containerId, out var network)) return;
-        // Whoever takes the endpoint out is the one who takes it down.
-        if (!network.Endpoints.TryGetValue(containerId, out var endpoint) || !network.Drop(containerId)) return;
-        network.Leave(endpoint);
-        joined.TryRemove(containerId, out _);
-    });
-
-    /// <summary>Changes the name that error texts and network inspect show for a container.</summary>
-    public void Rename(string containerId, string newName)
-    {
-        if (joined.TryGetValue(containerId, out var network)) network.Rename(containerId, newName);
     }
 
     /// <summary>Namespaces ready in the pool now.</summary>
@@ -247,21 +305,25 @@ public sealed partial class NetworkManager : IAsyncDisposable
     /// <summary>Completes when every removal begun so far has been carried out.</summary>
     public Task SettleAsync(CancellationToken cancellationToken) => reaper?.SettleAsync(cancellationToken) ?? Task.CompletedTask;
 
-    /// <summary>Clean shutdown: drops the pool and waits for removals. When no container is joined, the bridge and the firewall table go too, if
+    /// <summary>Clean shutdown: drops the pool and waits for removals. When no container is joined, bridges and firewall tables go too, if
     /// this engine made them; with containers running they stay, and the next daemon adopts them.</summary>
     public async Task ShutdownAsync(CancellationToken cancellationToken)
     {
         pool?.Dispose();
         await SettleAsync(cancellationToken).ConfigureAwait(false);
-        if (joined.IsEmpty)
+        if (sandboxes.IsEmpty)
         {
-            firewall?.RemoveTable();
-            if (bridgeIsOurs) host.Run(() => HostBridge.Remove(options.BridgeName));
+            firewall?.RemoveTables();
+            foreach (var network in networks)
+            {
+                if (network is BridgeNetwork { Settings.IsDefault: true } && !bridgeIsOurs) continue;
+                Attempt("Interfaces", network.Name, network.Remove);
+            }
         }
         claim?.Dispose();
     }
 
-    /// <summary>Closes what this process holds; bridge, rules and running containers stay as they are.</summary>
+    /// <summary>Closes what this process holds; bridges, rules and running containers stay as they are.</summary>
     public ValueTask DisposeAsync()
     {
         Close();
@@ -272,9 +334,22 @@ public sealed partial class NetworkManager : IAsyncDisposable
     {
         pool?.Dispose();
         reaper?.Stop();
-        foreach (var network in networks.OfType<BridgeNetwork>()) network.Dispose();
+        foreach (var sandbox in sandboxes.Values) sandbox.Ports?.Dispose();
+        links?.Dispose();
         firewall?.Dispose();
         claim?.Dispose();
+    }
+
+    private void Attempt(string what, string network, Action action)
+    {
+        try
+        {
+            action();
+        }
+        catch (Exception e) when (e is LinuxException or NetworkException)
+        {
+            logger.LeaveIncomplete(what, network, e.Message);
+        }
     }
 
     private static Task Completed(Action action)

@@ -13,17 +13,17 @@ public sealed record NetworkManagerOptions
     public string BridgeName { get; init; } = "berth0";
 
     /// <summary>Where subnets come from that nobody chose (<c>--default-address-pool</c>): each range is cut into subnets of its size. Empty: Docker's.</summary>
-    public IReadOnlyList<(Ipv4Prefix Base, int Size)> AddressPools { get; init; } = [];
+    public IReadOnlyList<(InetPrefix Base, int Size)> AddressPools { get; init; } = [];
 
     /// <summary>Address of the bridge and its subnet (<c>--bip</c>), e.g. 172.30.0.1/16.
     /// Null: the bridge's own address when it exists, else what the data directory remembers, else the first default pool that no host route overlaps.</summary>
-    public Ipv4Interface? BridgeAddress { get; init; }
+    public InetInterface? BridgeAddress { get; init; }
 
     /// <summary>Containers' addresses come from this part of the subnet only (<c>--fixed-cidr</c>).</summary>
-    public Ipv4Prefix? FixedCidr { get; init; }
+    public InetPrefix? FixedCidr { get; init; }
 
     /// <summary>Default route of containers (<c>--default-gateway</c>). Null: the bridge's address.</summary>
-    public Ipv4Address? DefaultGateway { get; init; }
+    public InetAddress? DefaultGateway { get; init; }
 
     /// <summary><c>--mtu</c>, bytes.</summary>
     public int Mtu { get; init; } = 1500;

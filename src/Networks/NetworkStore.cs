@@ -4,25 +4,22 @@ using System.Text.Json.Serialization;
 
 namespace Berth.Networks;
 
-/// <summary>What a network keeps across restarts. One file for all: they are few and small.</summary>
-internal sealed record StoredNetwork(string Name, string Id, DateTimeOffset Created, string Driver, string? Subnet);
+internal sealed record StoredNetworks(IReadOnlyList<NetworkSpec> Networks);
 
-internal sealed record StoredNetworks(IReadOnlyList<StoredNetwork> Networks);
-
-[JsonSourceGenerationOptions(WriteIndented = true)]
+[JsonSourceGenerationOptions(WriteIndented = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(StoredNetworks))]
 internal sealed partial class NetworkJson : JsonSerializerContext;
 
-/// <summary>networks.json in the data directory, written to a temporary name and renamed.</summary>
+/// <summary>networks.json in the data directory, written to a temporary name and renamed. One file for all: they are few and small.</summary>
 internal sealed class NetworkStore(string directory)
 {
-    /// <summary>The default three take half a kilobyte; more than this is not a file of ours.</summary>
-    private const long MaxBytes = 4 * 1024 * 1024;
+    /// <summary>A network takes half a kilobyte, and a host has room for some thousands; more than this is not a file of ours.</summary>
+    private const long MaxBytes = 64 * 1024 * 1024;
 
     private string File => Path.Combine(directory, "networks.json");
 
-    /// <summary>Empty when there is no file, or none that can be read: ids are then made anew.</summary>
-    internal IReadOnlyList<StoredNetwork> Load()
+    /// <summary>Empty when there is no file. One that can't be read is kept beside, for people: its networks are not known any more.</summary>
+    internal IReadOnlyList<NetworkSpec> Load()
     {
         try
         {
@@ -31,11 +28,12 @@ internal sealed class NetworkStore(string directory)
         }
         catch (JsonException)
         {
+            System.IO.File.Move(File, File + ".unreadable", overwrite: true);
             return [];
         }
     }
 
-    internal void Save(IEnumerable<StoredNetwork> networks)
+    internal void Save(IEnumerable<NetworkSpec> networks)
     {
         Directory.CreateDirectory(directory);
         var temporary = File + ".tmp";

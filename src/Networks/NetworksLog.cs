@@ -5,7 +5,7 @@ namespace Berth.Networks;
 internal static partial class NetworksLog
 {
     [LoggerMessage(1, LogLevel.Information, "Network bridge: {Bridge} has {Address}, firewall table ip {Table}")]
-    internal static partial void BridgeReady(this ILogger logger, string bridge, Ipv4Interface address, string table);
+    internal static partial void BridgeReady(this ILogger logger, string bridge, InetInterface address, string table);
 
     [LoggerMessage(2, LogLevel.Debug, "nft transaction:\n{Script}")]
     internal static partial void FirewallTransaction(this ILogger logger, string script);
@@ -66,4 +66,7 @@ internal static partial class NetworksLog
 
     [LoggerMessage(45, LogLevel.Debug, "Name server {Server}: {Reason}")]
     internal static partial void UpstreamFailed(this ILogger logger, string server, string reason);
+
+    [LoggerMessage(16, LogLevel.Warning, "Network {Network} could not be brought back: {Reason}")]
+    internal static partial void NetworkNotRestored(this ILogger logger, string network, string reason);
 }

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging;
 namespace Berth.Networks;
 
 /// <summary>
-/// Carries what reaches a published port's own socket to the container: IPv6 clients (containers have IPv4 only), and everything when the
+/// Carries what reaches a published port's own socket to the container: IPv6 clients (::1, and containers that have IPv4 only), and everything when the
 /// firewall is switched off or its rules are gone. Lives in the daemon, so these connections, unlike redirected ones, end with it.
 /// </summary>
 internal sealed class PortProxy : IDisposable
@@ -26,11 +26,12 @@ internal sealed class PortProxy : IDisposable
 
     private readonly CancellationTokenSource stop = new();
     private readonly Socket listener;
-    private readonly IPEndPoint target;
+    /// <summary>Asked for each connection: see <see cref="BoundPort.Container"/>.</summary>
+    private readonly Func<IPEndPoint> target;
     private readonly HostNamespace host;
     private readonly ILogger logger;
 
-    private PortProxy(Socket listener, IPEndPoint target, HostNamespace host, ILogger logger)
+    private PortProxy(Socket listener, Func<IPEndPoint> target, HostNamespace host, ILogger logger)
     {
         this.listener = listener;
         this.target = target;
@@ -38,14 +39,14 @@ internal sealed class PortProxy : IDisposable
         this.logger = logger;
     }
 
-    internal static PortProxy StartTcp(Socket listener, IPEndPoint target, HostNamespace host, ILogger logger)
+    internal static PortProxy StartTcp(Socket listener, Func<IPEndPoint> target, HostNamespace host, ILogger logger)
     {
         var proxy = new PortProxy(listener, target, host, logger);
         _ = proxy.AcceptAsync(proxy.stop.Token);
         return proxy;
     }
 
-    internal static PortProxy StartUdp(Socket socket, IPEndPoint target, HostNamespace host, ILogger logger)
+    internal static PortProxy StartUdp(Socket socket, Func<IPEndPoint> target, HostNamespace host, ILogger logger)
     {
         var proxy = new PortProxy(socket, target, host, logger);
         _ = proxy.RelayDatagramsAsync(proxy.stop.Token);
@@ -68,7 +69,7 @@ internal sealed class PortProxy : IDisposable
             catch (SocketException e)
             {
                 // The connection was gone before it was accepted, or there are no descriptors left: the next accept waits or fails alike.
-                logger.ProxyConnection($"{target}", e.Message);
+                logger.ProxyConnection($"{target()}", e.Message);
                 if (e.SocketErrorCode is SocketError.TooManyOpenSockets or SocketError.NoBufferSpaceAvailable)
                     await Task.Delay(TimeSpan.FromMilliseconds(100), stopping).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 continue;
@@ -84,14 +85,15 @@ internal sealed class PortProxy : IDisposable
             try
             {
                 if (Interlocked.Increment(ref connections) > MaxConnections) throw new IOException($"more than {MaxConnections} proxied connections");
-                using var server = host.Run(() => new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp));
-                await server.ConnectAsync(target, stopping).ConfigureAwait(false);
+                var to = target();
+                using var server = host.Run(() => new Socket(to.AddressFamily, SocketType.Stream, ProtocolType.Tcp));
+                await server.ConnectAsync(to, stopping).ConfigureAwait(false);
                 client.NoDelay = server.NoDelay = true;
                 await Task.WhenAll(CopyAsync(client, server, stopping), CopyAsync(server, client, stopping)).ConfigureAwait(false);
             }
             catch (Exception e) when (e is SocketException or IOException or OperationCanceledException or ObjectDisposedException)
             {
-                logger.ProxyConnection($"{target}", e.Message);
+                logger.ProxyConnection($"{target()}", e.Message);
                 client.Close(0); // a reset, as the client would have got from a port that nobody listens on
             }
             finally
@@ -130,8 +132,9 @@ internal sealed class PortProxy : IDisposable
                 {
                     lock (clients)
                         if (clients.Count >= MaxUdpClients) continue; // as a full queue would: the datagram is lost
-                    server = host.Run(() => new Socket(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp));
-                    await server.ConnectAsync(target, stopping).ConfigureAwait(false);
+                    var to = target();
+                    server = host.Run(() => new Socket(to.AddressFamily, SocketType.Dgram, ProtocolType.Udp));
+                    await server.ConnectAsync(to, stopping).ConfigureAwait(false);
                     lock (clients) clients[got.RemoteEndPoint] = server;
                     _ = AnswerAsync(server, got.RemoteEndPoint, clients, stopping);
                 }
@@ -144,7 +147,7 @@ internal sealed class PortProxy : IDisposable
             catch (Exception e) when (e is SocketException or ObjectDisposedException)
             {
                 if (stopping.IsCancellationRequested) return;
-                logger.ProxyConnection($"{target}", e.Message); // refused by the container, or the client's socket just timed out
+                logger.ProxyConnection($"{target()}", e.Message); // refused by the container, or the client's socket just timed out
             }
         }
     }

@@ -94,6 +94,50 @@ public sealed record EndpointResource
     public string IPv6Address { get; set; } = "";
 }
 
+/// <summary>Body of POST /networks/create.</summary>
+public sealed record NetworkCreateRequest
+{
+    public string Name { get; set; } = "";
+    /// <summary>Of old clients: two networks never have the same name.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public bool? CheckDuplicate { get; set; }
+    public string Driver { get; set; } = "";
+    public string Scope { get; set; } = "";
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public bool? EnableIPv4 { get; set; }
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public bool? EnableIPv6 { get; set; }
+    public IPAM? IPAM { get; set; }
+    public bool Internal { get; set; }
+    public bool Attachable { get; set; }
+    public bool Ingress { get; set; }
+    public bool ConfigOnly { get; set; }
+    public ConfigReference? ConfigFrom { get; set; }
+    public Dictionary<string, string>? Options { get; set; }
+    public Dictionary<string, string>? Labels { get; set; }
+}
+
+public sealed record NetworkCreateResponse
+{
+    public string Id { get; set; } = "";
+    public string Warning { get; set; } = "";
+}
+
+/// <summary>Body of POST /networks/{id}/connect.</summary>
+public sealed record NetworkConnectRequest
+{
+    public string Container { get; set; } = "";
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public EndpointSettings? EndpointConfig { get; set; }
+}
+
+/// <summary>Body of POST /networks/{id}/disconnect.</summary>
+public sealed record NetworkDisconnectRequest
+{
+    public string Container { get; set; } = "";
+    public bool Force { get; set; }
+}
+
 /// <summary>Answer of POST /networks/prune.</summary>
 public sealed record NetworkPruneResponse
 {

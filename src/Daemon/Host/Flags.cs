@@ -65,6 +65,7 @@ internal static class Flags
         new("default-shm-size", '\0', "bytes", "Default shm size for containers (default 64MiB)", (o, v) => E(o, o.Engine with { DefaultShmSizeBytes = Bytes("default-shm-size", v) })),
         new("default-ulimit", '\0', "ulimit", "Default ulimits for containers (default [])", (o, v) => E(o, o.Engine with { DefaultUlimits = [.. o.Engine.DefaultUlimits, Ulimit(v)] })),
         new("dns", '\0', "ipSlice", "DNS server to use (default [])", (o, v) => E(o, o.Engine with { Dns = [.. o.Engine.Dns, .. v.Split(',').Select(a => Ip("dns", a))] })),
+        new("host-gateway-ip", '\0', "list", "IP addresses that the special 'host-gateway' string in --add-host resolves to. Defaults to the IP addresses of the default bridge", (o, v) => E(o, o.Engine with { HostGatewayIps = [.. o.Engine.HostGatewayIps, .. v.Split(',').Select(a => Ip("host-gateway-ip", a))] })),
         new("dns-opt", '\0', "list", "DNS options to use", (o, v) => E(o, o.Engine with { DnsOptions = [.. o.Engine.DnsOptions, v] })),
         new("dns-search", '\0', "list", "DNS search domains to use", (o, v) => E(o, o.Engine with { DnsSearch = [.. o.Engine.DnsSearch, v] })),
         new("exec-opt", '\0', "list", "Runtime execution options (native.cgroupdriver=cgroupfs)", (o, v) => v switch
@@ -137,7 +138,7 @@ internal static class Flags
         Refused("containerd", "string", NoContainerd), Refused("containerd-namespace", "string", NoContainerd), Refused("containerd-plugins-namespace", "string", NoContainerd),
         Refused("cpu-rt-period", "int", "realtime scheduling is set per container"), Refused("cpu-rt-runtime", "int", "realtime scheduling is set per container"), Refused("cri-containerd", "", NoContainerd),
         Refused("default-gateway-v6", "ip", NoIPv6), Refused("default-network-opt", "mapmap", "options of networks are given when they are made"), Refused("fixed-cidr-v6", "string", NoIPv6),
-        Refused("host-gateway-ip", "list", "host-gateway is the bridge's address"), Refused("ip6tables", "", NoIPv6), Refused("ipv6", "", NoIPv6), Refused("rootless", "", "Berth runs as root"),
+        Refused("ip6tables", "", NoIPv6), Refused("ipv6", "", NoIPv6), Refused("rootless", "", "Berth runs as root"),
         Refused("selinux-enabled", "", "SELinux labels are not set"), Refused("storage-opt", "list", "overlayfs needs none"), Refused("userns-remap", "string", "user namespaces are not there yet"),
     ];
 

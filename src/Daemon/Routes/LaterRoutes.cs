@@ -18,10 +18,6 @@ internal static class LaterRoutes
             ("POST", "/build/cancel", "docker build"),
             ("POST", "/session", "building with BuildKit"),
             ("POST", "/grpc", "building with BuildKit"),
-            ("POST", "/networks/create", "docker network create"),
-            ("POST", "/networks/{name}/connect", "docker network connect"),
-            ("POST", "/networks/{name}/disconnect", "docker network disconnect"),
-            ("DELETE", "/networks/{name}", "docker network rm"),
             ("POST", "/plugins/pull", "docker plugin install"),
         ])
         {

@@ -17,24 +17,17 @@ public sealed partial class ContainerService
         var host = request.HostConfig ?? new HostConfig();
         var endpoints = request.NetworkingConfig?.EndpointsConfig;
         var warnings = Validation.Check(config, host, _core.Facts, _core.Options);
-        foreach (var (network, endpoint) in endpoints ?? [])
-        {
-            if (endpoint is null) throw EngineException.Invalid($"invalid config for network {network}: EndpointsConfig is nil");
-        }
         Images.Platform? wanted = string.IsNullOrEmpty(platform) ? null : LayerErrors.Translate(() => Images.Platform.Parse(platform));
         var image = config.Image.Length == 0 ? null : LayerErrors.Translate(() => _core.Images.Get(config.Image, wanted));
         if (wanted is null && image is not null && !Images.Platform.Host.Accepts(image.Platform))
             warnings.Add($"The requested image's platform ({image.Platform}) does not match the detected host platform ({Images.Platform.Host}) and no specific platform was requested");
         // "default" is how clients name the network they leave to us.
         if (Modes.NetworkName(host.NetworkMode) == "bridge" && endpoints?.Remove("default", out var ofDefault) == true) endpoints.TryAdd("bridge", ofDefault);
-        CheckBridgeAddress(endpoints?.GetValueOrDefault("bridge")?.IPAMConfig);
+        endpoints = CheckEndpoints(endpoints);
         if (config.MacAddress is not null) MigrateMacAddress(config, host, ref endpoints, warnings);
 
         var links = ResolveLinks(host);
         if (host.Mounts?.Any(m => m.Type == "image") == true) warnings.Add("Image mount is an experimental feature");
-        var main = Modes.NetworkName(host.NetworkMode);
-        if (endpoints?.Keys.FirstOrDefault(k => k != "default" && k != main && _core.Networks.Find(k)?.Name != main) is { } second)
-            throw new EngineException(ErrorKind.NotImplemented, $"connecting a container to more than one network is not supported: {main}, {second}");
 
         Validation.ApplyDefaults(host, _core.Facts, _core.Options);
         ResolveSharedNamespaces(host);
@@ -76,18 +69,6 @@ public sealed partial class ContainerService
         _core.Containers.Add(container);
         _core.Emit(container, "create");
         return new ContainerCreateResponse { Id = id, Warnings = [.. warnings] };
-    }
-
-    private void CheckBridgeAddress(EndpointIPAMConfig? wanted)
-    {
-        var problems = new List<string>();
-        if (!string.IsNullOrEmpty(wanted?.IPv4Address) || !string.IsNullOrEmpty(wanted?.IPv6Address)) problems.Add("user specified IP address is supported on user defined networks only");
-        if (wanted?.IPv4Address is { Length: > 0 } v4 && Networks.Ipv4Address.TryParse(v4, out var address) && _core.Networks.Find("bridge")?.Subnet is { } subnet && !subnet.Contains(address))
-            problems.Add($"no configured subnet or ip-range contain the IP address {v4}");
-        if (!string.IsNullOrEmpty(wanted?.IPv6Address)) problems.Add("user specified IP address is supported only when connecting to networks with user configured subnets");
-        if (problems.Count == 0) return;
-        var list = problems.Count == 1 ? problems[0] : string.Join('\n', problems.Select(p => "* " + p));
-        throw EngineException.Invalid($"invalid config for network bridge: invalid endpoint settings:\n{list}");
     }
 
     private static void MigrateMacAddress(ContainerConfig config, HostConfig host, ref Dictionary<string, EndpointSettings>? endpoints, List<string> warnings)

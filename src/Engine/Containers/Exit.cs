@@ -97,7 +97,7 @@ public sealed partial class ContainerService
             StartedAt = record.State.StartedAt, FinishedAt = exit.Time, ExitCode = exit.ExitCode, OomKilled = exit.OomKilled || record.State.OomKilled, Error = record.State.Error, Health = record.State.Health,
             Running = restart is not null, Restarting = restart is not null,
         };
-        var next = record with { State = state, Endpoint = null, RestartCount = restart is null ? record.RestartCount : record.RestartCount + 1 };
+        var next = record with { State = state, Sandbox = null, RestartCount = restart is null ? record.RestartCount : record.RestartCount + 1 };
         var removed = restart is null && record.HostConfig.AutoRemove && !container.ManuallyRestarting;
         // One that is removed in a moment is not written once more: killed in between, we are told of the end again.
         if (!removed) StoreOrLog(container, next);
@@ -115,7 +115,7 @@ public sealed partial class ContainerService
 
     private async Task LeaveNetworkAsync(ContainerRecord record)
     {
-        if (record.Endpoint is not { } endpoint) return;
+        if (record.Sandbox is not { } sandbox) return;
         try
         {
             await _core.Networks.LeaveAsync(record.Id, CancellationToken.None).ConfigureAwait(false);
@@ -124,7 +124,7 @@ public sealed partial class ContainerService
         {
             _core.Logger.CleanupFailed(record.Id, "leaving the network", e);
         }
-        _core.EmitNetwork(record.Id, endpoint, "disconnect");
+        EmitNetworks(sandbox, "disconnect");
     }
 
     private void CleanAfterRun(ContainerRecord record)

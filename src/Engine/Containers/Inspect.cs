@@ -71,48 +71,65 @@ public sealed partial class ContainerService
 
     private NetworkSettings ShowNetworks(ContainerRecord record)
     {
-        var endpoint = record.Endpoint;
         var settings = new NetworkSettings { Networks = ShowEndpoints(record), Ports = ShowPorts(record) };
-        if (endpoint is null) return settings;
-        settings.SandboxID = endpoint.SandboxId;
+        if (record.Sandbox is not { } sandbox) return settings;
+        settings.SandboxID = sandbox.SandboxId;
         settings.SandboxKey = record.State.Pid > 0 ? $"/proc/{record.State.Pid}/ns/net" : "";
-        if (endpoint.NetworkName != "bridge") return settings;
+        // Where clients looked before there were several networks.
+        if (sandbox.On("bridge") is not { } endpoint) return settings;
         settings.EndpointID = endpoint.EndpointId;
         settings.Gateway = endpoint.Gateway;
         settings.IPAddress = endpoint.IPAddress;
         settings.IPPrefixLen = endpoint.IPPrefixLength;
+        settings.IPv6Gateway = endpoint.IPv6Gateway;
+        settings.GlobalIPv6Address = endpoint.IPv6Address;
+        settings.GlobalIPv6PrefixLen = endpoint.IPv6PrefixLength;
         settings.MacAddress = endpoint.MacAddress;
         return settings;
     }
 
-    private Dictionary<string, EndpointSettings> ShowEndpoints(ContainerRecord record)
+    /// <summary>As inspect and ps show them.</summary>
+    internal Dictionary<string, EndpointSettings> ShowEndpoints(ContainerRecord record)
     {
-        var mode = record.Config.NetworkDisabled ? "none" : record.HostConfig.NetworkMode;
-        if (Modes.IsContainer(mode)) return [];
-        var name = Modes.NetworkName(mode);
-        var asked = record.RequestedEndpoints?.GetValueOrDefault(name);
-        var settings = asked is null ? new EndpointSettings() : asked with { };
-        if (record.Endpoint is { } endpoint)
+        var all = new Dictionary<string, EndpointSettings>(StringComparer.Ordinal);
+        foreach (var (name, asked) in NetworksOf(record).OrderBy(n => n.Key, StringComparer.Ordinal))
         {
-            settings.NetworkID = endpoint.NetworkId;
-            settings.EndpointID = endpoint.EndpointId;
-            settings.Gateway = endpoint.Gateway;
-            settings.IPAddress = endpoint.IPAddress;
-            settings.IPPrefixLen = endpoint.IPPrefixLength;
-            settings.MacAddress = endpoint.MacAddress;
+            var settings = asked with { };
+            if (!NetworkManager.IsPredefined(name) && (record.StartedBefore || record.Sandbox is not null)) settings.DNSNames = DnsNames(record, asked);
+            if (record.Sandbox?.On(name) is { } endpoint)
+            {
+                settings.NetworkID = endpoint.NetworkId;
+                settings.EndpointID = endpoint.EndpointId;
+                settings.Gateway = endpoint.Gateway == "dev" ? "" : endpoint.Gateway;
+                settings.IPAddress = endpoint.IPAddress;
+                settings.IPPrefixLen = endpoint.IPPrefixLength;
+                settings.IPv6Gateway = endpoint.IPv6Gateway == "dev" ? "" : endpoint.IPv6Gateway;
+                settings.GlobalIPv6Address = endpoint.IPv6Address;
+                settings.GlobalIPv6PrefixLen = endpoint.IPv6PrefixLength;
+                settings.MacAddress = endpoint.MacAddress;
+            }
+            else if (record.StartedBefore && settings.NetworkID.Length == 0) settings.NetworkID = _core.Networks.TryFind(name)?.Id ?? "";
+            all[name] = settings;
         }
-        else if (record.StartedBefore) settings.NetworkID = _core.Networks.Find(name)?.Id ?? "";
-        return new Dictionary<string, EndpointSettings> { [name] = settings };
+        return all;
     }
 
     /// <summary>Published ports with their bindings, and those merely exposed with none; empty unless it is on a network.</summary>
     internal static Dictionary<string, PortBinding[]?> ShowPorts(ContainerRecord record)
     {
         var ports = new Dictionary<string, PortBinding[]?>(StringComparer.Ordinal);
-        if (record.Endpoint is not { IPAddress.Length: > 0 } endpoint) return ports;
+        if (record.Sandbox is not { } sandbox || !HasPorts(sandbox)) return ports;
         foreach (var port in record.Config.ExposedPorts ?? []) ports[port.Contains('/') ? port : port + "/tcp"] = null;
-        foreach (var group in endpoint.Ports.GroupBy(p => $"{p.ContainerPort}/{p.Protocol}"))
-            ports[group.Key] = [.. group.Select(p => new PortBinding { HostIp = p.HostIp, HostPort = p.HostPort.ToString(global::System.Globalization.CultureInfo.InvariantCulture) })];
+        foreach (var group in sandbox.Ports.GroupBy(p => $"{p.ContainerPort}/{p.Protocol}"))
+        {
+            ports[group.Key] = [.. group.Select(p => new PortBinding
+            {
+                HostIp = p.HostIp, HostPort = p.HostPort == 0 ? "" : p.HostPort.ToString(global::System.Globalization.CultureInfo.InvariantCulture),
+            })];
+        }
         return ports;
     }
+
+    /// <summary>On a network that leads outside.</summary>
+    internal static bool HasPorts(SandboxState sandbox) => sandbox.Endpoints.Any(e => e is { Internal: false, HostInterface.Length: > 0 });
 }

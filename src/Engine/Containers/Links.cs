@@ -98,7 +98,7 @@ public sealed partial class ContainerService
         return linked;
     }
 
-    private static string? AddressOf(ContainerRecord record) => record.Endpoint is { NetworkName: "bridge", IPAddress.Length: > 0 } endpoint ? endpoint.IPAddress : null;
+    private static string? AddressOf(ContainerRecord record) => record.Sandbox?.On("bridge") is { IPAddress.Length: > 0 } endpoint ? endpoint.IPAddress : null;
 
     private List<string> LinkEnvironment(ContainerRecord record, List<(string Alias, ContainerRecord Child)> linked) =>
         [.. linked.SelectMany(l => LinkTexts.Environment(record.Name, l.Alias, AddressOf(l.Child)!, l.Child.Config.ExposedPorts ?? [], l.Child.Config.Env ?? []))];

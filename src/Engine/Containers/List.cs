@@ -116,9 +116,9 @@ public sealed partial class ContainerService
 
     internal static Port[] PortsOf(ContainerRecord record)
     {
-        if (record.Endpoint is not { IPAddress.Length: > 0 } endpoint) return [];
+        if (record.Sandbox is not { } sandbox || !ContainerService.HasPorts(sandbox)) return [];
         var ports = new List<Port>();
-        foreach (var p in endpoint.Ports) ports.Add(new Port { IP = p.HostIp, PrivatePort = p.ContainerPort, PublicPort = p.HostPort, Type = p.Protocol });
+        foreach (var p in sandbox.Ports) ports.Add(new Port { IP = p.HostIp, PrivatePort = p.ContainerPort, PublicPort = p.HostPort, Type = p.Protocol });
         foreach (var exposed in record.Config.ExposedPorts ?? [])
         {
             if (!ContainerPort.TryParse(exposed, out var port)) continue;
@@ -211,6 +211,6 @@ internal sealed class ListQuery
     }
 
     private static bool InNetwork(ContainerRecord record, string wanted) =>
-        (!Modes.IsContainer(record.HostConfig.NetworkMode) && Modes.NetworkName(record.HostConfig.NetworkMode) == wanted)
-        || (record.Endpoint is { } endpoint && endpoint.NetworkId.StartsWith(wanted, StringComparison.Ordinal));
+        ContainerService.NetworksOf(record).Any(n => n.Key == wanted || (n.Value.NetworkID.Length > 0 && n.Value.NetworkID.StartsWith(wanted, StringComparison.Ordinal)))
+        || record.Sandbox?.Endpoints.Any(e => e.NetworkId.StartsWith(wanted, StringComparison.Ordinal)) == true;
 }

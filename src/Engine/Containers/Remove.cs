@@ -1,4 +1,5 @@
 using Berth.Api;
+using Berth.Networks;
 using Berth.Runtime.Monitor;
 
 namespace Berth.Engine;
@@ -192,10 +193,21 @@ public sealed partial class ContainerService
             }
             using var undo = new UndoStack();
             undo.Push(() => _core.Containers.ReleaseName(reserved, record.Id));
-            _core.Containers.Save(container, record with { Name = reserved });
+            var next = record with { Name = reserved };
+            if (next.Sandbox is { } sandbox) next = next with { Sandbox = Renamed(sandbox) };
+            _core.Containers.Save(container, next);
             undo.Commit();
             _core.Containers.ReleaseName(record.Name, record.Id);
-            if (record.State.Running) _core.Networks.Rename(record.Id, reserved);
+            if (next.Sandbox is { } renamed) _core.Networks.Rename(record.Id, reserved, e => renamed.On(e.NetworkName)?.DnsNames ?? e.DnsNames);
+
+            SandboxState Renamed(SandboxState state) => state with
+            {
+                ContainerName = reserved,
+                Endpoints = [.. state.Endpoints.Select(e => e with
+                {
+                    ContainerName = reserved, DnsNames = e.DnsNames.Count == 0 ? [] : DnsNames(next, NetworksOf(next).GetValueOrDefault(e.NetworkName) ?? new EndpointSettings()),
+                })],
+            };
             _core.Emit(container, "rename", ("oldName", "/" + record.Name));
         }
         finally

@@ -66,14 +66,14 @@ public sealed partial class ContainerService
         Task<NetworkSandbox>? join = null;
         var bundle = _core.BundleOf(record.Id);
         var (joined, mounted) = (false, false);
-        EndpointState? endpoint = null;
+        SandboxState? networks = null;
         ShmMount? shm = null;
         try
         {
             var linked = LinkedTo(record);
             if (!Modes.IsContainer(host.NetworkMode))
             {
-                var request = EndpointFor(record);
+                var request = SandboxFor(record);
                 // On the pool: what it does before its first wait would otherwise not run beside the preparation below.
                 join = Task.Run(() => _core.Networks.JoinAsync(record.Id, request, CancellationToken.None));
             }
@@ -88,8 +88,8 @@ public sealed partial class ContainerService
             using var sandbox = join is null ? null : await NetworkErrors(join).ConfigureAwait(false);
             joined = join is not null;
             using var other = Modes.IsContainer(host.NetworkMode) ? OpenNetworkOf(record) : null;
-            endpoint = sandbox?.Endpoint;
-            input = input with { Container = WithSharedHostname(record), Mounts = [.. input.Mounts, .. WriteFiles(container, record, endpoint, linked)], LinkEnvironment = LinkEnvironment(record, linked) };
+            networks = sandbox?.State;
+            input = input with { Container = WithSharedHostname(record), Mounts = [.. input.Mounts, .. WriteFiles(container, record, networks, linked)], LinkEnvironment = LinkEnvironment(record, linked) };
             var spec = SpecCompiler.Compile(input);
             File.WriteAllBytes(Path.Combine(bundle, "config.json"), OciJson.Serialize(spec));
 
@@ -102,18 +102,18 @@ public sealed partial class ContainerService
             };
             if (launch.Attachments.Count > MonitorLimits.AttachmentsPerMessage)
                 launch = launch with { Attachments = [.. launch.Attachments.Take(MonitorLimits.AttachmentsPerMessage)] };
-            // Before the launch: killed right after it, the next daemon adopts a process whose address only this file tells.
-            if (endpoint is not null) File.WriteAllBytes(EndpointFile(bundle), JsonSerializer.SerializeToUtf8Bytes(endpoint, EngineJson.Default.EndpointState));
+            // Before the launch: killed right after it, the next daemon adopts a process whose addresses only this file tells.
+            if (networks is not null) File.WriteAllBytes(SandboxFile(bundle), JsonSerializer.SerializeToUtf8Bytes(networks, EngineJson.Default.SandboxState));
             foreach (var mount in record.Mounts.Where(m => m.Type == "volume")) EmitMount(record, mount);
             mounted = true;
 
             var process = await LaunchAsync(launch).ConfigureAwait(false);
-            if (endpoint is not null) _core.EmitNetwork(record.Id, endpoint, "connect");
+            EmitNetworks(networks, "connect");
 
             var started = _core.Time.GetUtcNow();
             var next = record with
             {
-                Endpoint = endpoint, StartedBefore = true, ManuallyStopped = !byUser && record.ManuallyStopped, EndWanted = false, RestartCount = byUser ? 0 : record.RestartCount,
+                Sandbox = networks, RequestedEndpoints = WithNetworkIds(record.RequestedEndpoints, networks), StartedBefore = true, ManuallyStopped = !byUser && record.ManuallyStopped, EndWanted = false, RestartCount = byUser ? 0 : record.RestartCount,
                 State = new RunState { Running = true, Pid = process.Pid, StartedAt = started, FinishedAt = record.State.FinishedAt, Health = HealthAtStart(record) },
             };
             container.Process = process;
@@ -130,7 +130,7 @@ public sealed partial class ContainerService
             foreach (var attachment in attachments) attachment.Failed();
             if (join is not null) await LeaveFailedJoinAsync(record.Id, join, joined).ConfigureAwait(false);
             // As Docker: a start that failed connected nothing, and is heard of by what it gives back.
-            if (endpoint is not null) _core.EmitNetwork(record.Id, endpoint, "disconnect");
+            EmitNetworks(networks, "disconnect");
             if (mounted) EmitUnmounts(record);
             shm?.Unmount();
             UnmountVolumes(record, record.Id);
@@ -186,14 +186,14 @@ public sealed partial class ContainerService
         return settings;
     }
 
-    private static string EndpointFile(string bundle) => Path.Combine(bundle, "endpoint.json");
+    private static string SandboxFile(string bundle) => Path.Combine(bundle, "networks.json");
 
-    /// <summary>The endpoint of a start whose recording was cut short; null when there is none.</summary>
-    internal EndpointState? ReadEndpoint(string id)
+    /// <summary>The networks of a start whose recording was cut short; null when there are none.</summary>
+    internal SandboxState? ReadSandbox(string id)
     {
         try
         {
-            return JsonSerializer.Deserialize(File.ReadAllBytes(EndpointFile(_core.BundleOf(id))), EngineJson.Default.EndpointState);
+            return JsonSerializer.Deserialize(File.ReadAllBytes(SandboxFile(_core.BundleOf(id))), EngineJson.Default.SandboxState);
         }
         catch (Exception e) when (e is IOException or JsonException)
         {
@@ -250,7 +250,7 @@ public sealed partial class ContainerService
     {
         var (error, exitCode) = Explain(failure);
         var record = container.Record;
-        var next = record with { Endpoint = null, State = record.State with { Running = false, Restarting = false, Paused = false, Pid = 0, ExitCode = exitCode, Error = error.Message } };
+        var next = record with { Sandbox = null, State = record.State with { Running = false, Restarting = false, Paused = false, Pid = 0, ExitCode = exitCode, Error = error.Message } };
         StoreOrLog(container, next);
         // Nothing ran, so nothing ended: who asked for the start is told, who waits for an end goes on waiting. A restart by policy was a run that has ended.
         if (byUser) container.Publish(next);
@@ -438,45 +438,6 @@ public sealed partial class ContainerService
         return FileAt.ReadLink(null, $"/proc/self/fd/{found.DangerousGetHandle()}");
     }
 
-    private EndpointRequest EndpointFor(ContainerRecord record)
-    {
-        var host = record.HostConfig;
-        var network = record.Config.NetworkDisabled ? "none" : Modes.NetworkName(host.NetworkMode);
-        var asked = record.RequestedEndpoints?.GetValueOrDefault(network);
-        if (asked?.Aliases is { Length: > 0 })
-            throw EngineException.Invalid("failed to set up container networking: network-scoped alias is supported only for containers in user defined networks");
-        MacAddress? mac = asked?.MacAddress is { Length: > 0 } text
-            ? MacAddress.TryParse(text, out var parsed) ? parsed : throw EngineException.Invalid($"invalid MAC address: {text}")
-            : null;
-        Ipv4Address? address = asked?.IPAMConfig?.IPv4Address is { Length: > 0 } ip
-            ? Ipv4Address.TryParse(ip, out var a) ? a : throw EngineException.Invalid($"invalid IPv4 address: {ip}")
-            : null;
-        return new EndpointRequest
-        {
-            Network = network, ContainerName = record.Name, MacAddress = mac, Address = address, Ports = Modes.IsHost(network) || network == "none" ? [] : Ports(record),
-            PreferredAddress = Ipv4Address.TryParse(record.Endpoint?.IPAddress ?? "", out var before) ? before : null,
-        };
-    }
-
-    internal static List<PortRequest> Ports(ContainerRecord record)
-    {
-        var host = record.HostConfig;
-        var list = new List<PortRequest>();
-        foreach (var (port, bindings) in host.PortBindings ?? [])
-        {
-            foreach (var binding in bindings is { Length: > 0 } ? bindings : [new Api.PortBinding()]) list.Add(PortRequest.Parse(port, binding.HostIp, binding.HostPort));
-        }
-        if (host.PublishAllPorts)
-        {
-            foreach (var port in record.Config.ExposedPorts ?? [])
-            {
-                if (host.PortBindings?.ContainsKey(port) != true) list.Add(PortRequest.Parse(port, null, null));
-            }
-        }
-        list.Sort((a, b) => a.Port.CompareTo(b.Port));
-        return list;
-    }
-
     // Who shares a network namespace shares the name that resolves there.
     private ContainerRecord WithSharedHostname(ContainerRecord record)
     {
@@ -497,7 +458,7 @@ public sealed partial class ContainerService
     }
 
     /// <summary>Writes hostname, hosts and resolv.conf and returns their mounts; with container:x they are the other container's.</summary>
-    private List<SpecMount> WriteFiles(Container container, ContainerRecord record, EndpointState? endpoint, List<(string Alias, ContainerRecord Child)> linked)
+    private List<SpecMount> WriteFiles(Container container, ContainerRecord record, SandboxState? networks, List<(string Alias, ContainerRecord Child)> linked)
     {
         var host = record.HostConfig;
         var directory = container.Directory;
@@ -507,11 +468,7 @@ public sealed partial class ContainerService
         {
             var ownNetwork = !Modes.IsHost(host.NetworkMode);
             Write("hostname", record.Config.Hostname + "\n");
-            string[] extra = [.. host.ExtraHosts ?? [], .. LinkHosts(linked)];
-            var gateway = _core.Networks.HostGateway?.ToString();
-            Write("hosts", ownNetwork
-                ? HostsFile.For(endpoint is { IPAddress.Length: > 0 } ? [endpoint.IPAddress] : [], record.Config.Hostname, record.Config.Domainname, extra, gateway)
-                : HostsFile.ForHostNetwork(HostFacts.TryRead("/etc/hosts") is { } text ? text + "\n" : "", extra, gateway));
+            Write("hosts", HostsText(record, networks, linked));
             var path = ResolvConf.HostPath(HostFacts.TryRead, ownNetwork);
             Write("resolv.conf", ResolvConf.For(HostFacts.TryRead(path) is { } r ? r + "\n" : "", path,
                 host.Dns is { Length: > 0 } ? host.Dns : _core.Options.Dns, host.DnsSearch is { Length: > 0 } ? host.DnsSearch : _core.Options.DnsSearch,

@@ -32,12 +32,12 @@ internal sealed record ContainerRecord
     /// <summary>Empty for the log driver none.</summary>
     public string LogPath { get; init; } = "";
 
-    /// <summary>Networks asked for at create, by name; null: what HostConfig.NetworkMode says.</summary>
+    /// <summary>Networks asked for at create and connected since, by name; null: what HostConfig.NetworkMode says. None at all when it was taken off all of them.</summary>
     [JsonIgnore]
     public Dictionary<string, EndpointSettings>? RequestedEndpoints { get; init; }
 
-    /// <summary>The place on the network while it runs.</summary>
-    public EndpointState? Endpoint { get; init; }
+    /// <summary>The places on its networks while it runs.</summary>
+    public SandboxState? Sandbox { get; init; }
 
     public required RunState State { get; init; }
     public int RestartCount { get; init; }
@@ -216,5 +216,5 @@ internal static class ContainerJson
 [JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingDefault)]
 [JsonSerializable(typeof(ContainerRecord))]
 [JsonSerializable(typeof(VolumeRecord))]
-[JsonSerializable(typeof(EndpointState))]
+[JsonSerializable(typeof(SandboxState))]
 internal sealed partial class EngineJson : JsonSerializerContext;

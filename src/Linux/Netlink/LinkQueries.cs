@@ -12,7 +12,7 @@ public sealed record LinkInfo(int Index, string Name, string Kind, int MasterInd
 /// <summary>An IPv4 or IPv6 address of an interface.</summary>
 public sealed record AddressInfo(int LinkIndex, IPAddress Address, int PrefixLength);
 
-/// <summary>An IPv4 route of the main table. Destination 0.0.0.0/0 is the default route.</summary>
+/// <summary>A route of the main table. Destination 0.0.0.0/0 or ::/0 is the default route.</summary>
 public sealed record RouteInfo(IPAddress Destination, int PrefixLength, int LinkIndex);
 
 /// <summary>Questions to rtnetlink(7).</summary>
@@ -68,16 +68,17 @@ public static class LinkQueries
         return addresses;
     }
 
-    public static IReadOnlyList<RouteInfo> Routes(this NetlinkSocket socket)
+    public static IReadOnlyList<RouteInfo> Routes(this NetlinkSocket socket, bool ipv6 = false)
     {
+        var family = ipv6 ? Rtnetlink.AF_INET6 : Rtnetlink.AF_INET;
         var routes = new List<RouteInfo>();
         var batch = new NetlinkBatch();
         batch.Begin(Rtnetlink.RTM_GETROUTE, Abi.Netlink.NLM_F_DUMP, "RTM_GETROUTE", "all");
-        batch.Take(12)[0] = Rtnetlink.AF_INET;
+        batch.Take(12)[0] = family;
         socket.Query(batch, routes.Clear, (type, payload) =>
         {
-            if (type != Rtnetlink.RTM_NEWROUTE || payload.Length < 12 || payload[0] != Rtnetlink.AF_INET) return;
-            var destination = IPAddress.Any;
+            if (type != Rtnetlink.RTM_NEWROUTE || payload.Length < 12 || payload[0] != family) return;
+            var destination = ipv6 ? IPAddress.IPv6Any : IPAddress.Any;
             int link = 0, table = payload[4];
             foreach (var a in new NetlinkAttributes(payload[12..]))
             {

@@ -8,7 +8,7 @@ namespace Berth.Linux;
 /// <summary>
 /// rtnetlink requests by what they do, written into a <see cref="NetlinkBatch"/>. Interfaces are named either by index or by name
 /// (index 0): a name works inside the same batch that makes the interface.
-/// Addresses are in network byte order, four bytes.
+/// Addresses are in network byte order, four bytes or sixteen.
 /// </summary>
 public static class LinkRequests
 {
@@ -107,19 +107,21 @@ public static class LinkRequests
         }
     }
 
-    /// <summary>Gives an interface an IPv4 address; nothing happens when it has it.</summary>
+    /// <summary>Gives an interface an IPv4 or IPv6 address; nothing happens when it has it. An IPv6 one is used at once: no one is asked whether he has it.</summary>
     public static void AddAddress(this NetlinkBatch batch, int index, ReadOnlySpan<byte> address, int prefixLength, bool broadcast)
     {
+        var ipv6 = address.Length == 16;
         batch.Begin(Rtnetlink.RTM_NEWADDR, Abi.Netlink.NLM_F_CREATE | Abi.Netlink.NLM_F_EXCL, "RTM_NEWADDR",
-            $"{address[0]}.{address[1]}.{address[2]}.{address[3]}/{prefixLength} on link {index}", Errno.EEXIST);
+            $"{new System.Net.IPAddress(address)}/{prefixLength} on link {index}", Errno.EEXIST);
         // struct ifaddrmsg: family, prefix length, flags, scope, index
         var message = batch.Take(8);
-        message[0] = Rtnetlink.AF_INET;
+        message[0] = ipv6 ? Rtnetlink.AF_INET6 : Rtnetlink.AF_INET;
         message[1] = (byte)prefixLength;
+        if (ipv6) message[2] = Rtnetlink.IFA_F_NODAD;
         MemoryMarshal.Write(message[4..], index);
         batch.Attribute(Rtnetlink.IFA_LOCAL, address);
         batch.Attribute(Rtnetlink.IFA_ADDRESS, address);
-        if (broadcast && prefixLength < 31)
+        if (broadcast && !ipv6 && prefixLength < 31)
         {
             Span<byte> last = stackalloc byte[4];
             BinaryPrimitives.WriteUInt32BigEndian(last, BinaryPrimitives.ReadUInt32BigEndian(address) | (uint.MaxValue >> prefixLength));
@@ -127,20 +129,91 @@ public static class LinkRequests
         }
     }
 
-    /// <summary>A default route by way of <paramref name="gateway"/>.</summary>
-    public static void AddDefaultRoute(this NetlinkBatch batch, int index, ReadOnlySpan<byte> gateway)
+    /// <summary>A default route by way of <paramref name="gateway"/>; empty: straight out by the interface.</summary>
+    public static void AddDefaultRoute(this NetlinkBatch batch, int index, ReadOnlySpan<byte> gateway, bool ipv6 = false)
     {
         batch.Begin(Rtnetlink.RTM_NEWROUTE, Abi.Netlink.NLM_F_CREATE | Abi.Netlink.NLM_F_EXCL, "RTM_NEWROUTE",
-            $"default via {gateway[0]}.{gateway[1]}.{gateway[2]}.{gateway[3]} on link {index}");
+            gateway.IsEmpty ? $"default on link {index}" : $"default via {new System.Net.IPAddress(gateway)} on link {index}");
         // struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
         var message = batch.Take(12);
-        message[0] = Rtnetlink.AF_INET;
+        message[0] = ipv6 ? Rtnetlink.AF_INET6 : Rtnetlink.AF_INET;
         message[4] = Rtnetlink.RT_TABLE_MAIN;
         message[5] = Rtnetlink.RTPROT_BOOT;
-        message[6] = Rtnetlink.RT_SCOPE_UNIVERSE;
+        message[6] = gateway.IsEmpty ? Rtnetlink.RT_SCOPE_LINK : Rtnetlink.RT_SCOPE_UNIVERSE;
         message[7] = Rtnetlink.RTN_UNICAST;
-        batch.Attribute(Rtnetlink.RTA_GATEWAY, gateway);
+        if (!gateway.IsEmpty) batch.Attribute(Rtnetlink.RTA_GATEWAY, gateway);
         batch.Attribute(Rtnetlink.RTA_OIF, index);
+    }
+
+    /// <summary>Removes the default route of an address family. Nothing happens when there is none.</summary>
+    public static void DeleteDefaultRoutes(this NetlinkBatch batch, bool ipv6)
+    {
+        batch.Begin(Rtnetlink.RTM_DELROUTE, 0, "RTM_DELROUTE", ipv6 ? "default, IPv6" : "default", Errno.ESRCH, Errno.EAFNOSUPPORT, Errno.EOPNOTSUPP);
+        var message = batch.Take(12);
+        message[0] = ipv6 ? Rtnetlink.AF_INET6 : Rtnetlink.AF_INET;
+        message[4] = Rtnetlink.RT_TABLE_MAIN;
+        message[6] = Rtnetlink.RT_SCOPE_NOWHERE;
+    }
+
+    /// <summary>An interface of its own address on top of another one, made in <paramref name="targetNamespace"/>.</summary>
+    /// <param name="mode">private 1, vepa 2, bridge 4, passthru 8 (if_link.h).</param>
+    public static void AddMacvlan(this NetlinkBatch batch, string name, int parentIndex, uint mode, SafeFileHandle targetNamespace, int mtuBytes, ReadOnlySpan<byte> mac)
+    {
+        BeginLink(batch, Rtnetlink.RTM_NEWLINK, Abi.Netlink.NLM_F_CREATE | Abi.Netlink.NLM_F_EXCL, 0, 0, 0, $"macvlan {name} on link {parentIndex}");
+        WriteUpper(batch, name, parentIndex, targetNamespace, mtuBytes, mac);
+        using (batch.Nest(Rtnetlink.IFLA_LINKINFO))
+        {
+            batch.Attribute(Rtnetlink.IFLA_INFO_KIND, "macvlan");
+            using (batch.Nest(Rtnetlink.IFLA_INFO_DATA)) batch.Attribute(Rtnetlink.IFLA_MACVLAN_MODE, (int)mode);
+        }
+    }
+
+    /// <summary>An interface that shares another one's MAC address, made in <paramref name="targetNamespace"/>.</summary>
+    /// <param name="mode">l2 0, l3 1, l3s 2 (if_link.h).</param>
+    /// <param name="flags">bridge 0, private 1, vepa 2.</param>
+    public static void AddIpvlan(this NetlinkBatch batch, string name, int parentIndex, ushort mode, ushort flags, SafeFileHandle targetNamespace, int mtuBytes)
+    {
+        BeginLink(batch, Rtnetlink.RTM_NEWLINK, Abi.Netlink.NLM_F_CREATE | Abi.Netlink.NLM_F_EXCL, 0, 0, 0, $"ipvlan {name} on link {parentIndex}");
+        WriteUpper(batch, name, parentIndex, targetNamespace, mtuBytes, default);
+        using (batch.Nest(Rtnetlink.IFLA_LINKINFO))
+        {
+            batch.Attribute(Rtnetlink.IFLA_INFO_KIND, "ipvlan");
+            using (batch.Nest(Rtnetlink.IFLA_INFO_DATA))
+            {
+                batch.AttributeUInt16(Rtnetlink.IFLA_IPVLAN_MODE, mode);
+                if (flags != 0) batch.AttributeUInt16(Rtnetlink.IFLA_IPVLAN_FLAGS, flags);
+            }
+        }
+    }
+
+    private static void WriteUpper(NetlinkBatch batch, string name, int parentIndex, SafeFileHandle targetNamespace, int mtuBytes, ReadOnlySpan<byte> mac)
+    {
+        batch.Attribute(Rtnetlink.IFLA_IFNAME, name);
+        batch.Attribute(Rtnetlink.IFLA_LINK, parentIndex);
+        if (mtuBytes > 0) batch.Attribute(Rtnetlink.IFLA_MTU, mtuBytes);
+        if (mac.Length == EUI48) batch.Attribute(Rtnetlink.IFLA_ADDRESS, mac);
+        batch.Attribute(Rtnetlink.IFLA_NET_NS_FD, (int)targetNamespace.DangerousGetHandle());
+    }
+
+    /// <summary>The part of an interface that carries one VLAN (IEEE 802.1Q). EEXIST when there is one of that name.</summary>
+    public static void AddVlan(this NetlinkBatch batch, string name, int parentIndex, ushort vlan)
+    {
+        BeginLink(batch, Rtnetlink.RTM_NEWLINK, Abi.Netlink.NLM_F_CREATE | Abi.Netlink.NLM_F_EXCL, 0, 0, 0, $"vlan {name} on link {parentIndex}");
+        batch.Attribute(Rtnetlink.IFLA_IFNAME, name);
+        batch.Attribute(Rtnetlink.IFLA_LINK, parentIndex);
+        using (batch.Nest(Rtnetlink.IFLA_LINKINFO))
+        {
+            batch.Attribute(Rtnetlink.IFLA_INFO_KIND, "vlan");
+            using (batch.Nest(Rtnetlink.IFLA_INFO_DATA)) batch.AttributeUInt16(Rtnetlink.IFLA_VLAN_ID, vlan);
+        }
+    }
+
+    /// <summary>An interface that leads nowhere. EEXIST when there is one of that name.</summary>
+    public static void AddDummy(this NetlinkBatch batch, string name)
+    {
+        BeginLink(batch, Rtnetlink.RTM_NEWLINK, Abi.Netlink.NLM_F_CREATE | Abi.Netlink.NLM_F_EXCL, 0, 0, 0, $"dummy {name}");
+        batch.Attribute(Rtnetlink.IFLA_IFNAME, name);
+        using (batch.Nest(Rtnetlink.IFLA_LINKINFO)) batch.Attribute(Rtnetlink.IFLA_INFO_KIND, "dummy");
     }
 
     private static void BeginLink(NetlinkBatch batch, ushort type, ushort flags, int index, uint ifFlags, uint change, string description, params Errno[] optional)

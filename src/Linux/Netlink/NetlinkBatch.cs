@@ -98,6 +98,13 @@ public sealed class NetlinkBatch
         Attribute(type, b);
     }
 
+    internal void AttributeUInt16(ushort type, ushort value)
+    {
+        Span<byte> b = stackalloc byte[2];
+        MemoryMarshal.Write(b, value);
+        Attribute(type, b);
+    }
+
     internal void AttributeBigEndian(ushort type, ushort value)
     {
         Span<byte> b = stackalloc byte[2];

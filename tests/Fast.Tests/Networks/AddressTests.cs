@@ -4,9 +4,9 @@ namespace Berth.Fast.Tests.Networks;
 
 public sealed class AddressTests
 {
-    private static Ipv4Prefix Prefix(string text) => Ipv4Prefix.TryParse(text, out var p) ? p : throw new FormatException(text);
+    private static InetPrefix Prefix(string text) => InetPrefix.TryParse(text, out var p) ? p : throw new FormatException(text);
 
-    private static Ipv4Address Address(string text) => Ipv4Address.TryParse(text, out var a) ? a : throw new FormatException(text);
+    private static InetAddress Address(string text) => InetAddress.TryParse(text, out var a) ? a : throw new FormatException(text);
 
     [Theory]
     [InlineData("0.0.0.0")]
@@ -23,7 +23,7 @@ public sealed class AddressTests
     [InlineData("1.2.3.+4")]
     [InlineData("1.2.3. 4")]
     [InlineData("1.2..4")]
-    public void What_is_no_address_is_not_read(string text) => Assert.False(Ipv4Address.TryParse(text, out _));
+    public void What_is_no_address_is_not_read(string text) => Assert.False(InetAddress.TryParse(text, out _));
 
     [Theory]
     [InlineData("10.0.0.0/33")]
@@ -31,7 +31,7 @@ public sealed class AddressTests
     [InlineData("10.0.0.0/08")]
     [InlineData("10.0.0.0")]
     [InlineData("10.0.0.0/-1")]
-    public void What_is_no_subnet_is_not_read(string text) => Assert.False(Ipv4Prefix.TryParse(text, out _));
+    public void What_is_no_subnet_is_not_read(string text) => Assert.False(InetPrefix.TryParse(text, out _));
 
     [Theory]
     [InlineData("10.0.0.0/8", "10.255.0.0/16", true)]
@@ -71,7 +71,7 @@ public sealed class AddressTests
         var seed = Environment.TickCount;
         var random = new Random(seed);
         var ipam = new Ipam(Prefix("198.18.0.0/26"), null, Address("198.18.0.1"));
-        var held = new HashSet<Ipv4Address>();
+        var held = new HashSet<InetAddress>();
         for (var i = 0; i < 20_000; i++)
         {
             switch (random.Next(3))
@@ -85,7 +85,7 @@ public sealed class AddressTests
                     ipam.Release(gone);
                     break;
                 default:
-                    var wanted = new Ipv4Address(Address("198.18.0.2").Value + (uint)random.Next(61));
+                    var wanted = Address("198.18.0.2") + (uint)random.Next(61);
                     Assert.True(ipam.TryReserve(wanted) == held.Add(wanted), $"reserved wrongly, seed {seed}");
                     break;
             }
@@ -97,7 +97,7 @@ public sealed class AddressTests
     public void Concurrent_callers_get_different_addresses()
     {
         var ipam = new Ipam(Prefix("198.18.0.0/16"), null);
-        var given = new System.Collections.Concurrent.ConcurrentBag<Ipv4Address>();
+        var given = new System.Collections.Concurrent.ConcurrentBag<InetAddress>();
         Parallel.For(0, 2000, _ => given.Add(ipam.Allocate()));
         Assert.Equal(2000, given.Distinct().Count());
         Assert.Equal(Address("198.18.7.208"), given.Max());

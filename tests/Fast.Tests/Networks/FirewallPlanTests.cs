@@ -4,7 +4,7 @@ namespace Berth.Fast.Tests.Networks;
 
 public sealed class FirewallPlanTests
 {
-    private static readonly FirewallNetwork Default = new("berth0", Prefix("172.17.0.0/16"), Masquerade: true, InterContainerCommunication: true);
+    private static readonly FirewallNetwork Default = new("berth0") { Subnet = Prefix("172.17.0.0/16") };
 
     [Fact]
     public void The_default_network_without_ports() => Golden("default", FirewallPlan.For("berth_berth0", [Default], []));
@@ -21,7 +21,30 @@ public sealed class FirewallPlanTests
 
     [Fact]
     public void A_network_without_icc_and_masquerade_beside_the_default() => Golden("two-networks", FirewallPlan.For("berth_berth0",
-        [Default, new("berth-inner", Prefix("172.18.0.0/24"), Masquerade: false, InterContainerCommunication: false)], null));
+        [Default, new("berth-inner") { Subnet = Prefix("172.18.0.0/24"), Masquerade = false, InterContainerCommunication = false }], null));
+
+    private static readonly FirewallNetwork Dual = new("br-0123456789ab") { Subnet = Prefix("172.18.0.0/16"), Subnet6 = Prefix("fd00:1::/64") };
+
+    [Fact]
+    public void A_network_more_is_its_own_chains_and_elements_in_both_tables() => Golden("add-network", FirewallPlan.AddNetwork("t", Dual));
+
+    [Fact]
+    public void A_network_less_takes_them_away() => Golden("remove-network", FirewallPlan.RemoveNetwork("t", Dual));
+
+    [Fact]
+    public void An_internal_network_lets_nothing_in_or_out() => Golden("internal", FirewallPlan.AddNetwork("t", Dual with { Subnet6 = null, Internal = true }));
+
+    [Fact]
+    public void A_routed_network_opens_ports_at_the_containers_own_addresses() => Golden("routed", FirewallPlan.AddNetwork("t", Dual with { Mode = GatewayMode.Routed, Mode6 = GatewayMode.Routed })
+        + FirewallPlan.Add("t", [new(PortProtocol.Tcp, default, 0, Address("172.18.0.2"), 80), new(PortProtocol.Tcp, InetAddress.IPv6Any, 0, Address("fd00:1::2"), 80)]));
+
+    [Fact]
+    public void An_unprotected_network_with_an_address_to_wear() => Golden("unprotected", FirewallPlan.AddNetwork("t",
+        Dual with { Subnet6 = null, Mode = GatewayMode.NatUnprotected, HostAddress = Address("192.0.2.9"), TrustedInterfaces = ["vpn0"] }));
+
+    [Fact]
+    public void IPv6_ports_lead_to_IPv6_addresses() => Golden("ports6", FirewallPlan.For("berth_berth0", [Default, Dual], [
+        new(PortProtocol.Tcp, InetAddress.IPv6Any, 8080, Address("fd00:1::2"), 80), new(PortProtocol.Udp, Address("2001:db8::1"), 53, Address("fd00:1::2"), 53)]));
 
     [Fact]
     public void One_more_port_is_one_more_element()
@@ -32,9 +55,9 @@ public sealed class FirewallPlanTests
         Assert.Equal("", FirewallPlan.Add("t", []));
     }
 
-    private static Ipv4Prefix Prefix(string text) => Ipv4Prefix.TryParse(text, out var p) ? p : throw new FormatException(text);
+    private static InetPrefix Prefix(string text) => InetPrefix.TryParse(text, out var p) ? p : throw new FormatException(text);
 
-    private static Ipv4Address Address(string text) => Ipv4Address.TryParse(text, out var a) ? a : throw new FormatException(text);
+    private static InetAddress Address(string text) => InetAddress.TryParse(text, out var a) ? a : throw new FormatException(text);
 
     private static void Golden(string name, string actual)
     {

@@ -58,16 +58,16 @@ public sealed class ResolutionFilesTests
     public void Hosts_has_localhost_then_added_hosts_then_the_container() => Assert.Equal(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n" +
         "192.0.2.7\tdb\n172.30.0.1\tgw\n2001:db8::1\tsix\n172.30.0.2\tweb.example.org web\n",
-        HostsFile.For(["172.30.0.2"], "web", "example.org", ["db:192.0.2.7", "gw:host-gateway", "six:2001:db8::1"], "172.30.0.1"));
+        HostsFile.For(["172.30.0.2"], "web", "example.org", ["db:192.0.2.7", "gw:host-gateway", "six:2001:db8::1"], ["172.30.0.1"]));
 
     [Fact]
-    public void A_container_without_a_network_is_not_in_its_hosts_file() => Assert.EndsWith("ip6-allrouters\n", HostsFile.For([], "web", "", [], null));
+    public void A_container_without_a_network_is_not_in_its_hosts_file() => Assert.EndsWith("ip6-allrouters\n", HostsFile.For([], "web", "", [], []));
 
     [Fact]
     public void On_the_host_network_the_hosts_file_is_the_hosts_unless_something_is_added()
     {
-        Assert.Equal("192.0.2.1 me\n", HostsFile.ForHostNetwork("192.0.2.1 me\n", [], null));
-        Assert.EndsWith("ip6-allrouters\n192.0.2.7\tdb\n", HostsFile.ForHostNetwork("192.0.2.1 me\n", ["db:192.0.2.7"], null));
+        Assert.Equal("192.0.2.1 me\n", HostsFile.ForHostNetwork("192.0.2.1 me\n", [], []));
+        Assert.EndsWith("ip6-allrouters\n192.0.2.7\tdb\n", HostsFile.ForHostNetwork("192.0.2.1 me\n", ["db:192.0.2.7"], []));
     }
 
     [Theory]
@@ -76,5 +76,5 @@ public sealed class ResolutionFilesTests
     [InlineData("foo:bar", "invalid IP address in add-host: \"bar\"")]
     [InlineData("foo:host-gateway", "unable to derive the IP value for host-gateway")]
     public void A_bad_added_host_is_refused_in_Dockers_words(string extra, string message) =>
-        Assert.Equal(message, Assert.Throws<NetworkException>(() => HostsFile.For([], "h", "", [extra], null)).Message);
+        Assert.Equal(message, Assert.Throws<NetworkException>(() => HostsFile.For([], "h", "", [extra], [])).Message);
 }

@@ -10,10 +10,10 @@ public sealed class BridgeTests
 {
     private static CancellationToken None => CancellationToken.None;
 
-    private static EndpointRequest Plain(string name) => new() { ContainerName = name };
+    private static SandboxRequest Plain(string name) => Machine.Join(name);
 
-    private static EndpointRequest Publishing(string name, params (string Port, string? HostIp, string? HostPort)[] ports) =>
-        new() { ContainerName = name, Ports = [.. ports.Select(p => PortRequest.Parse(p.Port, p.HostIp, p.HostPort))] };
+    private static SandboxRequest Publishing(string name, params (string Port, string? HostIp, string? HostPort)[] ports) =>
+        Machine.Join(name) with { Ports = [.. ports.Select(p => PortRequest.Parse(p.Port, p.HostIp, p.HostPort))] };
 
     [Fact]
     public async Task A_container_gets_eth0_with_address_route_and_mac_and_no_IPv6()
@@ -22,16 +22,16 @@ public sealed class BridgeTests
         var engine = await machine.StartEngineAsync();
         using var a = await engine.JoinAsync("a", Plain("alpha"), None);
 
-        Assert.Equal("198.18.50.2", a.Endpoint.IPAddress);
-        Assert.Equal(24, a.Endpoint.IPPrefixLength);
-        Assert.Equal("198.18.50.1", a.Endpoint.Gateway);
+        Assert.Equal("198.18.50.2", a.State.Endpoints[0].IPAddress);
+        Assert.Equal(24, a.State.Endpoints[0].IPPrefixLength);
+        Assert.Equal("198.18.50.1", a.State.Endpoints[0].Gateway);
         NetworkNamespace.Run(a.Namespace!, () =>
         {
             using var netlink = NetlinkSocket.OpenRoute();
             var eth0 = netlink.Link("eth0")!;
             Assert.True(eth0.IsUp);
             Assert.Equal(1500, eth0.MtuBytes);
-            Assert.Equal("02:42:c6:12:32:02", a.Endpoint.MacAddress);
+            Assert.Equal("02:42:c6:12:32:02", a.State.Endpoints[0].MacAddress);
             Assert.Equal(new byte[] { 2, 0x42, 198, 18, 50, 2 }, eth0.Mac);
             Assert.True(netlink.Link("lo")!.IsUp);
             Assert.Equal([IPAddress.Parse("198.18.50.2")], netlink.Addresses().Where(x => x.LinkIndex == eth0.Index).Select(x => x.Address));
@@ -84,7 +84,7 @@ public sealed class BridgeTests
         Assert.Equal("web sees 198.18.50.1", await Machine.FetchAsync(other.Namespace!, "198.18.50.1", 8080, protocol));
         Assert.Equal("web sees 198.18.50.1", await Machine.FetchAsync(web.Namespace!, Machine.HostAddress, 8080, protocol));
         Assert.Equal("web sees 198.18.50.1", await Machine.FetchAsync(machine.Host, "::1", 8080, protocol));
-        Assert.Equal(["0.0.0.0:8080", ":::8080"], web.Endpoint.Ports.Select(p => $"{p.HostIp}:{p.HostPort}"));
+        Assert.Equal(["0.0.0.0:8080", ":::8080"], web.State.Ports.Select(p => $"{p.HostIp}:{p.HostPort}"));
     }
 
     [Fact]
@@ -231,7 +231,7 @@ public sealed class BridgeTests
         {
             var id = $"server{i}";
             using var server = await engine.JoinAsync(id, Publishing(id, ("80/tcp", null, "8080"), ("53/udp", null, "5353")), None);
-            Assert.Equal("198.18.50.3", server.Endpoint.IPAddress);
+            Assert.Equal("198.18.50.3", server.State.Endpoints[0].IPAddress);
             machine.Serve(server.Namespace!, 80, id);
             machine.Serve(server.Namespace!, 53, id, ProtocolType.Udp);
             Assert.Equal($"{id} sees 198.18.50.2", await Machine.FetchAsync(client.Namespace!, "198.18.50.3", 80));
@@ -248,12 +248,12 @@ public sealed class BridgeTests
         var engine = await machine.StartEngineAsync();
         var sandboxes = await Task.WhenAll(Enumerable.Range(0, 100).Select(i => Task.Run(() => engine.JoinAsync($"c{i}", Publishing($"c{i}", ("80/tcp", null, null)), None))));
 
-        Assert.Equal(100, sandboxes.Select(s => s.Endpoint.IPAddress).Distinct().Count());
-        Assert.Equal(100, sandboxes.Select(s => s.Endpoint.Ports[0].HostPort).Distinct().Count());
-        Assert.Equal(100, sandboxes.Select(s => s.Endpoint.MacAddress).Distinct().Count());
+        Assert.Equal(100, sandboxes.Select(s => s.State.Endpoints[0].IPAddress).Distinct().Count());
+        Assert.Equal(100, sandboxes.Select(s => s.State.Ports[0].HostPort).Distinct().Count());
+        Assert.Equal(100, sandboxes.Select(s => s.State.Endpoints[0].MacAddress).Distinct().Count());
         Assert.Equal(101, machine.Links().Length);
         machine.Serve(sandboxes[99].Namespace!, 80, "last");
-        Assert.Equal("last sees 192.0.2.2", await Machine.FetchAsync(machine.Outside, Machine.HostAddress, sandboxes[99].Endpoint.Ports[0].HostPort));
+        Assert.Equal("last sees 192.0.2.2", await Machine.FetchAsync(machine.Outside, Machine.HostAddress, sandboxes[99].State.Ports[0].HostPort));
 
         foreach (var s in sandboxes) s.Dispose();
         await Task.WhenAll(Enumerable.Range(0, 100).Select(i => Task.Run(() => engine.LeaveAsync($"c{i}", None))));

@@ -89,8 +89,12 @@ internal sealed class Machine : IAsyncDisposable
     {
         DataDirectory = directory,
         HostNamespace = Host,
-        BridgeAddress = Ipv4Interface.TryParse("198.18.50.1/24", out var a) ? a : throw new UnreachableException(),
+        BridgeAddress = InetInterface.TryParse("198.18.50.1/24", out var a) ? a : throw new UnreachableException(),
     };
+
+    /// <summary>A container's wish for these networks; none named: the default one.</summary>
+    internal static SandboxRequest Join(string name, params string[] networks) =>
+        new() { ContainerName = name, Endpoints = [.. (networks.Length > 0 ? networks : ["bridge"]).Select(n => new EndpointRequest { Network = n })] };
 
     internal async Task<NetworkManager> StartEngineAsync(NetworkManagerOptions? options = null, bool restore = true)
     {

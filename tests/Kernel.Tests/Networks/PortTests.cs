@@ -9,10 +9,10 @@ public sealed class PortTests
 {
     private static CancellationToken None => CancellationToken.None;
 
-    private static EndpointRequest Publishing(string name, params (string Port, string? HostIp, string? HostPort)[] ports) =>
-        new() { ContainerName = name, Ports = [.. ports.Select(p => PortRequest.Parse(p.Port, p.HostIp, p.HostPort))] };
+    private static SandboxRequest Publishing(string name, params (string Port, string? HostIp, string? HostPort)[] ports) =>
+        Machine.Join(name) with { Ports = [.. ports.Select(p => PortRequest.Parse(p.Port, p.HostIp, p.HostPort))] };
 
-    private static string[] Shown(NetworkSandbox sandbox) => [.. sandbox.Endpoint.Ports.Select(p => $"{p.HostIp}:{p.HostPort}->{p.ContainerPort}/{p.Protocol}")];
+    private static string[] Shown(NetworkSandbox sandbox) => [.. sandbox.State.Ports.Select(p => $"{p.HostIp}:{p.HostPort}->{p.ContainerPort}/{p.Protocol}")];
 
     [Fact]
     public async Task A_port_of_another_container_is_refused_in_Dockers_words_and_nothing_is_left_half_made()
@@ -34,7 +34,7 @@ public sealed class PortTests
 
         // The same number for the other protocol, and the address and ports of the failed one, are free.
         using var second = await engine.JoinAsync("b", Publishing("beta", ("80/udp", null, "8080"), ("79/tcp", null, "7979")), None);
-        Assert.Equal("198.18.50.3", second.Endpoint.IPAddress);
+        Assert.Equal("198.18.50.3", second.State.Endpoints[0].IPAddress);
     }
 
     [Theory]
@@ -85,7 +85,7 @@ public sealed class PortTests
             Assert.Equal(["0.0.0.0:40000->80/tcp", ":::40000->80/tcp", "127.0.0.1:40001->81/tcp", "0.0.0.0:40000->53/udp", ":::40000->53/udp"], Shown(a).OrderBy(p => p.Contains("udp", StringComparison.Ordinal)));
         await engine.LeaveAsync("a", None);
         using var b = await engine.JoinAsync("b", Publishing("beta", ("80/tcp", null, null)), None);
-        Assert.Equal(40002, b.Endpoint.Ports[0].HostPort);
+        Assert.Equal(40002, b.State.Ports[0].HostPort);
     }
 
     [Fact]

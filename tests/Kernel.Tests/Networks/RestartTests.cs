@@ -9,7 +9,7 @@ public sealed class RestartTests
 {
     private static CancellationToken None => CancellationToken.None;
 
-    private static EndpointRequest Publishing(string name, string hostPort) => new() { ContainerName = name, Ports = [PortRequest.Parse("80/tcp", null, hostPort)] };
+    private static SandboxRequest Publishing(string name, string hostPort) => Machine.Join(name) with { Ports = [PortRequest.Parse("80/tcp", null, hostPort)] };
 
     [Fact]
     public async Task Published_ports_work_while_the_daemon_is_dead_and_are_reserved_again_after()
@@ -25,16 +25,16 @@ public sealed class RestartTests
 
         var after = await machine.StartEngineAsync(restore: false);
         Assert.Equal("web sees 192.0.2.2", await Machine.FetchAsync(machine.Outside, Machine.HostAddress, 8080));
-        await after.RestoreAsync([new RunningContainer("w", 0, web.Endpoint)], None);
+        await after.RestoreAsync([new RunningContainer(0, web.State)], None);
 
         Assert.Equal(bridgeId, after.Find("bridge")!.Id);
-        Assert.Equal(web.Endpoint, after.Find("bridge")!.Endpoints["w"]);
+        Assert.Equal(web.State.Endpoints[0], after.Find("bridge")!.Endpoints["w"]);
         Assert.Equal("web sees 192.0.2.2", await Machine.FetchAsync(machine.Outside, Machine.HostAddress, 8080));
         Assert.Equal("web sees 198.18.50.1", await Machine.FetchAsync(machine.Host, "::1", 8080));
         var e = await Assert.ThrowsAsync<NetworkException>(() => after.JoinAsync("b", Publishing("beta", "8080"), None));
         Assert.EndsWith("Bind for 0.0.0.0:8080 failed: port is already allocated", e.Message);
         using var next = await after.JoinAsync("n", Publishing("next", "8081"), None);
-        Assert.Equal("198.18.50.3", next.Endpoint.IPAddress);
+        Assert.Equal("198.18.50.3", next.State.Endpoints[0].IPAddress);
 
         await after.LeaveAsync("w", None);
         Assert.Equal("refused", await Machine.FetchAsync(machine.Host, Machine.HostAddress, 8080));
@@ -52,10 +52,10 @@ public sealed class RestartTests
         await machine.KillAsync(before);
 
         var after = await machine.StartEngineAsync(restore: false);
-        await after.RestoreAsync([new RunningContainer("l", 0, lives.Endpoint)], None);
+        await after.RestoreAsync([new RunningContainer(0, lives.State)], None);
         await after.SettleAsync(None);
         Assert.Equal(rules, machine.Ruleset());
-        Assert.Equal(["bridge berth0", $"veth {lives.Endpoint.HostInterface}"], machine.Links().Order());
+        Assert.Equal(["bridge berth0", $"veth {lives.State.Endpoints[0].HostInterface}"], machine.Links().Order());
 
         await after.LeaveAsync("l", None);
         await after.SettleAsync(None);
@@ -84,7 +84,7 @@ public sealed class RestartTests
         });
 
         var after = await machine.StartEngineAsync(restore: false);
-        await after.RestoreAsync([new RunningContainer("w", 0, web.Endpoint)], None);
+        await after.RestoreAsync([new RunningContainer(0, web.State)], None);
         Assert.Equal("web sees 192.0.2.2", await Machine.FetchAsync(machine.Outside, Machine.HostAddress, 8080));
     }
 
@@ -110,7 +110,7 @@ public sealed class RestartTests
         machine.Serve(machine.Host, 8080, "program");
 
         var after = await machine.StartEngineAsync(restore: false);
-        await after.RestoreAsync([new RunningContainer("w", 0, web.Endpoint)], None);
+        await after.RestoreAsync([new RunningContainer(0, web.State)], None);
         Assert.Contains(machine.Log, l => l.StartsWith("Warning: Container web: host port 0.0.0.0:8080/tcp could not be reserved again", StringComparison.Ordinal));
         Assert.True(after.Find("bridge")!.Endpoints.ContainsKey("w"));
     }
@@ -120,10 +120,10 @@ public sealed class RestartTests
     {
         await using var machine = Machine.Create();
         var engine = await machine.StartEngineAsync();
-        using var none = await engine.JoinAsync("n", new EndpointRequest { ContainerName = "n", Network = "none" }, None);
-        using var host = await engine.JoinAsync("h", new EndpointRequest { ContainerName = "h", Network = "host" }, None);
+        using var none = await engine.JoinAsync("n", Machine.Join("n", "none"), None);
+        using var host = await engine.JoinAsync("h", Machine.Join("h", "host"), None);
         Assert.Null(host.Namespace);
-        Assert.Equal("", none.Endpoint.IPAddress);
+        Assert.Equal("", none.State.Endpoints[0].IPAddress);
         NetworkNamespace.Run(none.Namespace!, () =>
         {
             using var netlink = NetlinkSocket.OpenRoute();
@@ -136,8 +136,8 @@ public sealed class RestartTests
         Assert.Equal("host", engine.Find(engine.Find("host")!.Id[..12])!.Name);
         Assert.Equal("bridge", engine.Find("default")!.Name);
         Assert.Null(engine.Find("nosuch"));
-        var e = await Assert.ThrowsAsync<NetworkException>(() => engine.JoinAsync("x", new EndpointRequest { ContainerName = "x", Network = "nosuch" }, None));
-        Assert.Equal("failed to set up container networking: network nosuch not found", e.Message);
+        var e = await Assert.ThrowsAsync<NetworkException>(() => engine.JoinAsync("x", Machine.Join("x", "nosuch"), None));
+        Assert.Equal("network nosuch not found", e.Message);
     }
 
     [Fact]
@@ -150,13 +150,13 @@ public sealed class RestartTests
 
         machine.Sh("ip route add 172.17.3.0/24 via 192.0.2.2; ip route add 172.18.0.0/15 via 192.0.2.2");
         var engine = await machine.StartEngineAsync(machine.Options with { BridgeAddress = null });
-        Assert.Equal("172.20.0.0/16", engine.Find("bridge")!.Subnet.ToString());
+        Assert.Equal("172.20.0.0/16", engine.Find("bridge")!.Spec.Subnets[0].Subnet.ToString());
         await machine.KillAsync(engine);
         machine.Sh("ip route add 172.20.9.0/24 via 192.0.2.2"); // later routes are no reason to refuse a bridge that is there
         await machine.KillAsync(await machine.StartEngineAsync(machine.Options with { BridgeAddress = Interface("172.20.0.1/16") }));
         machine.Sh("ip link del berth0; ip route del 172.20.9.0/24; ip route del 172.17.3.0/24");
         engine = await machine.StartEngineAsync(machine.Options with { BridgeAddress = null });
-        Assert.Equal("172.20.0.0/16", engine.Find("bridge")!.Subnet.ToString()); // remembered
+        Assert.Equal("172.20.0.0/16", engine.Find("bridge")!.Spec.Subnets[0].Subnet.ToString()); // remembered
     }
 
     [Fact]
@@ -166,7 +166,7 @@ public sealed class RestartTests
         using var scratch = new Scratch();
         var one = await machine.StartEngineAsync(machine.Options with { BridgeAddress = null });
         var two = await machine.StartEngineAsync(machine.Options with { BridgeAddress = null, BridgeName = "berth-two", DataDirectory = scratch.Path });
-        Assert.NotEqual(one.Find("bridge")!.Subnet, two.Find("bridge")!.Subnet);
+        Assert.NotEqual(one.Find("bridge")!.Spec.Subnets[0].Subnet, two.Find("bridge")!.Spec.Subnets[0].Subnet);
         using var a = await one.JoinAsync("c", Publishing("a", "8080"), None);
         using var b = await two.JoinAsync("c", Publishing("b", "8081"), None);
         machine.Serve(a.Namespace!, 80, "a");
@@ -175,7 +175,7 @@ public sealed class RestartTests
         Assert.Equal("b sees 192.0.2.2", await Machine.FetchAsync(machine.Outside, Machine.HostAddress, 8081));
         // From one engine's container to another's: by its published port only.
         Assert.StartsWith("b sees ", await Machine.FetchAsync(a.Namespace!, Machine.HostAddress, 8081));
-        Assert.Equal("timed out", await Machine.FetchAsync(a.Namespace!, b.Endpoint.IPAddress, 80, timeoutMilliseconds: 300));
+        Assert.Equal("timed out", await Machine.FetchAsync(a.Namespace!, b.State.Endpoints[0].IPAddress, 80, timeoutMilliseconds: 300));
 
         await two.LeaveAsync("c", None);
         await two.ShutdownAsync(None);
@@ -219,7 +219,7 @@ public sealed class RestartTests
         await using var machine = Machine.Create();
         machine.Sh("ip link add br-own type bridge; ip addr add 198.18.51.1/24 dev br-own; ip link set br-own up");
         var engine = await machine.StartEngineAsync(machine.Options with { BridgeName = "br-own", BridgeAddress = null });
-        using (var a = await engine.JoinAsync("a", Publishing("a", "8080"), None)) Assert.Equal("198.18.51.2", a.Endpoint.IPAddress);
+        using (var a = await engine.JoinAsync("a", Publishing("a", "8080"), None)) Assert.Equal("198.18.51.2", a.State.Endpoints[0].IPAddress);
         await engine.LeaveAsync("a", None);
         await engine.ShutdownAsync(None);
         Assert.Equal(["bridge br-own"], machine.Links());
@@ -250,7 +250,7 @@ public sealed class RestartTests
         Assert.Contains(machine.Log, l => l.StartsWith("Warning: The firewall table ip filter drops forwarded packets by default", StringComparison.Ordinal));
     }
 
-    private static Ipv4Interface Interface(string text) => Ipv4Interface.TryParse(text, out var i) ? i : throw new FormatException(text);
+    private static InetInterface Interface(string text) => InetInterface.TryParse(text, out var i) ? i : throw new FormatException(text);
 
     private sealed class Scratch : IDisposable
     {

@@ -35,7 +35,6 @@ internal sealed class HostPorts(HostNamespace host, bool firewall, IPAddress? de
         {
             // Exact ports first, for a range might otherwise take them. What differs in the host address only shall have the same port.
             var groups = requests
-                .Select(r => r with { HostAddress = Normal(r.HostAddress) })
                 .Distinct()
                 .OrderBy(r => r.HostPorts.IsAny || r.HostPorts.Count > 1)
                 .ThenBy(r => r.Port)
@@ -43,7 +42,7 @@ internal sealed class HostPorts(HostNamespace host, bool firewall, IPAddress? de
                 .GroupBy(r => (r.Port, r.HostPorts));
             foreach (var group in groups)
             {
-                var addresses = group.SelectMany(r => AddressesFor(r.HostAddress, container)).Distinct()
+                var addresses = group.SelectMany(r => AddressesFor(r.HostAddress?.ToIPAddress(), container)).Distinct()
                     .Where(a => container.For(a) is not null)
                     .OrderBy(a => a.AddressFamily == AddressFamily.InterNetworkV6).ToArray();
                 if (addresses.Length > 0) BindOne(bound, group.Key.Port, addresses, group.Key.HostPorts, container);

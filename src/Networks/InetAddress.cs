@@ -157,7 +157,7 @@ public readonly record struct InetInterface(InetAddress Address, int PrefixLengt
 }
 
 // In networks.json and container.json as everywhere: texts.
-internal sealed class InetAddressJson : JsonConverter<InetAddress>
+public sealed class InetAddressJson : JsonConverter<InetAddress>
 {
     public override InetAddress Read(ref Utf8JsonReader reader, Type type, JsonSerializerOptions options) =>
         InetAddress.TryParse(reader.GetString(), out var value) ? value : throw new JsonException("not an IP address");
@@ -165,7 +165,7 @@ internal sealed class InetAddressJson : JsonConverter<InetAddress>
     public override void Write(Utf8JsonWriter writer, InetAddress value, JsonSerializerOptions options) => writer.WriteStringValue(value.ToString());
 }
 
-internal sealed class InetPrefixJson : JsonConverter<InetPrefix>
+public sealed class InetPrefixJson : JsonConverter<InetPrefix>
 {
     public override InetPrefix Read(ref Utf8JsonReader reader, Type type, JsonSerializerOptions options) =>
         InetPrefix.TryParse(reader.GetString(), out var value) ? value : throw new JsonException("not a subnet");
@@ -173,7 +173,7 @@ internal sealed class InetPrefixJson : JsonConverter<InetPrefix>
     public override void Write(Utf8JsonWriter writer, InetPrefix value, JsonSerializerOptions options) => writer.WriteStringValue(value.ToString());
 }
 
-internal sealed class InetInterfaceJson : JsonConverter<InetInterface>
+public sealed class InetInterfaceJson : JsonConverter<InetInterface>
 {
     public override InetInterface Read(ref Utf8JsonReader reader, Type type, JsonSerializerOptions options) =>
         InetInterface.TryParse(reader.GetString(), out var value) ? value : throw new JsonException("not an interface address");

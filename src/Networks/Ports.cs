@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Net;
 
 namespace Berth.Networks;
 
@@ -77,7 +76,7 @@ public static class PortProtocols
 /// <summary>A wish to publish a container's port.</summary>
 /// <param name="HostAddress">Null: the engine's default, all addresses unless <c>--ip</c> says otherwise.</param>
 /// <param name="HostPorts">Any: a free one of the machine's ephemeral range. More than one: the first free one of them.</param>
-public sealed record PortRequest(ContainerPort Port, IPAddress? HostAddress, PortRange HostPorts)
+public sealed record PortRequest(ContainerPort Port, InetAddress? HostAddress, PortRange HostPorts)
 {
     /// <summary>Parses what HostConfig.PortBindings holds: a key such as "80/tcp", HostIp and HostPort, each possibly empty. Throws
     /// <see cref="NetworkException"/> (InvalidArgument) in Docker's words.</summary>
@@ -92,10 +91,9 @@ public sealed record PortRequest(ContainerPort Port, IPAddress? HostAddress, Por
         }
         if (!PortRange.TryParse(hostPort ?? "", out var range))
             throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid port specification: \"{hostPort}\"");
-        IPAddress? address = null;
-        if (!string.IsNullOrEmpty(hostIp) && !IPAddress.TryParse(hostIp, out address))
-            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid IP address: {hostIp}");
-        return new PortRequest(port, address, range);
+        if (string.IsNullOrEmpty(hostIp)) return new PortRequest(port, null, range);
+        return InetAddress.TryParse(hostIp, out var address) ? new PortRequest(port, address, range)
+            : throw new NetworkException(NetworkErrorKind.InvalidArgument, $"invalid IP address: {hostIp}");
     }
 }
 

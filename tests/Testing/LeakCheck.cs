@@ -71,7 +71,8 @@ internal static class LeakCheck
 
         foreach (var table in Host.FirewallTables().Where(t => t.Contains(daemon.Bridge, StringComparison.Ordinal)))
         {
-            foreach (var line in Host.Run("nft", ["list", .. table.Split(' ')]).Split('\n').Where(l => l.Contains("elements", StringComparison.Ordinal))) // published ports are elements of maps; the rules are for good
+            foreach (var line in Host.Run("nft", ["list", .. table.Split(' ')]).Split('\n')
+                .Where(l => l.Contains("elements = {", StringComparison.Ordinal) && !l.Contains("elements = { \"", StringComparison.Ordinal))) // published ports are elements of maps; rules, and elements that name a bridge, are for good
                 left.Add($"firewall rule in {table}: {line.Trim()}");
         }
 

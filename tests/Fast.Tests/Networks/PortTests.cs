@@ -24,7 +24,7 @@ public sealed class PortTests
     {
         var request = PortRequest.Parse(port, hostIp, hostPort);
         Assert.Equal(expectedPort, request.Port.ToString());
-        Assert.Equal(expectedIp is null ? null : IPAddress.Parse(expectedIp), request.HostAddress);
+        Assert.Equal(expectedIp, request.HostAddress?.ToString());
         Assert.Equal(expectedRange, request.HostPorts.ToString());
     }
 

@@ -33,6 +33,19 @@ public sealed partial class ImageStore
     /// <exception cref="ImageException">NotFound (unknown manifest or repository, access denied) and System, in Docker's words. Until the first progress nothing was said to the client.</exception>
     public async Task PullAsync(ImageReference name, Platform? platform, RegistryCredentials? credentials, Action<ImageProgress> progress, CancellationToken cancellation)
     {
+        try
+        {
+            await PullAnyWayAsync(name, platform, credentials, progress, cancellation).ConfigureAwait(false);
+        }
+        catch
+        {
+            TrimUnfinished(UnfinishedPulls.MaxBytes);
+            throw;
+        }
+    }
+
+    private async Task PullAnyWayAsync(ImageReference name, Platform? platform, RegistryCredentials? credentials, Action<ImageProgress> progress, CancellationToken cancellation)
+    {
         if (name.FamiliarName == "scratch") throw new ImageException(ImageErrorKind.Forbidden, "'scratch' is a reserved name");
         var sink = new ProgressSink(progress, options.Time);
         Exception? last = null;
@@ -256,7 +269,7 @@ public sealed partial class ImageStore
         sink.Update(id, "Pull complete");
     }
 
-    // Download and unpacking are one stream: nothing is written but the layer's files themselves.
+    // Download and unpacking are one stream; what comes is also put aside until the layer is there, for a pull that is killed to go on with.
     private async Task DownloadLayerAsync(RegistryClient registry, Digest diffId, Descriptor blob, Hold hold, ProgressSink sink, CancellationToken cancellation)
     {
         var id = blob.Digest.ShortId;
@@ -268,24 +281,49 @@ public sealed partial class ImageStore
         }
         try
         {
-            using var pipe = new BlockPipe();
-            var download = new BlobDownload(registry, blob, sink, options).FillAsync(pipe, cancellation);
+            using var partial = unfinished.Open(blob);
             try
             {
-                using var layer = await Task.Factory.StartNew(() => UnpackDownload(pipe.Reader, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
-                if (layer.DiffId != diffId) throw ImageException.Failed("layers from manifest don't match image configuration");
-                sink.Count(id, "Extracting", blob.SizeBytes).Add(blob.SizeBytes);
-                hold.Publish(layer);
+                try
+                {
+                    await DownloadOnceAsync(registry, diffId, blob, partial, hold, sink, cancellation).ConfigureAwait(false);
+                }
+                catch (PiecesException)
+                {
+                    // A file that a power cut has damaged, or a registry that changed its mind: once more, in one piece.
+                    partial?.Clear();
+                    await DownloadOnceAsync(registry, diffId, blob, partial, hold, sink, cancellation).ConfigureAwait(false);
+                }
+                partial?.Delete();
             }
-            finally
+            catch (Exception e) when (e is PiecesException || (e is ImageException && partial?.Length == blob.SizeBytes))
             {
-                pipe.Dispose();
-                await download.ConfigureAwait(false);
+                partial?.Delete(); // it is wrong, not unfinished
+                throw;
             }
         }
         finally
         {
             slots.Release();
+        }
+    }
+
+    private async Task DownloadOnceAsync(RegistryClient registry, Digest diffId, Descriptor blob, PartialBlob? partial, Hold hold, ProgressSink sink, CancellationToken cancellation)
+    {
+        using var pipe = new BlockPipe();
+        var download = new BlobDownload(registry, blob, sink, options, partial).FillAsync(pipe, cancellation);
+        try
+        {
+            using var layer = await Task.Factory.StartNew(() => UnpackDownload(pipe.Reader, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+            if (layer.DiffId != diffId) throw ImageException.Failed("layers from manifest don't match image configuration");
+            sink.Count(blob.Digest.ShortId, "Extracting", blob.SizeBytes).Add(blob.SizeBytes);
+            Keep(diffId);
+            hold.Publish(layer);
+        }
+        finally
+        {
+            pipe.Dispose();
+            await download.ConfigureAwait(false);
         }
     }
 

@@ -28,6 +28,9 @@ public sealed record ImageStoreOptions
     public int MaxDownloadAttempts { get; init; } = 5;
     /// <summary>What the countdown before another try counts in; shorter in tests.</summary>
     internal TimeSpan RetryUnit { get; init; } = TimeSpan.FromSeconds(1);
+    /// <summary>How long a registry may be all but silent.</summary>
+    internal TimeSpan StallTimeout { get; init; } = RegistryClient.StallTimeout;
+    internal long UnsuspectedLayerBytes { get; init; } = LayerStore.DefaultUnsuspectedBytes;
 }
 
 /// <summary>
@@ -39,6 +42,7 @@ public sealed record ImageStoreOptions
 ///   images/blobs/sha256/…         configurations, and manifests that came with them, byte for byte
 ///   images/layers/…/diff          unpacked layers by diff id
 ///   images/mount-points/          the lowest layer of every container
+///   images/partial/               what pulls that did not end have brought; kept for a while
 ///   images/tmp/                   everything unfinished; emptied at start
 /// </code>
 /// </summary>
@@ -92,7 +96,8 @@ public sealed partial class ImageStore : IDisposable
         Directory.CreateDirectory(containersDirectory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         Directory.CreateDirectory(temporaryDirectory);
         blobs = new BlobStore(Path.Combine(root, "blobs"), temporaryDirectory);
-        layers = new LayerStore(Path.Combine(root, "layers"), temporaryDirectory, options.Logger);
+        layers = new LayerStore(Path.Combine(root, "layers"), temporaryDirectory, options.Logger) { UnsuspectedBytes = options.UnsuspectedLayerBytes };
+        unfinished = new UnfinishedPulls(Path.Combine(root, "partial"), options.Time, options.Logger);
         known = new KnownBlobs(layers);
     }
 
@@ -103,7 +108,9 @@ public sealed partial class ImageStore : IDisposable
         var store = new ImageStore(dataRoot, options ?? new ImageStoreOptions());
         store.ReadState();
         store.ReadContainers();
+        store.ReadUnfinished();
         store.Sweep();
+        store.TrimUnfinished(UnfinishedPulls.MaxBytes);
         store.MakeMountPoints();
         return store;
     }
@@ -375,6 +382,7 @@ public sealed partial class ImageStore : IDisposable
             if (changed) WriteState();
             if (!outdated.IsEmpty) blobs.Remove(outdated);
         }
+        foreach (var layer in diffIds) Forget(layer);
         return id;
     }
 
@@ -441,7 +449,7 @@ public sealed partial class ImageStore : IDisposable
         var count = 0;
         // Trees can be large: they are deleted while the daemon answers already. What is made from now on has other names.
         var doomed = Directory.EnumerateFileSystemEntries(temporaryDirectory).ToList();
-        var needed = images.Values.SelectMany(i => i.Layers).Concat(containers.Values.SelectMany(c => c.Layers)).ToHashSet();
+        var needed = images.Values.SelectMany(i => i.Layers).Concat(containers.Values.SelectMany(c => c.Layers)).Concat(kept).ToHashSet();
         foreach (var layer in layers.All().Where(l => !needed.Contains(l)).ToList())
         {
             if (layers.Detach(layer) is { } path) doomed.Add(path);
@@ -464,7 +472,7 @@ public sealed partial class ImageStore : IDisposable
         HashSet<Digest>? needed = null;
         foreach (var layer in candidates.Distinct())
         {
-            if (held.ContainsKey(layer)) continue;
+            if (held.ContainsKey(layer) || kept.Contains(layer)) continue;
             needed ??= [.. images.Values.SelectMany(i => i.Layers), .. containers.Values.SelectMany(c => c.Layers)];
             if (!needed.Contains(layer) && layers.Detach(layer) is { } path) doomed.Add(path);
         }

@@ -43,4 +43,10 @@ internal static partial class ImagesLog
 
     [LoggerMessage(13, LogLevel.Debug, "Layer {DiffId} could not be mounted from {Repository}: {Reason}")]
     public static partial void NotMounted(ILogger logger, Digest diffId, string repository, string reason);
+
+    [LoggerMessage(14, LogLevel.Warning, "What comes of {Digest} cannot be kept for another pull: {Reason}")]
+    public static partial void NoPartial(ILogger logger, Digest digest, string reason);
+
+    [LoggerMessage(15, LogLevel.Information, "Download of {Digest} goes on after {Bytes} bytes that an earlier pull has brought")]
+    public static partial void DownloadContinued(ILogger logger, Digest digest, long bytes);
 }

@@ -107,6 +107,8 @@ public sealed record Descriptor
     [JsonPropertyName("size")] public long SizeBytes { get; init; }
     [JsonPropertyName("platform")] public DescriptorPlatform? Platform { get; init; }
     [JsonPropertyName("annotations")] public IReadOnlyDictionary<string, string>? Annotations { get; init; }
+    /// <summary>Where else it is, of layers that registries may not distribute.</summary>
+    [JsonPropertyName("urls")] public IReadOnlyList<string>? Urls { get; init; }
 
     /// <exception cref="ImageException">InvalidParameter, when it is not a digest.</exception>
     [JsonIgnore] public Digest Digest => Digest.Parse(DigestText ?? "");

@@ -124,6 +124,8 @@ public sealed class ImageService
                 }
             }
             var reclaimed = (ulong)items.Sum(i => i.Deleted is { } chain ? sizes.GetValueOrDefault(chain) : 0);
+            // What pulls that did not end have left is nobody's image; filters ask for something else.
+            if (until is null && !filters.Contains("label") && !filters.Contains("label!")) reclaimed += (ulong)_core.Images.RemoveUnfinished();
             _core.Events.Emit("image", "prune", "", new() { ["reclaimed"] = reclaimed.ToString(CultureInfo.InvariantCulture) });
             return new ImagePruneResponse { ImagesDeleted = items.Count == 0 ? null : [.. items], SpaceReclaimed = reclaimed };
         }

@@ -40,6 +40,19 @@ internal sealed class PrefixedStream(ReadOnlyMemory<byte> prefix, Stream rest) :
     }
 }
 
+/// <summary>Counts what is read; the stream beneath stays open.</summary>
+internal sealed class CountingStream(Stream source) : ReadOnlyStream
+{
+    public long Count { get; private set; }
+
+    public override int Read(Span<byte> buffer)
+    {
+        var count = source.Read(buffer);
+        Count += count;
+        return count;
+    }
+}
+
 /// <summary>zstd, frame after frame.</summary>
 internal sealed class ZstdStream(Stream source) : ReadOnlyStream
 {

@@ -22,6 +22,16 @@ internal sealed class LayerStore
     /// <summary>Largest layer, unpacked: what one ext4 file could hold. A named end for a tar whose sparse files promise more.</summary>
     public const long MaxLayerBytes = 16L << 40;
 
+    /// <summary>
+    /// A layer beyond this size may not be more than <see cref="MaxExpansion"/> times what came over the wire: gzip can promise a thousand times, zstd far more, and
+    /// such a bomb would fill the disk before its digest is known. Real layers are two to ten times as large as their blobs.
+    /// </summary>
+    public const long DefaultUnsuspectedBytes = 8L << 30;
+
+    public const int MaxExpansion = 200;
+
+    public long UnsuspectedBytes { get; init; } = DefaultUnsuspectedBytes;
+
     private readonly string directory, temporaryDirectory;
     private readonly ILogger logger;
     private readonly ConcurrentDictionary<Digest, LayerRecord> known = new();
@@ -142,18 +152,25 @@ internal sealed class LayerStore
     }
 
     // Reads, decompresses and hashes into the pipe; returns how much that was. Never throws: the reader of the pipe does.
-    private static long Feed(Stream source, BlockPipe pipe, IncrementalHash hash)
+    private long Feed(Stream source, BlockPipe pipe, IncrementalHash hash)
     {
         long total = 0;
         try
         {
-            using var plain = Compression.Open(source);
+            using var counted = new CountingStream(source);
+            using var plain = Compression.Open(counted);
             while (true)
             {
                 var block = pipe.Rent();
                 var count = plain.ReadAtLeast(block.AsSpan(0, BlockPipe.BlockBytes), BlockPipe.BlockBytes, throwOnEndOfStream: false);
-                if (count == 0) break;
-                if ((total += count) > MaxLayerBytes) throw new InvalidDataException($"the layer is larger than {MaxLayerBytes} bytes");
+                if (count == 0)
+                {
+                    pipe.Return(block);
+                    break;
+                }
+                if ((total += count) > UnsuspectedBytes && total / MaxExpansion > counted.Count)
+                    throw new InvalidDataException($"the layer unpacks to more than {MaxExpansion} times its size and more than {UnsuspectedBytes} bytes");
+                if (total > MaxLayerBytes) throw new InvalidDataException($"the layer is larger than {MaxLayerBytes} bytes");
                 hash.AppendData(block, 0, count);
                 pipe.Push(block, count);
             }

@@ -31,6 +31,9 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
     /// <summary>A server that says nothing at all for this long is gone.</summary>
     public static readonly TimeSpan StallTimeout = TimeSpan.FromSeconds(60);
 
+    /// <summary>What has to come within <see cref="ImageStoreOptions.StallTimeout"/>: a server that sends a byte now and then is as good as gone.</summary>
+    internal const int MinBytesBetweenStalls = 4096;
+
     private const string ManifestTypes =
         $"{MediaTypes.OciIndex}, {MediaTypes.OciManifest}, {MediaTypes.DockerManifestList}, {MediaTypes.DockerManifest}";
 
@@ -155,7 +158,7 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
     }
 
     /// <summary>What a refusal says.</summary>
-    private static async Task<RegistryException> ErrorAsync(HttpResponseMessage response, CancellationToken cancellation) =>
+    private async Task<RegistryException> ErrorAsync(HttpResponseMessage response, CancellationToken cancellation) =>
         RegistryException.From(response, await ReadAsync(response, MaxAnswerBytes, "error answer", cancellation).ConfigureAwait(false));
 
     /// <summary>Sends a request and, when the registry asks who is there, answers and sends it again. The response may have any status.</summary>
@@ -216,7 +219,7 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
         }
         prepare?.Invoke(request);
         using var timeout = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        timeout.CancelAfter(patience ?? StallTimeout);
+        timeout.CancelAfter(patience ?? options.StallTimeout);
         try
         {
             var response = await transport.For(endpoint, options.Registries.Proxy).SendAsync(request, timeout.Token).ConfigureAwait(false);
@@ -230,20 +233,24 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
         }
     }
 
-    private static async Task<byte[]> ReadAsync(HttpResponseMessage response, int maxBytes, string what, CancellationToken cancellation)
+    private async Task<byte[]> ReadAsync(HttpResponseMessage response, int maxBytes, string what, CancellationToken cancellation)
     {
         if (response.Content.Headers.ContentLength > maxBytes) throw ImageException.Failed($"{what} is larger than {maxBytes} bytes");
         using var timeout = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         try
         {
-            timeout.CancelAfter(StallTimeout);
+            timeout.CancelAfter(options.StallTimeout);
             await using var stream = await response.Content.ReadAsStreamAsync(timeout.Token).ConfigureAwait(false);
             var buffer = new MemoryStream();
             var chunk = new byte[16 * 1024];
-            int count;
+            int count, sinceStall = 0;
             while ((count = await stream.ReadAsync(chunk, timeout.Token).ConfigureAwait(false)) > 0)
             {
-                timeout.CancelAfter(StallTimeout);
+                if ((sinceStall += count) >= MinBytesBetweenStalls)
+                {
+                    sinceStall = 0;
+                    timeout.CancelAfter(options.StallTimeout);
+                }
                 if (buffer.Length + count > maxBytes) throw ImageException.Failed($"{what} is larger than {maxBytes} bytes");
                 buffer.Write(chunk, 0, count);
             }

@@ -3,19 +3,25 @@ using System.Net.Sockets;
 using System.Text;
 using Berth.Testing;
 
-namespace Berth.Kernel.Tests.Images;
+namespace Berth.Testing;
 
 /// <summary>
 /// A registry that does what it is told, wrong things above all: a table from path to answer. Plain HTTP/1.1, one request per
 /// connection.
 /// </summary>
-internal sealed class FakeRegistry : IDisposable
+public sealed class FakeRegistry : IDisposable
 {
     public sealed record Request(string Method, string Path, IReadOnlyDictionary<string, string> Headers);
 
     /// <param name="CutAfter">The connection is closed after this many bytes of the body, whatever Content-Length promised.</param>
     public sealed record Answer(int Status, byte[] Body, int? CutAfter = null, params (string Name, string Value)[] Headers)
     {
+        /// <summary>What Content-Length says, when that is not the truth; -1: nothing, and the end of the connection is the end of the body.</summary>
+        public long? ClaimedLength { get; init; }
+
+        /// <summary>Writes the body instead.</summary>
+        public Action<Stream>? Writer { get; init; }
+
         public static Answer Ok(byte[] body) => new(200, body);
         public static Answer Error(int status, string code, string message) =>
             new(status, Encoding.UTF8.GetBytes($$"""{"errors":[{"code":"{{code}}","message":"{{message}}"}]}"""));
@@ -24,6 +30,7 @@ internal sealed class FakeRegistry : IDisposable
     private readonly TcpListener listener = new(IPAddress.Loopback, 0);
     private readonly Task accepting;
     private readonly List<Request> requests = [];
+    private readonly Dictionary<string, long> sent = [];
 
     public FakeRegistry()
     {
@@ -36,6 +43,15 @@ internal sealed class FakeRegistry : IDisposable
 
     public string Host => $"127.0.0.1:{((IPEndPoint)listener.LocalEndpoint).Port}";
 
+    /// <summary>Bytes of bodies sent so far, by path.</summary>
+    public IReadOnlyDictionary<string, long> Sent
+    {
+        get
+        {
+            lock (requests) return new Dictionary<string, long>(sent);
+        }
+    }
+
     public IReadOnlyList<Request> Requests
     {
         get
@@ -43,6 +59,14 @@ internal sealed class FakeRegistry : IDisposable
             lock (requests) return [.. requests];
         }
     }
+
+    /// <summary>Serves a path with ranges, as registries do; <paramref name="cutAfter"/> says after how many bytes an answer breaks off.</summary>
+    public void ServeRanges(string path, byte[] body, Func<int?>? cutAfter = null) => Answers[path] = request =>
+    {
+        var from = request.Headers.TryGetValue("Range", out var range) ? int.Parse(range["bytes=".Length..^1], System.Globalization.CultureInfo.InvariantCulture) : 0;
+        var cut = cutAfter?.Invoke() is { } after ? Math.Min(after, body.Length - from) : (int?)null;
+        return from > 0 ? new Answer(206, body[from..], cut, ("Content-Range", $"bytes {from}-{body.Length - 1}/{body.Length}")) : new Answer(200, body, cut);
+    };
 
     public void Serve(string path, byte[] body) => Answers[path] = _ => Answer.Ok(body);
 
@@ -86,10 +110,18 @@ internal sealed class FakeRegistry : IDisposable
                 lock (requests) requests.Add(request);
                 var bare = path.Split('?')[0];
                 var answer = Answers.TryGetValue(bare, out var answering) ? answering(request) : Answer.Error(404, "MANIFEST_UNKNOWN", "manifest unknown");
-                var head = new StringBuilder($"HTTP/1.1 {answer.Status} Status\r\nContent-Length: {answer.Body.Length}\r\nConnection: close\r\n");
+                var head = new StringBuilder($"HTTP/1.1 {answer.Status} Status\r\nConnection: close\r\n");
+                if (answer.ClaimedLength != -1) head.Append($"Content-Length: {answer.ClaimedLength ?? answer.Body.Length}\r\n");
                 foreach (var (name, value) in answer.Headers) head.Append($"{name}: {value}\r\n");
                 stream.Write(Encoding.Latin1.GetBytes(head + "\r\n"));
-                stream.Write(answer.Body.AsSpan(0, answer.CutAfter ?? answer.Body.Length));
+                if (answer.Writer is { } write)
+                {
+                    write(stream);
+                    return;
+                }
+                var count = answer.CutAfter ?? answer.Body.Length;
+                lock (requests) sent[bare] = sent.GetValueOrDefault(bare) + count;
+                stream.Write(answer.Body.AsSpan(0, count));
             }
             catch (IOException)
             {

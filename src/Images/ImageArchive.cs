@@ -8,9 +8,14 @@ using Berth.Images.Layers;
 namespace Berth.Images;
 
 /// <summary>An image on its way into an archive, with the names it is to have there.</summary>
-internal sealed record SavedImage(Image Image)
+internal sealed class SavedImage(Image image)
 {
+    public Image Image { get; } = image;
+
     public List<ImageReference> Names { get; } = [];
+
+    /// <summary>What its names stand for as well: the same for other platforms.</summary>
+    public IReadOnlyList<SavedImage> Platforms { get; set; } = [];
 }
 
 /// <summary>
@@ -50,9 +55,23 @@ public sealed class ImageArchive : IDisposable
             }
             members.TryAdd(Archive.BlobPath(image.Id), new Member(image.ConfigBytes.ToArray(), default, image.ConfigBytes.Length, created));
         }
-        var manifests = images.Select(i => (Saved: i, Bytes: Manifest(i.Image))).ToList();
-        foreach (var (_, bytes) in manifests) Add(Archive.BlobPath(Digest.Sha256(bytes)), bytes);
-        Add("index.json", Index(manifests));
+        var manifests = images.ToDictionary(i => i, i => Manifest(i.Image));
+        foreach (var bytes in manifests.Values) Add(Archive.BlobPath(Digest.Sha256(bytes)), bytes);
+        // One index per image for several platforms, which has its names. Those that came along for it are in there, and nothing to Docker.
+        HashSet<SavedImage> within = [.. images.SelectMany(i => i.Platforms).Where(i => i.Names.Count == 0)];
+        var entries = new List<(SavedImage Saved, string Type, byte[] Bytes)>();
+        foreach (var saved in images.Where(i => !within.Contains(i)))
+        {
+            if (saved.Platforms.Count == 0) entries.Add((saved, MediaTypes.OciManifest, manifests[saved]));
+            else
+            {
+                var index = PlatformIndex([.. saved.Platforms.Append(saved).OrderBy(i => i.Image.Id).Select(i => (i.Image.Platform, manifests[i]))]);
+                Add(Archive.BlobPath(Digest.Sha256(index)), index);
+                entries.Add((saved, MediaTypes.OciIndex, index));
+            }
+        }
+        Add("index.json", Index(entries));
+        images = [.. images.Where(i => !within.Contains(i))];
         Add("manifest.json", DockerManifest(images));
         Add("oci-layout", """{"imageLayoutVersion": "1.0.0"}"""u8.ToArray());
         if (Repositories(images) is { } repositories) Add("repositories", repositories);
@@ -134,18 +153,40 @@ public sealed class ImageArchive : IDisposable
         json.WriteEndObject();
     });
 
-    private static byte[] Index(IReadOnlyList<(SavedImage Saved, byte[] Bytes)> manifests) => Json(json =>
+    private static byte[] PlatformIndex(IReadOnlyList<(Platform Platform, byte[] Bytes)> manifests) => Json(json =>
     {
         json.WriteStartObject();
         json.WriteNumber("schemaVersion", 2);
         json.WriteString("mediaType", MediaTypes.OciIndex);
         json.WriteStartArray("manifests");
-        foreach (var (saved, bytes) in manifests)
+        foreach (var (platform, bytes) in manifests)
+        {
+            json.WriteStartObject();
+            Descriptor(json, MediaTypes.OciManifest, Digest.Sha256(bytes), bytes.Length);
+            json.WriteStartObject("platform");
+            json.WriteString("architecture", platform.Architecture);
+            json.WriteString("os", platform.Os);
+            if (platform.OsVersion.Length > 0) json.WriteString("os.version", platform.OsVersion);
+            if (platform.Variant.Length > 0) json.WriteString("variant", platform.Variant);
+            json.WriteEndObject();
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+        json.WriteEndObject();
+    });
+
+    private static byte[] Index(IReadOnlyList<(SavedImage Saved, string Type, byte[] Bytes)> manifests) => Json(json =>
+    {
+        json.WriteStartObject();
+        json.WriteNumber("schemaVersion", 2);
+        json.WriteString("mediaType", MediaTypes.OciIndex);
+        json.WriteStartArray("manifests");
+        foreach (var (saved, type, bytes) in manifests)
         {
             foreach (var name in saved.Names.Count == 0 ? [null] : saved.Names.AsEnumerable<ImageReference?>())
             {
                 json.WriteStartObject();
-                Descriptor(json, MediaTypes.OciManifest, Digest.Sha256(bytes), bytes.Length);
+                Descriptor(json, type, Digest.Sha256(bytes), bytes.Length);
                 if (name is not null)
                 {
                     json.WriteStartObject("annotations");

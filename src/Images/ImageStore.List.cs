@@ -14,10 +14,12 @@ public sealed partial class ImageStore
             if (Get(name).Created is { } created && !(since > created)) since = created;
 
         IReadOnlyList<Image> all;
+        HashSet<Digest> companions;
         Dictionary<Digest, int>? chains = null;
         lock (gate)
         {
             all = All;
+            companions = Companions();
             if (filters.SharedSize)
             {
                 chains = [];
@@ -30,6 +32,7 @@ public sealed partial class ImageStore
         var result = new List<ImageSummary>();
         foreach (var image in all)
         {
+            if (companions.Contains(image.Id)) continue; // shown with the image whose name it shares
             if (before is { } limit && !(image.Created < limit)) continue;
             if (since is { } start && !(image.Created > start)) continue;
             if (filters.Label.Count > 0 && !filters.Label.All(l => HasLabel(image, l))) continue;

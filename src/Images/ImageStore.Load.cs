@@ -42,6 +42,7 @@ public sealed partial class ImageStore
             throw ImageException.Failed(e.Message, e);
         }
         var nameless = new List<Digest>();
+        var seen = new HashSet<Digest>();
         foreach (var found in ArchiveIndex.Images(archive, platform))
         {
             cancellation.ThrowIfCancellationRequested();
@@ -58,16 +59,17 @@ public sealed partial class ImageStore
                 if (layer.DiffId != diffIds[i]) throw ImageException.Failed($"invalid diffID for layer {i}: expected \"{diffIds[i]}\", got \"{layer.DiffId}\"");
                 hold.Publish(layer);
             }
-            foreach (var name in found.Names)
+            foreach (var name in found.More ? [] : found.Names)
             {
                 Digest previous;
                 lock (gate)
                     if (!TryFindName(name, out previous)) previous = default;
-                if (!previous.IsEmpty && previous != Digest.Sha256(found.Config))
+                if (!previous.IsEmpty && previous != Digest.Sha256(found.Config) && !seen.Contains(previous))
                     sink.Text($"The image {name.FamiliarString} already exists, renaming the old one with ID {previous} to empty string\n");
             }
-            var id = Commit(hold, found.Config, found.Names);
-            foreach (var name in found.Names) sink.Text($"Loaded image: {name.FamiliarString}\n");
+            var id = Commit(hold, found.Config, found.Names, manifest: found.Manifest, index: found.Names.Count > 0 ? found.Index : null);
+            seen.Add(id);
+            foreach (var name in found.More ? [] : found.Names) sink.Text($"Loaded image: {name.FamiliarString}\n");
             if (found.Names.Count == 0) nameless.Add(id);
             Tell("load", id);
         }

@@ -137,6 +137,7 @@ public sealed partial class ImageStore
         var (bytes, digest) = await registry.GetManifestAsync(tagOrDigest, cancellation).ConfigureAwait(false);
         var manifest = Manifest.Parse(bytes, name);
         sink.Message($"Pulling from {name.Path}", name.HasDigest ? name.ToString() : name.Tag);
+        var index = manifest.IsIndex ? bytes : null;
         (manifest, bytes) = await SelectAsync(registry, manifest, bytes, name, platform ?? Platform.Best, cancellation).ConfigureAwait(false);
         RequireImage(manifest);
 
@@ -150,10 +151,10 @@ public sealed partial class ImageStore
         lock (gate)
         {
             if (!TryFindName(name, out previous)) previous = default;
-            if (name.HasDigest && !previous.IsEmpty && previous != id) throw ImageException.Conflict($"cannot overwrite digest {name.Digest}");
+            if (name.HasDigest && !previous.IsEmpty && previous != id && index is null) throw ImageException.Conflict($"cannot overwrite digest {name.Digest}");
         }
         await hold.MakeDurableAsync().ConfigureAwait(false);
-        Commit(hold, config, name.HasDigest ? [byDigest] : [name, byDigest], manifest: bytes);
+        Commit(hold, config, name.HasDigest ? [byDigest] : [name, byDigest], manifest: bytes, index: index);
         Remember(id, manifest, name);
         return (id, previous != id);
     }

@@ -29,14 +29,24 @@ public sealed partial class ImageStore
         List<string> doomed = [];
         lock (gate)
         {
+            var id = FindFor(nameOrId, platform);
+            var inUse = users();
+            var before = Indexes();
+            HashSet<Digest> companions = [.. names.Values.Where(n => n.Image == id).SelectMany(n => n.Index?.Images ?? [])];
             try
             {
-                if (platform is not null) Get(nameOrId, platform);
-                RemoveLocked(Find(nameOrId), nameOrId, force, prune, users(), items, events, doomed);
+                if (platform is not null && IndexOf(nameOrId) is { Images.Count: > 1 } index) RemovePlatform(id, nameOrId, index, force, prune, inUse, items, events, doomed);
+                else
+                {
+                    RemoveLocked(id, nameOrId, force, prune, inUse, items, events, doomed);
+                    // What was here only as part of that name goes with it, unless a container uses it.
+                    foreach (var companion in companions.Where(c => images.ContainsKey(c) && IsDangling(c) && !IsCompanion(c))) Delete(companion, force: false, prune, quiet: true, inUse, items, events, doomed);
+                }
             }
             finally
             {
                 if (events.Count > 0) WriteState();
+                RemoveUnused(before);
             }
         }
         Discard(doomed);
@@ -45,6 +55,22 @@ public sealed partial class ImageStore
             foreach (var (action, image) in events)
                 if (action == "delete" && !images.ContainsKey(image)) configs.TryRemove(image, out _);
         return items;
+    }
+
+    // One platform's image of a name that stands for several; the name stays.
+    private void RemovePlatform(Digest id, string name, NamedIndex index, bool force, bool prune, IReadOnlyCollection<ImageUser> users,
+        List<RemovedItem> items, List<(string, Digest)> events, List<string> doomed)
+    {
+        if (FindConflict(id, Conflicts.Hard | (force ? 0 : Conflicts.StoppedContainer), users) is { } conflict) throw ImageException.Conflict(conflict.Message);
+        var key = Key(ImageReference.Parse(name)).ToString();
+        var rest = index with { Images = [.. index.Images.Where(i => i != id)] };
+        var next = rest.Images.OrderBy(i => Platform.Host.Rank(Config(i).Platform) is var rank and >= 0 ? rank : int.MaxValue).First();
+        names[key] = names[key] with { Image = names[key].Image == id ? next : names[key].Image, Index = rest };
+        // The name of the index's digest means the same images.
+        var byDigest = names[key].Reference.NameOnly().WithDigest(index.Digest).ToString();
+        if (names.TryGetValue(byDigest, out var same)) names[byDigest] = same with { Image = same.Image == id ? next : same.Image, Index = rest };
+        WriteState();
+        if (IsDangling(id) && !IsCompanion(id)) Delete(id, force, prune, quiet: false, users, items, events, doomed);
     }
 
     private void RemoveLocked(Digest id, string nameOrId, bool force, bool prune, IReadOnlyCollection<ImageUser> users,
@@ -92,6 +118,8 @@ public sealed partial class ImageStore
         }
         foreach (var reference in References(id)) Untag(reference, id, items, events);
         images.Remove(id, out var image);
+        foreach (var (key, name) in names.Where(n => n.Value.Index?.Images.Contains(id) == true).ToList())
+            names[key] = name with { Index = name.Index! with { Images = [.. name.Index.Images.Where(i => i != id)] } };
         // First the state on disk, then the files it spoke of.
         WriteState();
         blobs.Remove(id);

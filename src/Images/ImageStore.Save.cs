@@ -16,23 +16,35 @@ public sealed partial class ImageStore
             lock (gate)
             {
                 foreach (var given in nameOrIds)
-                    foreach (var (id, reference) in Meant(given))
+                    foreach (var (meant, reference) in Meant(given))
                     {
-                        var found = saved.Find(s => s.Image.Id == id);
-                        if (found is null)
+                        var id = meant;
+                        var index = reference is null ? null : names[Key(reference).ToString()].Index;
+                        if (platform is { } wanted)
                         {
-                            var image = MakeImage(id);
-                            if (platform is { } wanted && !wanted.Accepts(image.Platform)) throw ImageException.Failed($"no suitable export target found for platform {wanted}");
-                            foreach (var layer in image.DiffIds)
-                                if (!hold.TryAdd(layer)) throw ImageException.Failed($"layer {layer} of image {id} is missing");
-                            saved.Add(found = new SavedImage(image));
+                            id = (index?.Images ?? [id]).Where(i => wanted.Accepts(Config(i).Platform)).OrderBy(i => wanted.Rank(Config(i).Platform)).FirstOrDefault();
+                            if (id.IsEmpty) throw ImageException.Failed($"no suitable export target found for platform {wanted}");
+                            index = null;
                         }
+                        var found = Take(id);
+                        if (index is { Images.Count: > 1 }) found.Platforms = [.. index.Images.Where(i => i != id).Select(Take)];
                         if (reference is { HasDigest: false } && !found.Names.Contains(reference)) found.Names.Add(reference);
                     }
             }
             var archive = new ImageArchive(layers, saved, hold);
             foreach (var image in saved) Tell("save", image.Image.Id);
             return archive;
+
+            SavedImage Take(Digest id)
+            {
+                if (saved.Find(s => s.Image.Id == id) is { } there) return there;
+                var image = MakeImage(id);
+                foreach (var layer in image.DiffIds)
+                    if (!hold.TryAdd(layer)) throw ImageException.Failed($"layer {layer} of image {id} is missing");
+                var taken = new SavedImage(image);
+                saved.Add(taken);
+                return taken;
+            }
         }
         catch
         {

@@ -74,7 +74,8 @@ public sealed partial class ImageStore : IDisposable
 
     private sealed record StoredImage(IReadOnlyList<Digest> Layers, Digest Parent, DateTimeOffset? LastTagTime, Digest Manifest);
 
-    private readonly record struct Name(ImageReference Reference, Digest Image);
+    // Of an image for several platforms also the index, whose other images that are here the name stands for as well.
+    private readonly record struct Name(ImageReference Reference, Digest Image, NamedIndex? Index = null);
 
     private sealed record StandsOn(Digest Image, IReadOnlyList<Digest> Layers);
 
@@ -119,12 +120,7 @@ public sealed partial class ImageStore : IDisposable
     /// <exception cref="ImageException">NotFound "No such image: x:latest", also for an ambiguous prefix; InvalidParameter for a malformed name.</exception>
     public Image Get(string nameOrId, Platform? platform = null)
     {
-        lock (gate)
-        {
-            var image = MakeImage(Find(nameOrId));
-            if (platform is not { } wanted || wanted.Accepts(image.Platform)) return image;
-            throw ImageException.NotFound($"image with reference {nameOrId} was found but its platform ({image.Platform}) does not match the specified platform ({wanted})");
-        }
+        lock (gate) return MakeImage(FindFor(nameOrId, platform));
     }
 
     /// <summary>The image with this id.</summary>
@@ -145,17 +141,24 @@ public sealed partial class ImageStore : IDisposable
 
     /// <summary>Gives an image a name, taking it from whichever image had it.</summary>
     /// <exception cref="ImageException">NotFound, when the image has gone; InvalidParameter for a name that can't be given.</exception>
-    public void Tag(Digest id, ImageReference name)
+    public void Tag(Digest id, ImageReference name) => Tag(id.ToString(), name);
+
+    /// <summary>Gives what is called so another name: of an image for several platforms all of them.</summary>
+    /// <exception cref="ImageException">As the other one.</exception>
+    public void Tag(string nameOrId, ImageReference name)
     {
         if (name.HasDigest) throw ImageException.Invalid("refusing to create a tag with a digest reference");
         if (name.FamiliarName == "sha256") throw ImageException.Invalid("refusing to create an ambiguous tag using digest algorithm as name");
         name = name.WithDefaultTag();
+        Digest id;
         lock (gate)
         {
-            if (!images.TryGetValue(id, out var image)) throw NoSuchImage(id.ToString());
-            names[name.ToString()] = new Name(name, id);
-            images[id] = image with { LastTagTime = options.Time.GetUtcNow() };
+            id = Find(nameOrId);
+            var before = Indexes();
+            names[name.ToString()] = new Name(name, id, IndexOf(nameOrId));
+            images[id] = images[id] with { LastTagTime = options.Time.GetUtcNow() };
             WriteState();
+            RemoveUnused(before);
         }
         Tell("tag", id, name.FamiliarString);
     }
@@ -239,7 +242,7 @@ public sealed partial class ImageStore : IDisposable
         var stored = images[id];
         var parsed = Config(id);
         List<string> tags = [], digests = [];
-        foreach (var (reference, image) in names.Values)
+        foreach (var (reference, image, _) in names.Values)
             if (image == id) (reference.HasDigest ? digests : tags).Add(reference.FamiliarString);
 
         long size = 0;
@@ -352,7 +355,7 @@ public sealed partial class ImageStore : IDisposable
 
     // Makes the image exist, with all its names, in one step: after its layers are on the disk, so that a machine that loses power has whole images or none.
     // The manifest it came with is kept for when it is pushed.
-    private Digest Commit(Hold hold, byte[] config, IEnumerable<ImageReference> references, Digest parent = default, byte[]? manifest = null)
+    private Digest Commit(Hold hold, byte[] config, IEnumerable<ImageReference> references, Digest parent = default, byte[]? manifest = null, byte[]? index = null)
     {
         hold.MakeDurable();
         var parsed = ParseConfig(config);
@@ -372,15 +375,19 @@ public sealed partial class ImageStore : IDisposable
                 images[id] = images[id] with { Manifest = stored };
                 changed = true;
             }
+            var before = Indexes();
             foreach (var reference in references)
             {
-                // A digest names one image for good. An index's digest pulled for a second platform keeps the first.
-                if (reference.HasDigest && names.ContainsKey(reference.ToString())) continue;
-                changed |= !names.TryGetValue(reference.ToString(), out var old) || old.Image != id;
-                names[reference.ToString()] = new Name(reference, id);
+                var known = names.TryGetValue(reference.ToString(), out var old);
+                // A digest means one image for good. An index's digest pulled for a second platform keeps the first, and stands for both.
+                var now = new Name(reference, known && reference.HasDigest ? old.Image : id, index is null ? null : Join(known ? old : null, id, index));
+                if (known && reference.HasDigest && index is null) continue;
+                changed |= !known || !old.Equals(now);
+                names[reference.ToString()] = now;
             }
             if (changed) WriteState();
             if (!outdated.IsEmpty) blobs.Remove(outdated);
+            RemoveUnused(before);
         }
         foreach (var layer in diffIds) Forget(layer);
         return id;
@@ -424,7 +431,7 @@ public sealed partial class ImageStore : IDisposable
         }
         foreach (var (text, idText) in state.Names)
             if (ImageReference.TryParse(text, out var reference) && Digest.TryParse(idText, out var id) && images.ContainsKey(id))
-                names[text] = new Name(reference, id);
+                names[text] = new Name(reference, id, ReadIndex(state, text));
     }
 
     private void WriteState()
@@ -439,7 +446,11 @@ public sealed partial class ImageStore : IDisposable
                 Manifest = i.Value.Manifest.IsEmpty ? null : i.Value.Manifest.ToString(),
             }),
         };
-        foreach (var (text, name) in names) state.Names[text] = name.Image.ToString();
+        foreach (var (text, name) in names)
+        {
+            state.Names[text] = name.Image.ToString();
+            if (name.Index is { } index) state.Indexes[text] = index.ToRecord();
+        }
         DiskFile.Replace(statePath, JsonSerializer.SerializeToUtf8Bytes(state, ImagesJson.Default.StoreState), sync: true);
     }
 
@@ -456,8 +467,8 @@ public sealed partial class ImageStore : IDisposable
         }
         Discard(doomed);
         count += doomed.Count;
-        var manifests = images.Values.Select(i => i.Manifest).ToHashSet();
-        foreach (var blob in blobs.All().Where(b => !images.ContainsKey(b) && !manifests.Contains(b)).ToList())
+        HashSet<Digest> documents = [.. images.Values.Select(i => i.Manifest), .. Indexes()];
+        foreach (var blob in blobs.All().Where(b => !images.ContainsKey(b) && !documents.Contains(b)).ToList())
         {
             blobs.Remove(blob);
             count++;

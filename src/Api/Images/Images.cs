@@ -21,8 +21,54 @@ public sealed record ImageSummary
     /// <summary>-1: not counted.</summary>
     public long SharedSize { get; set; } = -1;
     public long Size { get; set; }
+    /// <summary>What it consists of, per platform; when asked for.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public ManifestSummary[]? Manifests { get; set => field = GoJson.OrNull(value); }
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public long VirtualSize { get; set; }
+}
+
+/// <summary>One of the manifests of an image for several platforms; ImageData or AttestationData is set as Kind says.</summary>
+public sealed record ManifestSummary
+{
+    [JsonPropertyName("ID")]
+    public string Id { get; set; } = "";
+    public Descriptor Descriptor { get; set => field = value ?? new(); } = new();
+    /// <summary>All of it is here.</summary>
+    public bool Available { get; set; }
+    public ManifestSize Size { get; set => field = value ?? new(); } = new();
+    /// <summary>image, attestation or unknown.</summary>
+    public string Kind { get; set; } = "";
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public ManifestImageData? ImageData { get; set; }
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public ManifestAttestationData? AttestationData { get; set; }
+}
+
+/// <summary>Bytes that are here: of documents and packed layers, and with what they unpack to.</summary>
+public sealed record ManifestSize
+{
+    public long Content { get; set; }
+    public long Total { get; set; }
+}
+
+public sealed record ManifestImageData
+{
+    public Platform Platform { get; set => field = value ?? new(); } = new();
+    public ManifestImageSize Size { get; set => field = value ?? new(); } = new();
+    /// <summary>Ids of the containers made from it.</summary>
+    public string[] Containers { get; set => field = value ?? []; } = [];
+}
+
+public sealed record ManifestImageSize
+{
+    public long Unpacked { get; set; }
+}
+
+public sealed record ManifestAttestationData
+{
+    /// <summary>Digest of the manifest it is about.</summary>
+    public string For { get; set; } = "";
 }
 
 /// <summary>Answer of GET /images/{name}/json.</summary>
@@ -56,6 +102,9 @@ public sealed record ImageInspect
     public ImageMetadata Metadata { get; set => field = value ?? new(); } = new();
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public Descriptor? Descriptor { get; set; }
+    /// <summary>What it consists of, per platform; when asked for.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public ManifestSummary[]? Manifests { get; set => field = GoJson.OrNull(value); }
     public ImageConfig Config { get; set => field = value ?? new(); } = new();
 }
 

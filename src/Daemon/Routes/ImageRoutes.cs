@@ -31,7 +31,7 @@ internal static class ImageRoutes
         router.Get("/distribution/{name}/json", async r => await r.JsonAsync(await images.InspectDistributionAsync(r.Name, Credentials(r), r.Gone()), ApiJson.Wire.DistributionInspect));
         router.Post("/auth", r => Login(r, images));
         router.Post("/images/{name}/tag", r => Tag(r, images));
-        router.Delete("/images/{name}", r => r.JsonAsync(images.Remove(r.Name, r.Query.Bool("force"), r.Query.Bool("noprune")), ApiJson.Wire.ListImageDeleteResponseItem));
+        router.Delete("/images/{name}", r => Remove(r, images));
     }
 
     private static async Task List(ApiRequest request, ImageService images)
@@ -57,12 +57,25 @@ internal static class ImageRoutes
 
     private static Task Inspect(ApiRequest request, ImageService images)
     {
-        var image = images.Inspect(request.Name, Platform(request, since: 49));
+        var platform = Platform(request, since: 49);
+        var manifests = !request.Version.Before(48) && request.Query.Bool("manifests");
+        if (manifests && platform is not null)
+            throw EngineException.Invalid("conflicting options: manifests and platform options cannot both be set");
+        var image = images.Inspect(request.Name, platform, manifests);
         if (request.Version.Before(48))
             image = image with { Descriptor = null };
         if (request.Version.Before(44))
             image = image with { VirtualSize = image.Size, Created = image.Created ?? "0001-01-01T00:00:00Z" };
         return request.JsonAsync(image, ApiJson.Wire.ImageInspect);
+    }
+
+    private static Task Remove(ApiRequest request, ImageService images)
+    {
+        var platforms = request.Version.Before(50) ? [] : request.Query.All("platforms");
+        var platform = platforms.Select(ParsePlatform).ToList();
+        if (platform.Count > 1)
+            throw EngineException.Invalid("multiple platforms are not supported");
+        return request.JsonAsync(images.Remove(request.Name, request.Query.Bool("force"), request.Query.Bool("noprune"), platform.FirstOrDefault()), ApiJson.Wire.ListImageDeleteResponseItem);
     }
 
     private static Task Tag(ApiRequest request, ImageService images)
@@ -172,8 +185,11 @@ internal static class ImageRoutes
     private static string? Platform(ApiRequest request, int since)
     {
         var text = request.Query["platform"];
-        if (text.Length == 0 || request.Version.Before(since))
-            return null;
+        return text.Length == 0 || request.Version.Before(since) ? null : ParsePlatform(text);
+    }
+
+    private static string ParsePlatform(string text)
+    {
         Platform? platform;
         try
         {

@@ -26,17 +26,58 @@ public sealed class ImageService
         {
             var image = found.Image;
             if (filters["label!"].Count > 0 && filters.MatchLabels("label!", image.Config.Config?.Labels)) continue;
+            var pieces = Manifests(image.Id, manifests, out var target);
             list.Add(new Api.ImageSummary
             {
                 Id = image.Id.ToString(), ParentId = image.Parent.ToString(), Created = image.Created?.ToUnixTimeSeconds() ?? 0, Size = image.SizeBytes,
                 Labels = image.Config.Config?.Labels is { } labels ? new(labels) : null, RepoTags = [.. found.RepoTags], RepoDigests = [.. found.RepoDigests],
-                SharedSize = sharedSize ? found.SharedSizeBytes : -1, Containers = -1,
+                SharedSize = sharedSize ? found.SharedSizeBytes : -1, Containers = -1, Descriptor = target, Manifests = pieces,
             });
         }
         return list;
     }
 
-    public ImageInspect Inspect(string nameOrId, string? platform)
+    // The descriptor always, the manifests when asked for.
+    private ManifestSummary[]? Manifests(Digest id, bool wanted, out Api.Descriptor? target)
+    {
+        var pieces = _core.Images.Manifests(id, out var descriptor);
+        target = descriptor is null ? null : Show(descriptor);
+        if (!wanted || pieces.Count == 0) return null;
+        return
+        [
+            .. pieces.Select(piece =>
+            {
+                var content = piece.Image is { } image ? piece.Descriptor.SizeBytes + image.ConfigBytes.Length : 0;
+                var isAttestation = piece.Descriptor.IsAttestation;
+                return new ManifestSummary
+                {
+                    Id = piece.Descriptor.DigestText ?? "", Descriptor = Show(piece.Descriptor), Available = piece.Image is not null, Kind = isAttestation ? "attestation" : "image",
+                    Size = new ManifestSize { Content = content, Total = content + (piece.Image?.SizeBytes ?? 0) },
+                    AttestationData = isAttestation ? new ManifestAttestationData { For = piece.AttestationFor.ToString() } : null,
+                    ImageData = isAttestation ? null : new ManifestImageData
+                    {
+                        Platform = Show(piece.Image?.Platform ?? piece.Descriptor.Platform?.ToPlatform() ?? default), Size = new ManifestImageSize { Unpacked = piece.Image?.SizeBytes ?? 0 },
+                        Containers = piece.Image is null ? [] : [.. _core.Containers.All.Where(c => c.Record.ImageId == piece.Image.Id.ToString()).Select(c => c.Id)],
+                    },
+                };
+            }),
+        ];
+    }
+
+    private static Api.Descriptor Show(Images.Descriptor descriptor) => new()
+    {
+        MediaType = descriptor.MediaType ?? "", Digest = descriptor.DigestText ?? "", Size = descriptor.SizeBytes,
+        Annotations = descriptor.Annotations is { Count: > 0 } annotations ? new(annotations) : null,
+        Platform = descriptor.Platform is { IsEmpty: false } platform ? Show(platform.ToPlatform()) : null,
+    };
+
+    private static Api.Platform Show(Images.Platform platform) => new()
+    {
+        Architecture = platform.Architecture ?? "", Os = platform.Os ?? "", Variant = string.IsNullOrEmpty(platform.Variant) ? null : platform.Variant,
+        OsVersion = string.IsNullOrEmpty(platform.OsVersion) ? null : platform.OsVersion,
+    };
+
+    public ImageInspect Inspect(string nameOrId, string? platform, bool manifests)
     {
         var image = LayerErrors.Translate(() => _core.Images.Get(nameOrId, PlatformOf(platform)));
         var config = image.Config;
@@ -51,7 +92,7 @@ public sealed class ImageService
             Os = image.Platform.Os, OsVersion = image.Platform.OsVersion, Size = image.SizeBytes,
             GraphDriver = new DriverData { Name = ContainerService.StorageDriver, Data = data },
             RootFS = new RootFS { Type = config.RootFs?.Type ?? "layers", Layers = [.. image.DiffIds.Select(d => d.ToString())] },
-            Metadata = new ImageMetadata { LastTagTime = image.LastTagTime ?? default }, Config = Show(config.Config),
+            Metadata = new ImageMetadata { LastTagTime = image.LastTagTime ?? default }, Config = Show(config.Config), Manifests = Manifests(image.Id, manifests, out var target), Descriptor = target,
         };
     }
 
@@ -77,12 +118,12 @@ public sealed class ImageService
     public void Tag(string nameOrId, string repository, string? tag) => LayerErrors.Translate(() =>
     {
         var name = ImageReference.FromRepoAndTag(repository, tag) ?? throw EngineException.Invalid("repository name must have at least one component");
-        _core.Images.Tag(_core.Images.Get(nameOrId).Id, name);
+        _core.Images.Tag(nameOrId, name);
         return true;
     });
 
-    public List<ImageDeleteResponseItem> Remove(string nameOrId, bool force, bool noPrune) =>
-        [.. LayerErrors.Translate(() => _core.Images.Remove(nameOrId, force, prune: !noPrune, Users))
+    public List<ImageDeleteResponseItem> Remove(string nameOrId, bool force, bool noPrune, string? platform = null) =>
+        [.. LayerErrors.Translate(() => _core.Images.Remove(nameOrId, force, prune: !noPrune, Users, PlatformOf(platform)))
             .Select(r => new ImageDeleteResponseItem { Untagged = r.Untagged, Deleted = r.Deleted })];
 
     private int _pruning;

@@ -12,6 +12,19 @@ internal sealed record StoreState
 
     /// <summary>Full names (docker.io/library/busybox:latest, …@sha256:…) to image ids.</summary>
     [JsonPropertyName("names")] public SortedDictionary<string, string> Names { get; init; } = new(StringComparer.Ordinal);
+
+    /// <summary>By name, where it is that of an image for several platforms.</summary>
+    [JsonPropertyName("indexes")] public SortedDictionary<string, IndexRecord> Indexes { get; init; } = new(StringComparer.Ordinal);
+}
+
+/// <summary>An index, whose bytes are among the blobs.</summary>
+internal sealed record IndexRecord
+{
+    [JsonPropertyName("mediaType")] public required string MediaType { get; init; }
+    [JsonPropertyName("digest")] public required string Digest { get; init; }
+    [JsonPropertyName("size")] public required long SizeBytes { get; init; }
+    /// <summary>Ids of its images that are here.</summary>
+    [JsonPropertyName("images")] public required IReadOnlyList<string> Images { get; init; }
 }
 
 internal sealed record ImageRecord

@@ -122,7 +122,7 @@ public sealed class BerthEngine : IAsyncDisposable
     {
         var options = _core.Options = _core.Options with
         {
-            Debug = next.Debug, Labels = next.Labels, InsecureRegistries = next.InsecureRegistries, RegistryMirrors = next.RegistryMirrors, MaxConcurrentDownloads = next.MaxConcurrentDownloads,
+            Debug = next.Debug, Labels = next.Labels, InsecureRegistries = next.InsecureRegistries, RegistryMirrors = next.RegistryMirrors, ImageTrust = next.ImageTrust, MaxConcurrentDownloads = next.MaxConcurrentDownloads,
             MaxConcurrentUploads = next.MaxConcurrentUploads, MaxDownloadAttempts = next.MaxDownloadAttempts, ShutdownTimeoutSeconds = next.ShutdownTimeoutSeconds,
             LogDriver = next.LogDriver, LogOptions = next.LogOptions, DefaultShmSizeBytes = next.DefaultShmSizeBytes, DefaultIpcMode = next.DefaultIpcMode, DefaultCgroupnsMode = next.DefaultCgroupnsMode,
         };

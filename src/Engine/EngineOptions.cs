@@ -1,4 +1,5 @@
 using Berth.Images.Registry;
+using Berth.Images.Trust;
 
 namespace Berth.Engine;
 
@@ -77,6 +78,9 @@ public sealed record EngineOptions
 
     public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
     public IReadOnlyList<string> RegistryMirrors { get; init; } = [];
+    /// <summary>What images must be signed with to be pulled.</summary>
+    public IReadOnlyList<ImageTrust> ImageTrust { get; init; } = [];
+
     public int MaxConcurrentDownloads { get; init; } = 3;
     public int MaxConcurrentUploads { get; init; } = 5;
     public int MaxDownloadAttempts { get; init; } = 5;
@@ -107,7 +111,19 @@ public sealed record EngineOptions
     /// <summary>Directories with certificates and mirrors of registries (certs.d), the first that knows a registry counts.</summary>
     public IReadOnlyList<string> RegistryHostDirectories { get; init; } = ["/etc/berth/certs.d", "/etc/docker/certs.d"];
 
-    internal RegistrySettings Registries => new() { Insecure = InsecureRegistries, Mirrors = RegistryMirrors, HostDirectories = RegistryHostDirectories, Proxy = Proxy };
+    internal RegistrySettings Registries => new() { Insecure = InsecureRegistries, Mirrors = RegistryMirrors, HostDirectories = RegistryHostDirectories, Trust = [.. ImageTrust.Select(t => t.ToPolicy())], Proxy = Proxy };
+}
+
+/// <summary>What images of a part of a registry must be signed with (--image-trust).</summary>
+/// <param name="Scope">host, host/path or *.</param>
+/// <param name="Type">cosign, notation or none.</param>
+/// <param name="Files">PEM files: keys for cosign, certificates for notation.</param>
+public sealed record ImageTrust(string Scope, string Type, IReadOnlyList<string> Files)
+{
+    internal TrustPolicy ToPolicy() => new()
+    {
+        Scope = Scope, Files = Files, Kind = Type switch { "cosign" => SignatureKind.Cosign, "notation" => SignatureKind.Notation, _ => SignatureKind.None },
+    };
 }
 
 /// <summary>A range of addresses from which subnets of one size are given (--default-address-pool).</summary>

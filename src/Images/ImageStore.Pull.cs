@@ -1,6 +1,7 @@
 using Berth.Images.Layers;
 using Berth.Images.Registry;
 using Berth.Images.Storage;
+using Berth.Images.Trust;
 using Berth.Linux;
 
 namespace Berth.Images;
@@ -140,6 +141,9 @@ public sealed partial class ImageStore
         var index = manifest.IsIndex ? bytes : null;
         (manifest, bytes) = await SelectAsync(registry, manifest, bytes, name, platform ?? Platform.Best, cancellation).ConfigureAwait(false);
         RequireImage(manifest);
+        // Before anything of it is fetched. What is verified is what was received: by its bytes, whatever the tag means a moment later.
+        if (TrustPolicy.For(name, options.Registries.Trust) is { } policy)
+            await new SignatureSearch(registry, policy, options.Time).RequireAsync(name, [digest, Digest.Sha256(bytes)], cancellation).ConfigureAwait(false);
 
         var byDigest = name.NameOnly().WithDigest(digest);
         using var hold = new Hold(this);

@@ -3,6 +3,7 @@ using System.Text.Json.Serialization;
 using Berth.Images.Archives;
 using Berth.Images.Registry;
 using Berth.Images.Storage;
+using Berth.Images.Trust;
 
 namespace Berth.Images;
 
@@ -21,5 +22,9 @@ namespace Berth.Images;
 [JsonSerializable(typeof(RegistryTags))]
 [JsonSerializable(typeof(List<KnownBlob>))]
 [JsonSerializable(typeof(SearchAnswer))]
+[JsonSerializable(typeof(SimpleSigning))]
+[JsonSerializable(typeof(JwsEnvelope))]
+[JsonSerializable(typeof(JwsProtected))]
+[JsonSerializable(typeof(NotaryPayload))]
 [JsonSerializable(typeof(DescriptorPlatform))]
 internal sealed partial class ImagesJson : JsonSerializerContext;

@@ -109,6 +109,7 @@ public sealed record Descriptor
     [JsonPropertyName("annotations")] public IReadOnlyDictionary<string, string>? Annotations { get; init; }
     /// <summary>Where else it is, of layers that registries may not distribute.</summary>
     [JsonPropertyName("urls")] public IReadOnlyList<string>? Urls { get; init; }
+    [JsonPropertyName("artifactType")] public string? ArtifactType { get; init; }
 
     /// <exception cref="ImageException">InvalidParameter, when it is not a digest.</exception>
     [JsonIgnore] public Digest Digest => Digest.Parse(DigestText ?? "");

@@ -114,8 +114,11 @@ internal static class ConfigFile
         };
         return new FileSetting(member.Name, values, Go(value)) { Kind = KindOf(value) };
 
-        // {"base":"10.0.0.0/8","size":24} is what the flag takes as base=10.0.0.0/8,size=24.
-        static string Item(JsonElement item) => item.ValueKind == JsonValueKind.Object ? string.Join(',', item.EnumerateObject().Select(m => $"{m.Name}={Scalar(m.Value)}")) : Scalar(item);
+        // {"base":"10.0.0.0/8","size":24} is what the flag takes as base=10.0.0.0/8,size=24; a list within is its name as often as it has members.
+        static string Item(JsonElement item) => item.ValueKind == JsonValueKind.Object ? string.Join(',', item.EnumerateObject().SelectMany(Fields)) : Scalar(item);
+
+        static IEnumerable<string> Fields(JsonProperty field) =>
+            (field.Value.ValueKind == JsonValueKind.Array ? field.Value.EnumerateArray().Select(Scalar) : [Scalar(field.Value)]).Select(value => $"{field.Name}={value}");
 
         // {"Name":"nofile","Hard":20,"Soft":10} is nofile=10:20.
         static string Ulimit(JsonElement limit)

@@ -84,6 +84,8 @@ internal static class Flags
         new("https-proxy", '\0', "string", "HTTPS proxy URL to use for outgoing traffic", (o, v) => E(o, o.Engine with { HttpsProxy = v })),
         new("icc", '\0', "", "Enable inter-container communication for the default bridge network (default true)",
             (o, v) => E(o, o.Engine with { InterContainerCommunication = Bool("icc", v) })),
+        new("image-trust", '\0', "policy", "Signatures that images of a registry need to be pulled: scope=host[/path],type=cosign|notation|none[,keys=file...][,certificates=file...]",
+            (o, v) => E(o, o.Engine with { ImageTrust = [.. o.Engine.ImageTrust, Trust(v)] })),
         new("init", '\0', "", "Run an init in the container to forward signals and reap processes", (o, v) => E(o, o.Engine with { DefaultInit = Bool("init", v) })),
         new("init-path", '\0', "string", "Path to the init binary (default: docker-init or tini on PATH)", (o, v) => E(o, o.Engine with { InitPath = v })),
         new("insecure-registry", '\0', "list", "Enable insecure registry communication",
@@ -313,6 +315,37 @@ internal static class Flags
         Int(flag, value) is >= 0 and var n ? n == 0 ? whenZero : n : throw new FlagsException($"invalid {what}: {value}");
 
     /// <summary>base=10.0.0.0/8,size=24.</summary>
+    private static ImageTrust Trust(string value)
+    {
+        FlagsException Bad(string why) => Invalid("image-trust", value, why);
+        string? scope = null, type = null;
+        List<string> keys = [], certificates = [];
+        foreach (var field in value.Split(','))
+        {
+            var equals = field.IndexOf('=');
+            if (equals < 0) throw Bad($"invalid field '{field}' must be a key=value pair");
+            var text = field[(equals + 1)..].Trim();
+            switch (field[..equals].Trim())
+            {
+                case "scope": scope = text; break;
+                case "type": type = text; break;
+                case "keys": keys.Add(Path.GetFullPath(text)); break;
+                case "certificates": certificates.Add(Path.GetFullPath(text)); break;
+                case var unknown: throw Bad($"unexpected key '{unknown}' in '{field}'");
+            }
+        }
+        if (string.IsNullOrEmpty(scope)) throw Bad("a scope is needed: a registry, with or without a path, or *");
+        var (files, others) = type switch
+        {
+            "cosign" or "none" => (keys, certificates),
+            "notation" => (certificates, keys),
+            _ => throw Bad("type must be cosign, notation or none"),
+        };
+        if (others.Count > 0 || (type == "none" ? files.Count > 0 : files.Count == 0))
+            throw Bad(type switch { "cosign" => "cosign goes by keys", "notation" => "notation goes by certificates", _ => "none goes without keys and certificates" });
+        return new ImageTrust(scope.TrimEnd('/'), type, files);
+    }
+
     private static AddressPool Pool(string value)
     {
         FlagsException Bad(string why) => Invalid("default-address-pool", value, why);

@@ -61,6 +61,7 @@ internal sealed class Reload(IReadOnlyList<string> arguments, DaemonOptions firs
                 Labels = Set("labels") ? next.Labels : now.Labels,
                 InsecureRegistries = Set("insecure-registries") ? next.InsecureRegistries : now.InsecureRegistries,
                 RegistryMirrors = Set("registry-mirrors") ? next.RegistryMirrors : now.RegistryMirrors,
+                ImageTrust = next.ImageTrust,
                 LogDriver = Set("log-driver") ? next.LogDriver : now.LogDriver,
                 LogOptions = Set("log-opts") ? next.LogOptions : now.LogOptions,
                 ShutdownTimeoutSeconds = Set("shutdown-timeout") ? next.ShutdownTimeoutSeconds : now.ShutdownTimeoutSeconds,

@@ -104,13 +104,18 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
             var body = await ReadAsync(response, Manifest.MaxBytes, "list of tags", cancellation).ConfigureAwait(false);
             tags.AddRange(Parse(body, "list of tags", ImagesJson.Default.RegistryTags)?.Tags ?? []);
             if (tags.Count > MaxTags || page > MaxTagPages) throw ImageException.Failed($"the repository has more than {MaxTags} tags");
-            // RFC 5988: Link: </v2/name/tags/list?n=…&last=…>; rel="next"
-            if (!response.Headers.TryGetValues("Link", out var links) || links.FirstOrDefault(l => l.Contains("rel=\"next\"", StringComparison.Ordinal)) is not { } next ||
-                next.IndexOf('<') is var open && open < 0 || next.IndexOf('>') is var close && close < open) return tags;
-            var target = new Uri(url, next[(open + 1)..close]);
-            if (target.Authority != url.Authority || target.Scheme != url.Scheme) throw ImageException.Failed($"the list of tags goes on at another host, {target.Authority}");
-            url = target;
+            if (NextPage(url, response) is not { } next) return tags;
+            url = next;
         }
+    }
+
+    // RFC 5988: Link: </v2/name/tags/list?n=…&last=…>; rel="next". Null: there is none.
+    private static Uri? NextPage(Uri url, HttpResponseMessage response)
+    {
+        if (!response.Headers.TryGetValues("Link", out var links) || links.FirstOrDefault(l => l.Contains("rel=\"next\"", StringComparison.Ordinal)) is not { } next ||
+            next.IndexOf('<') is var open && open < 0 || next.IndexOf('>') is var close && close < open) return null;
+        var target = new Uri(url, next[(open + 1)..close]);
+        return target.Authority == url.Authority && target.Scheme == url.Scheme ? target : throw ImageException.Failed($"the list at {url} goes on at another host, {target.Authority}");
     }
 
     /// <summary>GET (or HEAD) with authentication, redirects and patience; the answer is a success.</summary>

@@ -12,5 +12,8 @@ public sealed record RegistrySettings
     /// <summary>Where <c>&lt;host[:port]&gt;/</c> holds certificates and a hosts.toml; of several that know a host the first counts.</summary>
     public IReadOnlyList<string> HostDirectories { get; init; } = [];
 
+    /// <summary>What images must be signed with; nothing unless the daemon's file says so.</summary>
+    public IReadOnlyList<Trust.TrustPolicy> Trust { get; init; } = [];
+
     public ProxySettings Proxy { get; init; } = ProxySettings.None;
 }

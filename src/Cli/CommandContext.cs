@@ -75,6 +75,9 @@ internal interface ITerminal
 
     /// <summary>Passes keys and bytes through unchanged until disposed; does nothing without a terminal.</summary>
     IDisposable MakeRaw();
+
+    /// <summary>Does not show what is typed until disposed; does nothing without a terminal.</summary>
+    IDisposable HideInput();
 }
 
 /// <summary>A command fails with this text and exit code.</summary>

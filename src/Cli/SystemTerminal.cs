@@ -18,6 +18,14 @@ internal sealed class SystemTerminal : ITerminal
         return restore;
     }
 
+    public IDisposable HideInput()
+    {
+        if (!InputIsTerminal || !OperatingSystem.IsLinux()) return Nothing.Instance;
+        var restore = Linux.StandardTerminal.HideInput(0);
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => restore.Dispose();
+        return restore;
+    }
+
     public static Stream Open(int descriptor)
     {
         if (OperatingSystem.IsLinux()) return new Linux.StandardStream(descriptor);

@@ -40,6 +40,18 @@ public static unsafe class StandardTerminal
         return new Restore(fd, before);
     }
 
+    /// <summary>Does not echo what is typed (a password) until the result is disposed; the line's end is.</summary>
+    /// <exception cref="LinuxException">The descriptor is no terminal.</exception>
+    public static IDisposable HideInput(int fd)
+    {
+        Termios settings;
+        LibC.Check(LibC.ioctl(fd, Tty.TCGETS, (nint)(&settings)), "ioctl", $"{fd}, TCGETS");
+        var before = settings;
+        settings.LocalFlags &= ~Tty.ECHO;
+        LibC.Check(LibC.ioctl(fd, Tty.TCSETS, (nint)(&settings)), "ioctl", $"{fd}, TCSETS");
+        return new Restore(fd, before);
+    }
+
     private sealed class Restore(int fd, Termios before) : IDisposable
     {
         private int _done;

@@ -26,6 +26,18 @@ public sealed partial class EngineClient
     public Task<EngineResponse> PullImageAsync(string repository, string? tag, string? platform = null, AuthConfig? auth = null, CancellationToken cancellationToken = default) =>
         SendAsync("POST", new EnginePath("/images/create").Add("fromImage", repository).AddIf("tag", tag).AddIf("platform", platform), header: AuthHeader(auth), cancellationToken: cancellationToken);
 
+    /// <summary>Pushes; the answer's body is a stream of <see cref="JsonMessage"/>.</summary>
+    /// <param name="tag">"": all tags.</param>
+    /// <param name="platform">JSON, or null.</param>
+    public Task<EngineResponse> PushImageAsync(string repository, string tag, string? platform = null, AuthConfig? auth = null, CancellationToken cancellationToken = default) =>
+        SendAsync("POST", Image(repository, "push").AddIf("tag", tag).AddIf("platform", platform), header: AuthHeader(auth ?? new()), cancellationToken: cancellationToken);
+
+    public Task<AuthResponse> LoginAsync(AuthConfig auth, CancellationToken cancellationToken = default) =>
+        PostAsync(new EnginePath("/auth"), Json(auth, ApiJson.Wire.AuthConfig), ApiJson.Wire.AuthResponse, cancellationToken);
+
+    public Task<SearchResult[]> SearchImagesAsync(string term, string? limit = null, Filters? filters = null, AuthConfig? auth = null, CancellationToken cancellationToken = default) =>
+        GetAsync(new EnginePath("/images/search").Add("term", term).AddIf("limit", limit).AddIf("filters", filters?.ToString()), ApiJson.Wire.SearchResultArray, cancellationToken, AuthHeader(auth));
+
     /// <summary>Makes an image of a root file system.</summary>
     /// <param name="source">"-" with <paramref name="content"/>, or a URL for the engine to fetch.</param>
     /// <param name="content">A tar, or null.</param>

@@ -130,14 +130,14 @@ public sealed partial class EngineClient : IDisposable
     }
 
     /// <summary>The whole answer of a GET, as it came.</summary>
-    public async Task<byte[]> GetBytesAsync(EnginePath path, CancellationToken cancellationToken = default)
+    public async Task<byte[]> GetBytesAsync(EnginePath path, CancellationToken cancellationToken = default, (string, string)? header = null)
     {
-        using var response = await SendAsync("GET", path, cancellationToken: cancellationToken).ConfigureAwait(false);
+        using var response = await SendAsync("GET", path, header: header, cancellationToken: cancellationToken).ConfigureAwait(false);
         return await ReadAllAsync(response.Body, MaxJsonBytes, cancellationToken).ConfigureAwait(false);
     }
 
-    internal async Task<T> GetAsync<T>(EnginePath path, JsonTypeInfo<T> type, CancellationToken cancellationToken) =>
-        Read(await GetBytesAsync(path, cancellationToken).ConfigureAwait(false), type);
+    internal async Task<T> GetAsync<T>(EnginePath path, JsonTypeInfo<T> type, CancellationToken cancellationToken, (string, string)? header = null) =>
+        Read(await GetBytesAsync(path, cancellationToken, header).ConfigureAwait(false), type);
 
     internal async Task<T> PostAsync<T>(EnginePath path, ReadOnlyMemory<byte> body, JsonTypeInfo<T> type, CancellationToken cancellationToken, string method = "POST")
     {

@@ -15,6 +15,12 @@ internal sealed class CliRun
 
     public DateTimeOffset Now { get; init; } = new(2024, 5, 6, 12, 0, 0, TimeSpan.Zero);
 
+    /// <summary>What is typed, or comes through a pipe.</summary>
+    public string Input { get; init; } = "";
+
+    /// <summary>The environment.</summary>
+    public IReadOnlyDictionary<string, string> Variables { get; init; } = new Dictionary<string, string>();
+
     /// <param name="request">"GET /containers/json", without version and query.</param>
     /// <param name="body">JSON.</param>
     /// <param name="status">With its reason.</param>
@@ -34,10 +40,10 @@ internal sealed class CliRun
             Err = new StreamWriter(error, new UTF8Encoding(false)) { NewLine = "\n", AutoFlush = true },
             OutStream = output,
             ErrStream = error,
-            InStream = Stream.Null,
+            InStream = new MemoryStream(Encoding.UTF8.GetBytes(Input)),
             Terminal = new NoTerminal(),
             Time = new Clock(Now),
-            Variable = name => name == "DOCKER_HOST" ? server.Host : null,
+            Variable = name => name == "DOCKER_HOST" ? server.Host : Variables.GetValueOrDefault(name),
         };
         var exitCode = await Task.Run(() => Application.RunAsync(words, context)).WaitAsync(TimeSpan.FromSeconds(30));
         lock (_requests) return new CliResult(exitCode, Encoding.UTF8.GetString(output.ToArray()), Encoding.UTF8.GetString(error.ToArray()), [.. _requests]);
@@ -65,6 +71,8 @@ internal sealed class CliRun
         public (int Height, int Width) Size => (0, 0);
 
         public IDisposable MakeRaw() => throw new InvalidOperationException("there is no terminal");
+
+        public IDisposable HideInput() => throw new InvalidOperationException("there is no terminal");
     }
 
     private sealed class Clock(DateTimeOffset now) : TimeProvider

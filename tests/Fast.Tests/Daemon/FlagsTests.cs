@@ -108,6 +108,17 @@ public class FlagsTests
     }
 
     [Fact]
+    public void Image_trust_names_a_scope_a_kind_and_files()
+    {
+        var options = WithFile("""
+            {"image-trust":[{"scope":"registry.test/team/","type":"cosign","keys":["/k/a.pub","/k/b.pub"]},{"scope":"*","type":"none"},{"scope":"r","type":"notation","certificates":["/k/ca.pem"]}]}
+            """);
+        Assert.Equal(["registry.test/team cosign /k/a.pub /k/b.pub", "* none ", "r notation /k/ca.pem"], options.Engine.ImageTrust.Select(t => $"{t.Scope} {t.Type} {string.Join(' ', t.Files)}"));
+        foreach (var wrong in (ReadOnlySpan<string>)["scope=a", "scope=a,type=pgp,keys=/k", "scope=a,type=cosign", "scope=a,type=cosign,certificates=/k", "scope=a,type=notation,keys=/k", "scope=a,type=none,keys=/k", "type=none", "scope=a,type=none,x=1"])
+            Assert.Contains("image-trust", Assert.Throws<FlagsException>(() => Flags.Parse(["--image-trust", wrong])).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Help_and_version_win_over_running()
     {
         Assert.Equal(FlagsAction.Help, Flags.Parse(["--help"]).Action);

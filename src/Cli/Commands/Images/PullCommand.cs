@@ -1,6 +1,7 @@
 using Berth.Api;
 using Berth.Cli.CommandLine;
 using Berth.Cli.Output;
+using Berth.Cli.Registries;
 
 namespace Berth.Cli.Commands.Images;
 
@@ -15,6 +16,7 @@ internal static class PullCommand
         Flags = static () =>
         [
             new("all-tags", 'a', FlagKind.Bool, "Every tag of the repository"),
+            new("disable-content-trust", FlagKind.Bool, "Accepted for docker's sake: the engine's policies say what must be signed") { Default = "true", Hidden = true },
             new("platform", FlagKind.String, "Platform of the image, os[/arch[/variant]]"),
             new("quiet", 'q', FlagKind.Bool, "Print the name only"),
         ],
@@ -46,7 +48,7 @@ internal static class PullCommand
         var name = ImageName.Parse(image);
         var tag = all ? "" : name.Digest.Length > 0 ? name.Digest : name.Tag.Length > 0 ? name.Tag : "latest";
         context.Flush();
-        using var response = await context.Client.PullImageAsync(name.Repository, tag, platform, cancellationToken: context.Cancelled);
+        using var response = await context.Client.PullImageAsync(name.Repository, tag, platform, await Credentials.ForImageAsync(context, image), context.Cancelled);
         await new ProgressDisplay(target, context.Terminal.OutputIsTerminal, context.Terminal.Size.Width).ShowAsync(response.Body, null, context.Cancelled);
     }
 

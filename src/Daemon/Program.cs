@@ -42,6 +42,7 @@ var log = loggers.CreateLogger("Berth.Daemon");
 try
 {
     var tls = Tls.From(options, log);
+    options.Engine.CheckLogging();
     if (options.Validate)
     {
         Console.Error.WriteLine("configuration OK");
@@ -113,7 +114,7 @@ try
 catch (Exception e) when (e is FlagsException or EngineException)
 {
     // For people: what is wrong and with what.
-    Console.Error.WriteLine(e.Message);
+    Console.Error.WriteLine(e is EngineException ? "failed to start daemon: " + e.Message : e.Message);
     return 1;
 }
 catch (Exception e)

@@ -32,6 +32,7 @@ public sealed class BerthEngine : IAsyncDisposable
     /// </summary>
     public static async Task<BerthEngine> StartAsync(EngineOptions options, ILoggerFactory loggers, TimeProvider? time, CancellationToken cancellationToken)
     {
+        options.CheckLogging();
         time ??= TimeProvider.System;
         var began = time.GetTimestamp();
         var logger = loggers.CreateLogger("Berth.Engine");
@@ -67,10 +68,11 @@ public sealed class BerthEngine : IAsyncDisposable
                 if (opening.IsCompletedSuccessfully) images = await opening.ConfigureAwait(false);
             }
             var cgroups = CgroupHost.Detect();
+            var quotas = new DirectoryQuotas(options.DataRoot);
             var core = new EngineCore
             {
                 Options = options, Facts = HostFacts.Detect(cgroups), Containers = new ContainerStore(options.DataRoot), Images = images!,
-                Volumes = new VolumeService(options.DataRoot, events, time), Networks = networks, Monitor = monitor!, Cgroups = cgroups, Events = events, Time = time, Logger = logger,
+                Volumes = new VolumeService(options.DataRoot, quotas, events, time), Quotas = quotas, Networks = networks, Monitor = monitor!, Cgroups = cgroups, Events = events, Time = time, Logger = logger,
                 Stopping = stopping.Token,
             };
             var containers = new ContainerService(core);

@@ -15,6 +15,7 @@ internal sealed record EngineCore
     public required ContainerStore Containers { get; init; }
     public required ImageStore Images { get; init; }
     public required VolumeService Volumes { get; init; }
+    public required DirectoryQuotas Quotas { get; init; }
     public required NetworkManager Networks { get; init; }
     public required MonitorClient Monitor { get; init; }
     public required CgroupHost Cgroups { get; init; }

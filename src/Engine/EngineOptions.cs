@@ -62,6 +62,21 @@ public sealed record EngineOptions
     public string LogDriver { get; init; } = "json-file";
     public IReadOnlyDictionary<string, string> LogOptions { get; init; } = new Dictionary<string, string>();
 
+    /// <summary>Finds out before the first container does.</summary>
+    /// <exception cref="EngineException">InvalidParameter: the options are not the driver's.</exception>
+    public void CheckLogging()
+    {
+        if (LogOptions.Count == 0) return;
+        try
+        {
+            LogDrivers.Check(LogDriver, new Dictionary<string, string>(LogOptions));
+        }
+        catch (EngineException e)
+        {
+            throw EngineException.Invalid("failed to set log opts: " + e.Message);
+        }
+    }
+
     public string DefaultRuntime { get; init; } = "berth";
     public long DefaultShmSizeBytes { get; init; } = 64 << 20;
     public string DefaultIpcMode { get; init; } = "private";

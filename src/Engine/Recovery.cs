@@ -16,6 +16,7 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
         foreach (var id in halfMade) SweepHalfMade(id);
         foreach (var container in loaded)
         {
+            if (container.Record.HostConfig.StorageOpt is { Count: > 0 }) core.Quotas.Adopt(Path.Combine(container.Directory, "overlay"));
             foreach (var mount in container.Record.Mounts)
             {
                 if (mount.Type == "volume") core.Volumes.Adopt(mount.Name, container.Id);

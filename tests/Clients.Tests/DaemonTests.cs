@@ -107,6 +107,8 @@ public sealed class DaemonTests
     [Theory]
     [InlineData("unknown flag: --nosuch\nSee 'berthd --help'.\n", "--nosuch")]
     [InlineData("invalid bind address (ftp://x): unsupported proto 'ftp'\n", "-H", "ftp://x")]
+    [InlineData("failed to start daemon: failed to set log opts: unknown log opt 'foo' for json-file log driver\n", "--log-opt", "foo=1")]
+    [InlineData("failed to start daemon: failed to set log opts: gelf-address is a required parameter\n", "--validate", "--log-driver", "gelf", "--log-opt", "mode=non-blocking")]
     [InlineData("no sockets found via socket activation: make sure the service was started by systemd\n", "-H", "fd://")]
     public async Task A_wrong_command_line_ends_at_once(string error, params string[] arguments)
     {

@@ -215,9 +215,28 @@ public sealed class RunFlagsTests(SharedDaemon shared) : IClassFixture<SharedDae
         var parent = $"{_daemon.CgroupParent}/own/parent";
         var id = (await _daemon.Docker("run", "-d", "--cgroup-parent", parent, shared.Image, "sleep", "60")).Line;
         Assert.NotEmpty(Berth.Testing.Host.CgroupDirectories($"{parent}/{id}"));
+        var second = (await _daemon.Docker("create", "--cgroup-parent", parent, shared.Image, "sleep", "60")).Line;
         await _daemon.Docker("rm", "-f", id);
-        foreach (var directory in Berth.Testing.Host.CgroupDirectories($"{_daemon.CgroupParent}/own").OrderByDescending(d => d.Length))
-            Directory.Delete(directory); // the parent was asked for by us and may stay; here nothing may
+        Assert.NotEmpty(Berth.Testing.Host.CgroupDirectories(parent)); // somebody else wants it
+        await _daemon.Docker("rm", second);
+        Assert.Empty(Berth.Testing.Host.CgroupDirectories($"{_daemon.CgroupParent}/own"));
+    }
+
+    [Fact]
+    public async Task A_cgroup_parent_that_was_there_before_stays()
+    {
+        var parent = $"{_daemon.CgroupParent}-users";
+        var memory = Path.Combine(Directory.Exists("/sys/fs/cgroup/memory") ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup", parent.TrimStart('/'));
+        Directory.CreateDirectory(memory);
+        try
+        {
+            await _daemon.Docker("run", "--rm", "--cgroup-parent", parent + "/below", shared.Image, "true");
+            Assert.Equal([memory], Berth.Testing.Host.CgroupDirectories(parent));
+        }
+        finally
+        {
+            Directory.Delete(memory);
+        }
     }
 
     [Fact]

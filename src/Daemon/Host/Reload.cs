@@ -31,9 +31,11 @@ internal sealed class Reload(IReadOnlyList<string> arguments, DaemonOptions firs
         try
         {
             var (_, read) = Flags.Parse(arguments, ConfigFile.Read);
-            _current = Merge(_current, read);
+            var next = Merge(_current, read);
+            next.Engine.CheckLogging();
+            _current = next;
         }
-        catch (FlagsException e)
+        catch (Exception e) when (e is FlagsException or EngineException)
         {
             log.NotReloaded(e.Message);
             return;

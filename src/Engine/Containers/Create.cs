@@ -24,7 +24,7 @@ public sealed partial class ContainerService
         // "default" is how clients name the network they leave to us.
         if (Modes.NetworkName(host.NetworkMode) == "bridge" && endpoints?.Remove("default", out var ofDefault) == true) endpoints.TryAdd("bridge", ofDefault);
         endpoints = CheckEndpoints(endpoints);
-        if (config.MacAddress is not null) MigrateMacAddress(config, host, ref endpoints, warnings);
+        if (config.MacAddress is not null) MigrateMacAddress(config, host, ref endpoints);
 
         var links = ResolveLinks(host);
         if (host.Mounts?.Any(m => m.Type == "image") == true) warnings.Add("Image mount is an experimental feature");
@@ -34,8 +34,7 @@ public sealed partial class ContainerService
         ImageDefaults.Merge(config, image?.Config.Config);
         LogConfiguration.MergeAndCheck(host.LogConfig, _core.Options);
         SecurityOptions.Parse(host, _core.Options.NoNewPrivileges);
-        if (host.StorageOpt is { Count: > 0 } storage && !storage.ContainsKey("size")) throw EngineException.System($"Unknown option {storage.Keys.First()}");
-        if (host.StorageOpt is { Count: > 0 }) throw EngineException.System("--storage-opt is supported only for overlay over xfs with 'pquota' mount option");
+        var layerLimit = LayerLimit(host.StorageOpt);
         cancellationToken.ThrowIfCancellationRequested();
 
         var id = Names.NewId();
@@ -53,6 +52,9 @@ public sealed partial class ContainerService
         {
             LayerErrors.Translate(() => _core.Images.CreateWritableLayer(id, image.Id));
             undo.Push(() => _core.Images.RemoveWritableLayer(id));
+            // All three: the file system moves files from one to the other, and would not between projects.
+            if (layerLimit > 0 && _core.Images.TryGetWritableLayer(id, out var layer))
+                _core.Quotas.Limit(layerLimit, Path.GetDirectoryName(layer.UpperDirectory)!, layer.UpperDirectory, layer.WorkDirectory);
         }
 
         var mounts = await ClaimMountsAsync(id, config, host, image is not null, undo).ConfigureAwait(false);
@@ -71,7 +73,23 @@ public sealed partial class ContainerService
         return new ContainerCreateResponse { Id = id, Warnings = [.. warnings] };
     }
 
-    private static void MigrateMacAddress(ContainerConfig config, HostConfig host, ref Dictionary<string, EndpointSettings>? endpoints, List<string> warnings)
+    /// <summary>--storage-opt size=; 0: none.</summary>
+    private ulong LayerLimit(Dictionary<string, string>? options)
+    {
+        if (options is not { Count: > 0 }) return 0;
+        if (options.Keys.Any(IsSize) && !_core.Quotas.AreEnforced(_core.Containers.Root)) throw EngineException.System("--storage-opt is supported only for overlay over xfs with 'pquota' mount option");
+        ulong limit = 0;
+        foreach (var (name, value) in options)
+        {
+            if (!IsSize(name)) throw EngineException.System($"Unknown option {name.ToLowerInvariant()}");
+            limit = GoText.TryParseRamSize(value, out var bytes) ? (ulong)bytes : throw EngineException.System($"invalid size: '{value}'");
+        }
+        return limit;
+
+        static bool IsSize(string name) => name.Equals("size", StringComparison.OrdinalIgnoreCase);
+    }
+
+    private static void MigrateMacAddress(ContainerConfig config, HostConfig host, ref Dictionary<string, EndpointSettings>? endpoints)
     {
         var mode = Modes.NetworkName(host.NetworkMode);
         if (mode is not ("host" or "none") && !Modes.IsContainer(mode))
@@ -83,7 +101,6 @@ public sealed partial class ContainerService
             else if (endpoint.MacAddress != config.MacAddress)
                 throw EngineException.Invalid("the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be left empty");
         }
-        warnings.Add("The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.");
         config.MacAddress = null;
     }
 

@@ -95,6 +95,8 @@ public sealed partial class ContainerService
         }
         _core.Containers.Forget(container);
         foreach (var mount in record.Mounts) GiveBack(record, mount, removeVolumes);
+        GiveBackCgroupParent(record);
+        if (record.HostConfig.StorageOpt is { Count: > 0 }) _core.Quotas.Release(Path.Combine(trash, "overlay"));
         foreach (var attachment in container.TakePending()) attachment.Failed();
         if (container.UnacknowledgedExit is { } exit)
         {
@@ -106,6 +108,14 @@ public sealed partial class ContainerService
         _execs.ContainerRemoved(container);
         // The answer does not wait for it: upper directories can be large.
         ThreadPool.UnsafeQueueUserWorkItem(static work => work.Service.Discard(work.Id, work.Trash), (Service: this, record.Id, Trash: trash), preferLocal: false);
+    }
+
+    // One that another container asks for, too, stays until that one goes: it may be about to start.
+    private void GiveBackCgroupParent(ContainerRecord record)
+    {
+        if (record.HostConfig.CgroupParent is not { Length: > 0 } parent || _core.Containers.All.Any(c => c.Record.HostConfig.CgroupParent == parent)) return;
+        var path = SpecCompiler.CgroupPath(record.HostConfig, _core.Options, record.Id);
+        if (path[..path.LastIndexOf('/')] is { Length: > 0 } directory) _core.Cgroups.RemoveMade(directory);
     }
 
     // It is gone: what can't be given back now is no reason to say that it is not.

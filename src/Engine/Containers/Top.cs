@@ -19,68 +19,101 @@ public sealed partial class ContainerService
         var rows = new List<string[]>();
         foreach (var pid in (cgroup?.Processes() ?? [record.State.Pid]).Order())
         {
-            if (PsProcess.Read(pid) is { } process && request.Selects(process)) rows.Add(Array.ConvertAll(request.Columns, c => c.Value(process, facts)));
+            if (PsProcess.Read(pid) is not { } process || !request.Selects(process)) continue;
+            // Of a column that is the other's: "-".
+            string[] Row(PsProcess of, PsScope? left) => Array.ConvertAll(request.Columns, c => c.Scope == left ? "-" : c.Value(of, facts));
+            if (request.Threads == PsThreads.None) rows.Add(Row(process, null));
+            if (request.Threads == PsThreads.Below) rows.Add(Row(process, PsScope.Thread));
+            if (request.Threads == PsThreads.None) continue;
+            foreach (var thread in process.ReadThreads()) rows.Add(Row(thread, request.Threads == PsThreads.Below ? PsScope.Process : null));
         }
         _core.Emit(container, "top");
         return Task.FromResult(new ContainerTopResponse { Titles = Array.ConvertAll(request.Columns, c => c.Title), Processes = [.. rows] });
     }
 }
 
-internal sealed record PsColumn(string Title, Func<PsProcess, PsFacts, string> Value);
+/// <summary>Whose a column is, where a process is shown with its threads below.</summary>
+internal enum PsScope { Both, Process, Thread }
 
-/// <summary>What was asked of ps: columns, and which of the container's processes.</summary>
-internal sealed record PsRequest(PsColumn[] Columns, Predicate<PsProcess> Selects);
+internal enum PsThreads { None, Instead, Below }
 
-/// <summary>What of ps's options is understood: its formats (-f -F -l -ly -j, u, l, j, and none), -o with column names, selection by -p and -C. Threads are not shown.</summary>
+internal sealed record PsColumn(string Title, Func<PsProcess, PsFacts, string> Value, PsScope Scope = PsScope.Both);
+
+/// <summary>What was asked of ps: columns, which of the container's processes, and whether their threads.</summary>
+internal sealed record PsRequest(PsColumn[] Columns, Predicate<PsProcess> Selects, PsThreads Threads = PsThreads.None);
+
+/// <summary>
+/// What of ps's options is understood: its formats (-f -F -l -ly -j, u, l, j, and none), -o with column names, threads (-L -T H, m and -m), selection by -p, -C, -u, -U, --ppid.
+/// </summary>
 internal static class PsColumns
 {
     private static readonly Dictionary<string, PsColumn> ByName = new(StringComparer.OrdinalIgnoreCase)
     {
-        ["pid"] = new("PID", (p, _) => Text(p.Pid)),
-        ["ppid"] = new("PPID", (p, _) => Text(p.ParentPid)),
-        ["pgid"] = new("PGID", (p, _) => Text(p.Group)),
-        ["pgrp"] = new("PGRP", (p, _) => Text(p.Group)),
-        ["sid"] = new("SID", (p, _) => Text(p.Session)),
+        ["pid"] = new("PID", (p, _) => Text(p.Pid), PsScope.Process),
+        ["ppid"] = new("PPID", (p, _) => Text(p.ParentPid), PsScope.Process),
+        ["pgid"] = new("PGID", (p, _) => Text(p.Group), PsScope.Process),
+        ["pgrp"] = new("PGRP", (p, _) => Text(p.Group), PsScope.Process),
+        ["sid"] = new("SID", (p, _) => Text(p.Session), PsScope.Process),
         ["user"] = new("USER", (p, f) => f.UserName(p.Uid)),
         ["euser"] = new("EUSER", (p, f) => f.UserName(p.Uid)),
         ["uid"] = new("UID", (p, _) => Text(p.Uid)),
         ["gid"] = new("GID", (p, _) => Text(p.Gid)),
+        ["ruser"] = new("RUSER", (p, f) => f.UserName(p.RealUid)),
+        ["ruid"] = new("RUID", (p, _) => Text(p.RealUid)),
+        ["rgid"] = new("RGID", (p, _) => Text(p.RealGid)),
+        ["group"] = new("GROUP", (p, f) => f.GroupName(p.Gid)),
+        ["egroup"] = new("EGROUP", (p, f) => f.GroupName(p.Gid)),
+        ["rgroup"] = new("RGROUP", (p, f) => f.GroupName(p.RealGid)),
+        ["minflt"] = new("MINFLT", (p, _) => Text(p.MinorFaults)),
+        ["majflt"] = new("MAJFLT", (p, _) => Text(p.MajorFaults)),
+        ["lstart"] = new("STARTED", (p, f) => f.Started(p).ToString("ddd MMM d HH:mm:ss yyyy", CultureInfo.InvariantCulture)),
         ["c"] = new("C", (p, f) => Text((long)f.CpuPercent(p))),
         ["%cpu"] = new("%CPU", (p, f) => f.CpuPercent(p).ToString("0.0", CultureInfo.InvariantCulture)),
         ["pcpu"] = new("%CPU", (p, f) => f.CpuPercent(p).ToString("0.0", CultureInfo.InvariantCulture)),
-        ["%mem"] = new("%MEM", (p, f) => f.MemoryPercent(p).ToString("0.0", CultureInfo.InvariantCulture)),
-        ["pmem"] = new("%MEM", (p, f) => f.MemoryPercent(p).ToString("0.0", CultureInfo.InvariantCulture)),
-        ["vsz"] = new("VSZ", (p, _) => Text(p.VirtualBytes / 1024)),
-        ["rss"] = new("RSS", (p, _) => Text(p.ResidentPages * Environment.SystemPageSize / 1024)),
+        ["%mem"] = new("%MEM", (p, f) => f.MemoryPercent(p).ToString("0.0", CultureInfo.InvariantCulture), PsScope.Process),
+        ["pmem"] = new("%MEM", (p, f) => f.MemoryPercent(p).ToString("0.0", CultureInfo.InvariantCulture), PsScope.Process),
+        ["vsz"] = new("VSZ", (p, _) => Text(p.VirtualBytes / 1024), PsScope.Process),
+        ["rss"] = new("RSS", (p, _) => Text(p.ResidentPages * Environment.SystemPageSize / 1024), PsScope.Process),
         ["stime"] = new("STIME", (p, f) => f.StartText(p)),
         ["start"] = new("STARTED", (p, f) => f.StartText(p)),
         ["start_time"] = new("START", (p, f) => f.StartText(p)),
-        ["tty"] = new("TTY", (p, _) => p.Terminal),
-        ["tt"] = new("TT", (p, _) => p.Terminal),
-        ["stat"] = new("STAT", (p, _) => p.State),
-        ["s"] = new("S", (p, _) => p.State[..1]),
-        ["state"] = new("S", (p, _) => p.State[..1]),
+        ["tty"] = new("TTY", (p, _) => p.Terminal, PsScope.Process),
+        ["tt"] = new("TT", (p, _) => p.Terminal, PsScope.Process),
+        ["stat"] = new("STAT", (p, _) => p.State, PsScope.Thread),
+        ["s"] = new("S", (p, _) => p.State[..1], PsScope.Thread),
+        ["state"] = new("S", (p, _) => p.State[..1], PsScope.Thread),
         ["time"] = new("TIME", (p, f) => Clock(f.CpuSeconds(p), hours: true)),
         ["cputime"] = new("TIME", (p, f) => Clock(f.CpuSeconds(p), hours: true)),
         ["etime"] = new("ELAPSED", (p, f) => Clock(f.Elapsed(p), hours: false)),
         ["etimes"] = new("ELAPSED", (p, f) => Text(f.Elapsed(p))),
-        ["ni"] = new("NI", (p, _) => Text(p.Nice)),
-        ["pri"] = new("PRI", (p, _) => Text(39 - p.Priority)),
-        ["nlwp"] = new("NLWP", (p, _) => Text(p.Threads)),
-        ["cmd"] = new("CMD", (p, _) => p.Command),
-        ["args"] = new("COMMAND", (p, _) => p.Command),
-        ["command"] = new("COMMAND", (p, _) => p.Command),
-        ["comm"] = new("COMMAND", (p, _) => p.Name),
-        ["ucmd"] = new("CMD", (p, _) => p.Name),
+        ["ni"] = new("NI", (p, _) => Text(p.Nice), PsScope.Thread),
+        ["pri"] = new("PRI", (p, _) => Text(39 - p.Priority), PsScope.Thread),
+        ["nlwp"] = new("NLWP", (p, _) => Text(p.Threads), PsScope.Process),
+        ["cmd"] = new("CMD", (p, _) => p.Command, PsScope.Process),
+        ["args"] = new("COMMAND", (p, _) => p.Command, PsScope.Process),
+        ["command"] = new("COMMAND", (p, _) => p.Command, PsScope.Process),
+        ["comm"] = new("COMMAND", (p, _) => p.Name, PsScope.Process),
+        ["ucmd"] = new("CMD", (p, _) => p.Name, PsScope.Process),
         ["f"] = new("F", (p, _) => Text(p.Flags >> 6 & 7)),
-        ["opri"] = new("PRI", (p, _) => Text(60 + p.Priority)),
-        ["bsdpri"] = new("PRI", (p, _) => Text(p.Priority)),
+        ["opri"] = new("PRI", (p, _) => Text(60 + p.Priority), PsScope.Thread),
+        ["bsdpri"] = new("PRI", (p, _) => Text(p.Priority), PsScope.Thread),
         ["addr"] = new("ADDR", (_, _) => "-"),
-        ["sz"] = new("SZ", (p, _) => Text(p.VirtualBytes / Environment.SystemPageSize)),
-        ["psr"] = new("PSR", (p, _) => Text(p.Processor)),
-        ["tpgid"] = new("TPGID", (p, _) => Text(p.ForegroundGroup)),
-        ["wchan"] = new("WCHAN", (p, _) => HostFacts.TryRead($"/proc/{p.Pid}/wchan") is { Length: > 0 } name && name != "0" ? name[..Math.Min(name.Length, 6)] : "-"),
+        ["sz"] = new("SZ", (p, _) => Text(p.VirtualBytes / Environment.SystemPageSize), PsScope.Process),
+        ["psr"] = new("PSR", (p, _) => Text(p.Processor), PsScope.Thread),
+        ["tpgid"] = new("TPGID", (p, _) => Text(p.ForegroundGroup), PsScope.Process),
+        ["wchan"] = new("WCHAN", (p, _) => HostFacts.TryRead($"/proc/{p.Pid}/wchan") is { Length: > 0 } name && name != "0" ? name[..Math.Min(name.Length, 6)] : "-", PsScope.Thread),
     };
+
+    static PsColumns()
+    {
+        foreach (var (name, title) in (ReadOnlySpan<(string, string)>)[("lwp", "LWP"), ("tid", "TID"), ("spid", "SPID")]) ByName[name] = new(title, (p, _) => Text(p.Thread), PsScope.Thread);
+        foreach (var (name, other, title) in (ReadOnlySpan<(string, string, string)>)
+        [
+            ("tgid", "pid", "TGID"), ("thcount", "nlwp", "THCNT"), ("uname", "user", "USER"), ("euid", "uid", "EUID"), ("egid", "gid", "EGID"), ("sess", "sid", "SESS"), ("session", "sid", "SESS"),
+            ("tname", "tty", "TTY"), ("flag", "f", "F"), ("flags", "f", "F"), ("vsize", "vsz", "VSZ"), ("rssize", "rss", "RSS"), ("nice", "ni", "NI"),
+        ])
+            ByName[name] = ByName[other] with { Title = title };
+    }
 
     private static string Text(long number) => number.ToString(CultureInfo.InvariantCulture);
 
@@ -104,6 +137,20 @@ internal static class PsColumns
     private static readonly PsColumn[] BsdLong = [.. Of("f uid pid ppid bsdpri ni vsz rss wchan stat tty"), MinutesOfCpu, ByName["command"]];
     private static readonly PsColumn[] BsdJobs = [.. Of("ppid pid pgid sid tty tpgid stat uid"), MinutesOfCpu, ByName["command"]];
 
+    /// <summary>Where ps puts the thread's number: right behind the process's (-T), or behind the numbers that follow that one (-L), which counts the threads, too.</summary>
+    private static PsColumn[] WithThreads(PsColumn[] columns, string title)
+    {
+        var all = columns.ToList();
+        var at = all.FindIndex(c => c.Title == "PID") + 1;
+        if (title == "LWP")
+        {
+            while (at < all.Count && all[at].Title is "PPID" or "PGID" or "SID") at++;
+            if (columns == Full || columns == ExtraFull || columns == BsdUser) all.Insert(all.FindIndex(c => c.Title is "C" or "%CPU") + 1, ByName["nlwp"]);
+        }
+        all.Insert(at, ByName[title]);
+        return [.. all];
+    }
+
     /// <exception cref="EngineException">System (as dockerd, whose ps fails): unknown options, formats that exclude each other, no PID column.</exception>
     public static PsRequest Parse(string? arguments)
     {
@@ -112,6 +159,7 @@ internal static class PsColumns
         var own = new List<PsColumn>();
         var formats = new List<PsColumn[]>();
         var withMemory = false;
+        var (threads, threadTitle) = (PsThreads.None, "");
         Predicate<PsProcess>? selected = null;
         PsColumn[] standard = Basic;
         while (words.TryDequeue(out var word))
@@ -124,7 +172,10 @@ internal static class PsColumns
                 {
                     case "--format": own.AddRange(Own(value ?? Next())); break;
                     case "--pid": Select(value ?? Next(), (p, v) => Text(p.Pid) == v); break;
-                    case "--forest" or "--headers" or "--no-headers" or "--cols" or "--width" or "--sort": break;
+                    case "--ppid": Select(value ?? Next(), (p, v) => Text(p.ParentPid) == v); break;
+                    case "--user": Select(value ?? Next(), IsUser); break;
+                    case "--no-headers": throw NoPid();
+                    case "--forest" or "--headers" or "--cols" or "--width" or "--sort": break;
                     default: throw Failed("unknown gnu long option");
                 }
                 continue;
@@ -144,6 +195,16 @@ internal static class PsColumns
                 {
                     case (_, 'o' or 'O'): own.AddRange(Own(Value())); break;
                     case (_, 'p'): Select(Value(), (p, v) => Text(p.Pid) == v); break;
+                    case (true, 'L' or 'T'):
+                        if (threadTitle.Length > 0 && threadTitle != Title(word[i])) throw Failed("thread flags conflict; can't use both -L and -T");
+                        threadTitle = Title(word[i]);
+                        if (threads == PsThreads.None) threads = PsThreads.Instead;
+                        break;
+                    case (false, 'H'): threads = PsThreads.Instead; break;
+                    case (_, 'm'): threads = PsThreads.Below; break;
+                    case (true, 'u') or (false, 'U'): Select(Value(), IsUser); break;
+                    case (true, 'U'): Select(Value(), (p, v) => Text(p.RealUid) == v || PsFacts.NameOfUser(p.RealUid) == v); break;
+                    case (false, 'L'): throw Failed("the option is exclusive: L");
                     case (true, 'C'): Select(Value(), (p, v) => p.Name == v); break;
                     case (true, 'e' or 'A' or 'a' or 'd' or 'N' or 'H' or 'w' or 'M') or (false, 'a' or 'x' or 'g' or 'r' or 'f' or 'w' or 'e' or 'c' or 'n' or 'S' or 'h'): break;
                     case (true, 'f'): formats.Add(Full); break;
@@ -160,10 +221,15 @@ internal static class PsColumns
         }
         if (formats.Distinct().Count() + (own.Count > 0 ? 1 : 0) > 1) throw Failed("conflicting format options");
         var columns = own.Count > 0 ? [.. own] : formats.Count > 0 ? formats[0] : standard;
-        if (columns == Long && withMemory) columns = LongWithMemory;
-        return Array.Exists(columns, c => c.Title == "PID") ? new PsRequest(columns, selected ?? (_ => true)) : throw EngineException.System("Couldn't find PID field in ps output");
+        if (withMemory && columns != Long) throw Failed("modifier -y without format -l makes no sense");
+        if (withMemory) columns = LongWithMemory;
+        if (threadTitle.Length > 0 && own.Count == 0) columns = WithThreads(columns, threadTitle);
+        return Array.Exists(columns, c => c.Title == "PID") ? new PsRequest(columns, selected ?? (_ => true), threads) : throw NoPid();
 
         string Next() => words.TryDequeue(out var next) ? next : throw Failed("option requires an argument");
+        static string Title(char option) => option == 'L' ? "LWP" : "SPID";
+        static bool IsUser(PsProcess process, string wanted) => Text(process.Uid) == wanted || PsFacts.NameOfUser(process.Uid) == wanted;
+        static EngineException NoPid() => EngineException.System("Couldn't find PID field in ps output");
         static EngineException Failed(string reason) => EngineException.System("ps: error: " + reason);
 
         void Select(string list, Func<PsProcess, string, bool> matches)
@@ -178,7 +244,10 @@ internal static class PsColumns
             foreach (var name in list.Split(',', StringSplitOptions.RemoveEmptyEntries))
             {
                 var equals = name.IndexOf('=');
-                if (!ByName.TryGetValue(equals < 0 ? name : name[..equals], out var column)) throw Failed($"unknown user-defined format specifier {GoText.Quote(name)}");
+                // A width ("comm:20") is the terminal's affair.
+                if (!ByName.TryGetValue((equals < 0 ? name : name[..equals]).Split(':')[0], out var column)) throw Failed($"unknown user-defined format specifier {GoText.Quote(name)}");
+                // ps's own formats name it differently.
+                if (name == "tty") column = column with { Title = "TT" };
                 yield return equals < 0 ? column : column with { Title = name[(equals + 1)..] };
             }
         }
@@ -191,12 +260,14 @@ internal sealed class PsFacts(DateTimeOffset now, long memoryTotalBytes)
     // USER_HZ is 100 on every architecture of Linux's ABI we run on.
     private const int TicksPerSecond = 100;
     private readonly double _uptimeSeconds = double.TryParse(HostFacts.TryRead("/proc/uptime")?.Split(' ')[0], CultureInfo.InvariantCulture, out var s) ? s : 0;
-    private readonly Dictionary<uint, string> _names = ReadNames();
+    private readonly Dictionary<uint, string> _users = ReadNames("/etc/passwd"), _groups = ReadNames("/etc/group");
 
-    private static Dictionary<uint, string> ReadNames()
+    public static string? NameOfUser(uint uid) => ReadNames("/etc/passwd").GetValueOrDefault(uid);
+
+    private static Dictionary<uint, string> ReadNames(string file)
     {
         var map = new Dictionary<uint, string>();
-        foreach (var line in (HostFacts.TryRead("/etc/passwd") ?? "").Split('\n'))
+        foreach (var line in (HostFacts.TryRead(file) ?? "").Split('\n'))
         {
             var parts = line.Split(':');
             if (parts.Length > 2 && uint.TryParse(parts[2], out var uid)) map.TryAdd(uid, parts[0]);
@@ -204,7 +275,8 @@ internal sealed class PsFacts(DateTimeOffset now, long memoryTotalBytes)
         return map;
     }
 
-    public string UserName(uint uid) => _names.GetValueOrDefault(uid) ?? uid.ToString(CultureInfo.InvariantCulture);
+    public string UserName(uint uid) => _users.GetValueOrDefault(uid) ?? uid.ToString(CultureInfo.InvariantCulture);
+    public string GroupName(uint gid) => _groups.GetValueOrDefault(gid) ?? gid.ToString(CultureInfo.InvariantCulture);
     public long CpuSeconds(PsProcess p) => p.CpuTicks / TicksPerSecond;
     public long Elapsed(PsProcess p) => Math.Max(0, (long)(_uptimeSeconds - (double)p.StartTicks / TicksPerSecond));
 
@@ -216,9 +288,11 @@ internal sealed class PsFacts(DateTimeOffset now, long memoryTotalBytes)
 
     public double MemoryPercent(PsProcess p) => memoryTotalBytes <= 0 ? 0 : 100.0 * p.ResidentPages * Environment.SystemPageSize / memoryTotalBytes;
 
+    public DateTimeOffset Started(PsProcess p) => now.AddSeconds(-Elapsed(p)).ToLocalTime();
+
     public string StartText(PsProcess p)
     {
-        var started = now.AddSeconds(-Elapsed(p)).ToLocalTime();
+        var started = Started(p);
         return started.Date == now.ToLocalTime().Date ? started.ToString("HH:mm", CultureInfo.InvariantCulture)
             : started.Year == now.Year ? started.ToString("MMMdd", CultureInfo.InvariantCulture) : started.ToString("yyyy", CultureInfo.InvariantCulture);
     }
@@ -247,12 +321,39 @@ internal sealed record PsProcess
     public long ResidentPages { get; init; }
     public uint Uid { get; init; }
     public uint Gid { get; init; }
+    public uint RealUid { get; init; }
+    public uint RealGid { get; init; }
+    public long MinorFaults { get; init; }
+    public long MajorFaults { get; init; }
+
+    /// <summary>The thread's number; the process's own where it stands for all of them.</summary>
+    public int Thread { get; init; }
 
     /// <summary>Null when it is gone.</summary>
     public static PsProcess? Read(int pid)
     {
         if (HostFacts.TryRead($"/proc/{pid}/stat") is not { } stat || HostFacts.TryRead($"/proc/{pid}/status") is not { } status) return null;
         return Parse(pid, stat, status, HostFacts.TryRead($"/proc/{pid}/cmdline") ?? "");
+    }
+
+    /// <summary>Its threads, the first one first; a process that ends meanwhile has fewer.</summary>
+    public IEnumerable<PsProcess> ReadThreads()
+    {
+        List<int> threads;
+        try
+        {
+            threads = [.. Directory.EnumerateDirectories($"/proc/{Pid}/task").Select(d => int.Parse(Path.GetFileName(d), CultureInfo.InvariantCulture)).Order()];
+        }
+        catch (IOException)
+        {
+            yield break;
+        }
+        foreach (var thread in threads)
+        {
+            var directory = $"/proc/{Pid}/task/{thread}/";
+            if (HostFacts.TryRead(directory + "stat") is { } stat && HostFacts.TryRead(directory + "status") is { } status && Parse(Pid, stat, status, "") is { } read)
+                yield return read with { Thread = thread, Command = Command };
+        }
     }
 
     public static PsProcess? Parse(int pid, string stat, string status, string commandLine)
@@ -273,15 +374,15 @@ internal sealed record PsProcess
             Terminal = tty == 0 ? "?" : (tty >> 8 & 0xfff) is >= 136 and <= 143 ? $"pts/{(tty & 0xff) | (tty >> 12 & 0xfff00)}" : "?",
             Flags = Number(6), ForegroundGroup = (int)Number(5), Processor = f.Length > 36 ? (int)Number(36) : 0,
             CpuTicks = Number(11) + Number(12), Priority = (int)Number(15), Nice = nice, Threads = (int)Number(17), StartTicks = Number(19), VirtualBytes = Number(20), ResidentPages = Number(21),
-            Uid = Id("Uid:"), Gid = Id("Gid:"),
+            Uid = Id("Uid:", 1), Gid = Id("Gid:", 1), RealUid = Id("Uid:", 0), RealGid = Id("Gid:", 0), MinorFaults = Number(7), MajorFaults = Number(9), Thread = pid,
         };
 
-        uint Id(string key)
+        uint Id(string key, int which)
         {
             foreach (var line in status.Split('\n'))
             {
                 // Real, effective, saved, file system.
-                if (line.StartsWith(key, StringComparison.Ordinal)) return uint.TryParse(line[key.Length..].Split('\t', StringSplitOptions.RemoveEmptyEntries)[1], out var id) ? id : 0;
+                if (line.StartsWith(key, StringComparison.Ordinal)) return uint.TryParse(line[key.Length..].Split('\t', StringSplitOptions.RemoveEmptyEntries)[which], out var id) ? id : 0;
             }
             return 0;
         }

@@ -29,6 +29,8 @@ internal static class LogDrivers
         }
         if (options.GetValueOrDefault("cache-disabled") is { Length: > 0 } disabled && !GoText.TryParseBool(disabled, out _))
             throw EngineException.Invalid($"invalid value for option cache-disabled: {disabled}");
+        if (driver is "awslogs" or "splunk" or "gcplogs" or "etwlogs")
+            throw EngineException.Invalid($"logger: the log driver {driver} is not built in: logs go to {string.Join(", ", All[..^1])} or {All[^1]}, and from there to any service (docs/compatibility.md)");
         if (!All.Contains(driver)) throw EngineException.Invalid($"error looking up logging plugin {driver}: plugin {GoText.Quote(driver)} not found");
 
         var own = options.Where(o => !AnyDriver.Contains(o.Key)).ToDictionary();

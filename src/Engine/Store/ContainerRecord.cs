@@ -81,8 +81,8 @@ internal sealed record RunState
     /// <summary>What its health checks say; null without checks, or before its first start. Status changes are stored at once, the rest with the next change.</summary>
     public HealthState? Health { get; init; }
 
-    /// <summary>The health that is shown: a container that does not run is not healthy, as dockerd has it.</summary>
-    public string HealthShown() => Health is null ? HealthState.None : Running && !Restarting ? Health.Status : HealthState.Unhealthy;
+    /// <summary>The health that is shown: a container that does not run, or stands still, is not healthy, as dockerd has it.</summary>
+    public string HealthShown() => Health is null ? HealthState.None : Running && !Restarting && !Paused ? Health.Status : HealthState.Unhealthy;
 
     /// <summary>The API's status word. <paramref name="removing"/>: a removal is under way.</summary>
     public string Status(bool removing = false) =>

@@ -16,6 +16,7 @@ public sealed class VolumeService
 
     // Docker's mark of a volume that nobody named.
     private const string AnonymousLabel = "com.docker.volume.anonymous";
+    private const string SizeOption = "size";
 
     private readonly ConcurrentDictionary<string, Entry> _volumes = new(StringComparer.Ordinal);
 
@@ -23,12 +24,13 @@ public sealed class VolumeService
     private readonly Lock _lock = new();
     private readonly string _root;
     private readonly string _trash;
+    private readonly DirectoryQuotas _quotas;
     private readonly EventService _events;
     private readonly TimeProvider _time;
 
-    internal VolumeService(string dataRoot, EventService events, TimeProvider time)
+    internal VolumeService(string dataRoot, DirectoryQuotas quotas, EventService events, TimeProvider time)
     {
-        (_root, _trash, _events, _time) = (Path.Combine(dataRoot, "volumes"), Path.Combine(dataRoot, "trash"), events, time);
+        (_root, _trash, _quotas, _events, _time) = (Path.Combine(dataRoot, "volumes"), Path.Combine(dataRoot, "trash"), quotas, events, time);
         Directory.CreateDirectory(_root, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.OtherExecute);
         foreach (var directory in Directory.EnumerateDirectories(_root))
         {
@@ -36,6 +38,7 @@ public sealed class VolumeService
             {
                 var record = JsonSerializer.Deserialize(File.ReadAllBytes(Path.Combine(directory, "volume.json")), EngineJson.Default.VolumeRecord);
                 if (record is not null && record.Name == Path.GetFileName(directory)) _volumes[record.Name] = new Entry(record, DataOf(record.Name));
+                if (record?.Options?.ContainsKey(SizeOption) == true) _quotas.Adopt(DataOf(record.Name));
             }
             catch (Exception e) when (e is IOException or JsonException)
             {
@@ -269,8 +272,8 @@ public sealed class VolumeService
         if (name.Length == 1) throw Bad("volume name is too short, names should be at least two alphanumeric characters");
         if (!Names.IsValid(name))
             throw Bad($"{GoText.Quote(name)} includes invalid characters for a local volume name, only {GoText.Quote(Names.AllowedCharacters)} are allowed. If you intended to pass a host directory, use absolute path");
-        // No quota is ever set: project quotas belong to the file system's owner, who has to have mounted it so.
-        if (LocalMount.Problem(options, quota: false) is { } problem) throw Bad(problem);
+        var limit = options?.GetValueOrDefault(SizeOption) is { } size && GoText.TryParseRamSize(size, out var bytes) ? bytes : 0;
+        if (LocalMount.Problem(options, quota: limit > 0 && _quotas.AreEnforced(_root)) is { } problem) throw Bad(problem);
 
         Dictionary<string, string>? kept = labels is { Count: > 0 } ? new(labels) : null;
         if (anonymous) (kept ??= []).TryAdd(AnonymousLabel, "");
@@ -281,6 +284,8 @@ public sealed class VolumeService
         var data = Directory.CreateDirectory(Path.Combine(directory, "_data"), Data);
         // The umask of whoever started the engine must not decide who may use a volume.
         data.UnixFileMode = Data;
+        // What is mounted there has limits of its own.
+        if (limit > 0 && LocalMount.From(options) is null) _quotas.Limit((ulong)limit, data.FullName);
         AtomicFile.Write(Path.Combine(directory, "volume.json"), JsonSerializer.SerializeToUtf8Bytes(record, EngineJson.Default.VolumeRecord));
         var entry = _volumes[name] = new Entry(record, DataOf(record.Name));
         _events.Emit("volume", "create", name, new() { ["driver"] = DriverName });
@@ -291,6 +296,7 @@ public sealed class VolumeService
     {
         // Never with a foreign file system below: what is in the trash is deleted whatever it is.
         if (entry.Mount is not null) HostMount.UnmountAll(DataOf(entry.Record.Name));
+        if (entry.Record.Options?.ContainsKey(SizeOption) == true) _quotas.Release(DataOf(entry.Record.Name));
         Trash(Path.Combine(_root, entry.Record.Name));
         _volumes.TryRemove(entry.Record.Name, out _);
         _events.Emit("volume", "destroy", entry.Record.Name, new() { ["driver"] = DriverName });

@@ -127,6 +127,21 @@ internal static unsafe class CgroupFile
 
     internal static Errno TryMakeDirectory(string path) => LibC.mkdirat(At.FDCWD, path, 0x1ED /* 0755 */) < 0 ? LibC.LastErrno : Errno.Success;
 
+    // On the directory itself, so that whoever comes after a crash knows it, too; root alone sees it.
+    private const string MadeByUs = "trusted.berth";
+
+    /// <summary>As <see cref="TryMakeDirectory"/>, for one that is shared and may be removed when nobody is in it any more: see <see cref="IsMadeByUs"/>.</summary>
+    internal static unsafe Errno TryMakeParent(string path)
+    {
+        var errno = TryMakeDirectory(path);
+        var mark = (byte)'1';
+        // Without the mark it stays, which is no reason to fail.
+        if (errno == Errno.Success) _ = LibC.lsetxattr(path, MadeByUs, &mark, 1, 0);
+        return errno;
+    }
+
+    internal static unsafe bool IsMadeByUs(string path) => LibC.lgetxattr(path, MadeByUs, null, 0) >= 0;
+
     internal static Errno TryRemoveDirectory(string path) => LibC.unlinkat(At.FDCWD, path, At.REMOVEDIR) < 0 ? LibC.LastErrno : Errno.Success;
 
     /// <summary>Full paths of the cgroups directly below; empty when the directory is gone.</summary>

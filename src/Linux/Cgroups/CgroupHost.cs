@@ -89,6 +89,20 @@ public abstract class CgroupHost
                     break;
     }
 
+    /// <summary>As <see cref="RemoveEmpty"/>, but of those alone that <see cref="Create"/> made as somebody's parents: what a user asked for by name goes again, what he made stays.</summary>
+    public void RemoveMade(string path)
+    {
+        CgroupPath.Check(path);
+        foreach (var hierarchy in Hierarchies)
+        {
+            for (var current = path; current.Length > 1; current = current[..Math.Max(1, current.LastIndexOf('/'))])
+            {
+                var directory = hierarchy.DirectoryOf(current);
+                if (!CgroupFile.IsMadeByUs(directory) || CgroupFile.TryRemoveDirectory(directory) != Errno.Success) break;
+            }
+        }
+    }
+
     private protected abstract CgroupFeatures ReadFeatures();
 
     /// <summary>Removes a cgroup directory and those below it; EBUSY is left to the caller.</summary>

@@ -69,7 +69,7 @@ internal sealed class CgroupV1Host : CgroupHost
         for (var slash = path.IndexOf('/', 1); slash > 0; slash = path.IndexOf('/', slash + 1))
         {
             var parent = hierarchy.DirectoryOf(path[..slash]);
-            var errno = CgroupFile.TryMakeDirectory(parent);
+            var errno = CgroupFile.TryMakeParent(parent);
             // A new cpuset is empty and admits nobody until it has processors and nodes. clone_children makes the kernel copy them
             // from parent to child at mkdir, here for this one and for all that will be made in it: two writes less per container.
             if (errno == Errno.Success && hierarchy.Controllers.Contains("cpuset"))

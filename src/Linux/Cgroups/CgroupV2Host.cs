@@ -54,7 +54,7 @@ internal sealed class CgroupV2Host(CgroupHierarchy hierarchy) : CgroupHost([hier
         for (var slash = path.IndexOf('/', 1); slash > 0; slash = path.IndexOf('/', slash + 1))
         {
             var parent = Hierarchy.DirectoryOf(path[..slash]);
-            var errno = CgroupFile.TryMakeDirectory(parent);
+            var errno = CgroupFile.TryMakeParent(parent);
             if (errno is not (Errno.Success or Errno.EEXIST)) throw new LinuxException("mkdir", $"\"{parent}\"", errno);
             EnableControllers(parent);
         }

@@ -438,14 +438,36 @@ public class PsTests
     [InlineData("-C sleep", "PID TTY TIME CMD")]
     [InlineData("ax", "PID TTY STAT TIME COMMAND")]
     [InlineData("axo pid,comm", "PID COMMAND")]
+    [InlineData("-eLf", "UID PID PPID LWP C NLWP STIME TTY TIME CMD")]
+    [InlineData("-Tf", "UID PID SPID PPID C STIME TTY TIME CMD")]
+    [InlineData("-Lj", "PID PGID SID LWP TTY TIME CMD")]
+    [InlineData("j -L", "PPID PID PGID SID LWP TTY TPGID STAT UID TIME COMMAND")]
+    [InlineData("aux -L", "USER PID LWP %CPU NLWP %MEM VSZ RSS TTY STAT START TIME COMMAND")]
+    [InlineData("-Ll", "F S UID PID PPID LWP C PRI NI ADDR SZ WCHAN TTY TIME CMD")]
+    [InlineData("auxH", "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND")]
+    [InlineData("-eLo pid,tid,tty,comm:20", "PID TID TT COMMAND")]
     public void The_columns_are_those_of_ps(string? arguments, string expected) => Assert.Equal(expected, string.Join(' ', PsColumns.Parse(arguments).Columns.Select(c => c.Title)));
 
     [Theory]
     [InlineData("aux -o pid", "ps: error: conflicting format options")]
-    [InlineData("-eLf", "ps: error: unsupported SysV option")]
+    [InlineData("-eZ", "ps: error: unsupported SysV option")]
+    [InlineData("-LT", "ps: error: thread flags conflict; can't use both -L and -T")]
+    [InlineData("uL", "ps: error: the option is exclusive: L")]
+    [InlineData("-y", "ps: error: modifier -y without format -l makes no sense")]
     [InlineData("--foo", "ps: error: unknown gnu long option")]
     [InlineData("-p", "ps: error: option requires an argument")]
     public void What_ps_refuses_is_refused_in_its_words(string arguments, string message) => Assert.Equal(message, Assert.Throws<EngineException>(() => PsColumns.Parse(arguments)).Message);
+
+    [Fact]
+    public void Threads_are_those_of_the_kernel()
+    {
+        var own = PsProcess.Read(Environment.ProcessId)!;
+        var threads = own.ReadThreads().ToList();
+        Assert.Equal(Environment.ProcessId, threads[0].Thread);
+        Assert.True(threads.Count > 1);
+        Assert.All(threads, t => Assert.Equal((own.Pid, own.Command), (t.Pid, t.Command)));
+        Assert.Equal(threads.Count, threads.Select(t => t.Thread).Distinct().Count());
+    }
 
     [Fact]
     public void Without_a_pid_column_it_is_refused() => Assert.Equal("Couldn't find PID field in ps output", Assert.Throws<EngineException>(() => PsColumns.Parse("-o cmd")).Message);

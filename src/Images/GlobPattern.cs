@@ -3,7 +3,7 @@ namespace Berth.Images;
 /// <summary>Shell patterns as Go's path.Match has them: <c>*</c> and <c>?</c> stop at a slash, <c>[a-z]</c>, <c>[^a]</c>, backslash quotes.</summary>
 internal static class GlobPattern
 {
-    /// <exception cref="ImageException">InvalidParameter "syntax error in pattern".</exception>
+    /// <exception cref="ImageException">System "syntax error in pattern".</exception>
     public static bool Matches(ReadOnlySpan<char> pattern, ReadOnlySpan<char> name)
     {
         // After a star: where to go on in the pattern, and the place in the name that the star reaches to.
@@ -87,5 +87,5 @@ internal static class GlobPattern
         return p < pattern.Length ? c : throw Bad();
     }
 
-    private static ImageException Bad() => ImageException.Invalid("syntax error in pattern");
+    private static ImageException Bad() => ImageException.Failed("syntax error in pattern"); // 500, as from Docker
 }

@@ -18,6 +18,8 @@ public sealed record ImageConfig
     [JsonPropertyName("comment")] public string? Comment { get; init; }
     [JsonPropertyName("docker_version")] public string? DockerVersion { get; init; }
     [JsonPropertyName("container")] public string? Container { get; init; }
+    /// <summary>How the container ran whose changes the image is, as older builders wrote it: shown to old clients, and meaning nothing.</summary>
+    [JsonPropertyName("container_config")] public JsonElement? CommittedFrom { get; init; }
     [JsonPropertyName("config")] public ContainerConfig? Config { get; init; }
     [JsonPropertyName("rootfs")] public RootFs? RootFs { get; init; }
     [JsonPropertyName("history")] public IReadOnlyList<HistoryRecord>? History { get; init; }

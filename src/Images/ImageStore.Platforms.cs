@@ -70,7 +70,7 @@ public sealed partial class ImageStore
     }
 
     private NamedIndex? ReadIndex(StoreState state, string name) =>
-        state.Indexes.TryGetValue(name, out var record) && Digest.TryParse(record.Digest, out var digest) && blobs.Contains(digest)
+        state.Indexes is not null && state.Indexes.TryGetValue(name, out var record) && Digest.TryParse(record.Digest, out var digest) && blobs.Contains(digest)
             ? new NamedIndex(record.MediaType, digest, record.SizeBytes, [.. record.Images.Select(Digest.Parse).Where(images.ContainsKey)])
             : null;
 

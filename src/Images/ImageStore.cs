@@ -449,7 +449,7 @@ public sealed partial class ImageStore : IDisposable
         foreach (var (text, name) in names)
         {
             state.Names[text] = name.Image.ToString();
-            if (name.Index is { } index) state.Indexes[text] = index.ToRecord();
+            if (name.Index is { } index) (state.Indexes ??= new(StringComparer.Ordinal))[text] = index.ToRecord();
         }
         DiskFile.Replace(statePath, JsonSerializer.SerializeToUtf8Bytes(state, ImagesJson.Default.StoreState), sync: true);
     }

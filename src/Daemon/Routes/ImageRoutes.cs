@@ -62,8 +62,21 @@ internal static class ImageRoutes
         if (manifests && platform is not null)
             throw EngineException.Invalid("conflicting options: manifests and platform options cannot both be set");
         var image = images.Inspect(request.Name, platform, manifests);
+        if (!request.Version.Before(45))
+            image = image with { Container = null, ContainerConfig = null };
         if (request.Version.Before(48))
             image = image with { Descriptor = null };
+        if (request.Version.Before(50))
+        {
+            // These no image says anything about; they had their place in the answer all the same.
+            image = image with
+            {
+                Config = image.Config with
+                {
+                    AttachStderr = false, AttachStdin = false, AttachStdout = false, Domainname = "", Hostname = "", Image = "", OpenStdin = false, StdinOnce = false, Tty = false,
+                },
+            };
+        }
         if (request.Version.Before(44))
             image = image with { VirtualSize = image.Size, Created = image.Created ?? "0001-01-01T00:00:00Z" };
         return request.JsonAsync(image, ApiJson.Wire.ImageInspect);

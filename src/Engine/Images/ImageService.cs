@@ -19,9 +19,10 @@ public sealed class ImageService
         var wanted = new ImageFilters
         {
             All = all, Dangling = filters.Contains("dangling") ? filters.Flag("dangling", false) : null, Reference = [.. filters["reference"]], Before = [.. filters["before"]],
-            Since = [.. filters["since"]], Label = [.. filters["label"]], Until = filters["until"].Count == 0 ? null : Timestamps.Parse(filters["until"].First(), "until", _core.Time), SharedSize = sharedSize,
+            Since = [.. filters["since"]], Label = [.. filters["label"]], Until = filters["until"].Select(Until).Min(), SharedSize = sharedSize,
         };
         var list = new List<Api.ImageSummary>();
+        var users = _core.Containers.All.GroupBy(c => c.Record.ImageId, StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.Count(), StringComparer.Ordinal);
         foreach (var found in LayerErrors.Translate(() => _core.Images.List(wanted)))
         {
             var image = found.Image;
@@ -31,10 +32,23 @@ public sealed class ImageService
             {
                 Id = image.Id.ToString(), ParentId = image.Parent.ToString(), Created = image.Created?.ToUnixTimeSeconds() ?? 0, Size = image.SizeBytes,
                 Labels = image.Config.Config?.Labels is { } labels ? new(labels) : null, RepoTags = [.. found.RepoTags], RepoDigests = [.. found.RepoDigests],
-                SharedSize = sharedSize ? found.SharedSizeBytes : -1, Containers = -1, Descriptor = target, Manifests = pieces,
+                SharedSize = sharedSize ? found.SharedSizeBytes : -1, Containers = users.GetValueOrDefault(image.Id.ToString()), Descriptor = target, Manifests = pieces,
             });
         }
         return list;
+    }
+
+    // As Docker, which takes a bad time for a failure of its own in images' filters, and only there.
+    private DateTimeOffset? Until(string text)
+    {
+        try
+        {
+            return Timestamps.Parse(text, "until", _core.Time);
+        }
+        catch (EngineException e)
+        {
+            throw EngineException.System($"failed to parse value as time or duration: {GoText.Quote(text)}", e);
+        }
     }
 
     // The descriptor always, the manifests when asked for.
@@ -87,6 +101,7 @@ public sealed class ImageService
         if (layers.Count > 1) data["LowerDir"] = string.Join(':', layers.Skip(1));
         return new ImageInspect
         {
+            Container = config.Container, ContainerConfig = OldConfig(config.CommittedFrom),
             Id = image.Id.ToString(), RepoTags = [.. image.RepoTags], RepoDigests = [.. image.RepoDigests], Parent = image.Parent.ToString(), Comment = config.Comment ?? "",
             Created = config.Created, DockerVersion = config.DockerVersion ?? "", Author = config.Author ?? "", Architecture = image.Platform.Architecture, Variant = image.Platform.Variant,
             Os = image.Platform.Os, OsVersion = image.Platform.OsVersion, Size = image.SizeBytes,
@@ -94,6 +109,18 @@ public sealed class ImageService
             RootFS = new RootFS { Type = config.RootFs?.Type ?? "layers", Layers = [.. image.DiffIds.Select(d => d.ToString())] },
             Metadata = new ImageMetadata { LastTagTime = image.LastTagTime ?? default }, Config = Show(config.Config), Manifests = Manifests(image.Id, manifests, out var target), Descriptor = target,
         };
+    }
+
+    private static Api.ContainerConfig OldConfig(JsonElement? config)
+    {
+        try
+        {
+            return config is { ValueKind: JsonValueKind.Object } given ? given.Deserialize(ApiJson.Wire.ContainerConfig) ?? new() : new();
+        }
+        catch (JsonException)
+        {
+            return new();
+        }
     }
 
     private static ApiConfig Show(Images.ContainerConfig? config) => config is null ? new ApiConfig() : new ApiConfig
@@ -138,7 +165,7 @@ public sealed class ImageService
             filters.Require("dangling", "label", "label!", "until");
             var danglingOnly = filters.Flag("dangling", true);
             if (filters["until"].Count > 1) throw EngineException.Invalid("more than one until filter specified");
-            var until = filters["until"].Count == 0 ? null : Timestamps.Parse(filters["until"].First(), "until", _core.Time);
+            var until = filters["until"].Select(Until).Min();
             var sizes = _core.Images.LayerSizes().ByChain;
             var items = new List<ImageDeleteResponseItem>();
             foreach (var found in LayerErrors.Translate(() => _core.Images.List(new ImageFilters { All = !danglingOnly })))

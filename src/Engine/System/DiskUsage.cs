@@ -29,9 +29,7 @@ public sealed class DiskUsage
         if (Wants("image"))
         {
             answer.LayersSize = _core.Images.LayerSizes().TotalBytes;
-            var users = _core.Containers.All.GroupBy(c => c.Record.ImageId, StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.Count(), StringComparer.Ordinal);
             answer.Images = [.. _images.List(all: false, sharedSize: true, manifests: false, new Filters())];
-            foreach (var image in answer.Images) image.Containers = users.GetValueOrDefault(image.Id);
         }
         if (containers is not null) answer.Containers = [.. await containers.ConfigureAwait(false)];
         if (volumes is not null) answer.Volumes = await volumes.ConfigureAwait(false);

@@ -14,7 +14,8 @@ internal sealed record StoreState
     [JsonPropertyName("names")] public SortedDictionary<string, string> Names { get; init; } = new(StringComparer.Ordinal);
 
     /// <summary>By name, where it is that of an image for several platforms.</summary>
-    [JsonPropertyName("indexes")] public SortedDictionary<string, IndexRecord> Indexes { get; init; } = new(StringComparer.Ordinal);
+    // Null in files of before there were any: init-only members that are absent are set to null, whatever they are initialised with.
+    [JsonPropertyName("indexes")] public SortedDictionary<string, IndexRecord>? Indexes { get; set; }
 }
 
 /// <summary>An index, whose bytes are among the blobs.</summary>

@@ -87,6 +87,17 @@ public sealed class PlatformTests : IDisposable
     }
 
     [Fact]
+    public async Task A_store_of_before_there_were_indexes_opens()
+    {
+        await Load(store, own.DockerArchive("single:1"));
+        store.Dispose();
+        var path = directory["one/images/images.json"];
+        Assert.DoesNotContain("indexes", File.ReadAllText(path));
+        store = ImageStore.Open(directory["one"]);
+        Assert.Equal(own.Id, store.Get("single:1").Id.ToString());
+    }
+
+    [Fact]
     public async Task Its_manifests_are_told_with_those_that_are_not_here_and_with_attestations()
     {
         await Load(store, Archive(present: own));

@@ -1,5 +1,7 @@
 using System.Net;
+using System.Net.Security;
 using System.Net.Sockets;
+using System.Security.Authentication;
 using System.Text;
 using Berth.Testing;
 
@@ -27,13 +29,16 @@ public sealed class FakeRegistry : IDisposable
             new(status, Encoding.UTF8.GetBytes($$"""{"errors":[{"code":"{{code}}","message":"{{message}}"}]}"""));
     }
 
-    private readonly TcpListener listener = new(IPAddress.Loopback, 0);
+    private readonly TcpListener listener;
+    private readonly SslServerAuthenticationOptions? tls;
     private readonly Task accepting;
     private readonly List<Request> requests = [];
     private readonly Dictionary<string, long> sent = [];
 
-    public FakeRegistry()
+    /// <param name="address">Loopback unless given: what is trusted without a certificate.</param>
+    public FakeRegistry(IPAddress? address = null, SslServerAuthenticationOptions? tls = null)
     {
+        (listener, this.tls) = (new TcpListener(address ?? IPAddress.Loopback, 0), tls);
         listener.Start();
         accepting = AcceptAsync();
     }
@@ -41,7 +46,7 @@ public sealed class FakeRegistry : IDisposable
     /// <summary>Answers by "/v2/…" path; a missing one is 404.</summary>
     public Dictionary<string, Func<Request, Answer>> Answers { get; } = new() { ["/v2/"] = _ => Answer.Ok("{}"u8.ToArray()) };
 
-    public string Host => $"127.0.0.1:{((IPEndPoint)listener.LocalEndpoint).Port}";
+    public string Host => ((IPEndPoint)listener.LocalEndpoint).ToString();
 
     /// <summary>Bytes of bodies sent so far, by path.</summary>
     public IReadOnlyDictionary<string, long> Sent
@@ -100,7 +105,8 @@ public sealed class FakeRegistry : IDisposable
         using (client)
             try
             {
-                var stream = client.GetStream();
+                using Stream stream = tls is null ? client.GetStream() : new SslStream(client.GetStream());
+                if (stream is SslStream secure) secure.AuthenticateAsServer(tls!);
                 var reader = new StreamReader(stream, Encoding.Latin1);
                 var first = reader.ReadLine()?.Split(' ');
                 if (first is not [var method, var path, ..] || first[2].StartsWith("HTTP", StringComparison.Ordinal) == false) return; // a TLS hello, for one
@@ -123,7 +129,7 @@ public sealed class FakeRegistry : IDisposable
                 lock (requests) sent[bare] = sent.GetValueOrDefault(bare) + count;
                 stream.Write(answer.Body.AsSpan(0, count));
             }
-            catch (IOException)
+            catch (Exception e) when (e is IOException or AuthenticationException)
             {
                 // the client had enough
             }

@@ -122,12 +122,18 @@ internal sealed class RegistryTransport : IDisposable
             if (at is AuthenticationException tls)
             {
                 if (tls.Message.Contains("frame", StringComparison.OrdinalIgnoreCase)) return "http: server gave HTTP response to HTTPS client";
-                if (tls.Message.Contains("RemoteCertificate", StringComparison.Ordinal)) return $"tls: failed to verify certificate: {tls.Message}";
+                if (tls.Message.Contains("certificate", StringComparison.OrdinalIgnoreCase)) return $"tls: failed to verify certificate: x509: {Reason(tls.Message)}";
                 return $"tls: {tls.Message}";
             }
         }
         return e is HttpRequestException { HttpRequestError: HttpRequestError.ResponseEnded } ? "EOF" : e.Message;
     }
+
+    // .NET names the flags of what is wrong, or says that our own check found it wrong: that is the authority.
+    private static string Reason(string message) =>
+        message.Contains("NameMismatch", StringComparison.Ordinal) ? "certificate is valid for other names than this host's" :
+        message.Contains("NotTimeValid", StringComparison.Ordinal) ? "certificate has expired or is not yet valid" :
+        message.Contains("Root", StringComparison.Ordinal) || message.Contains("Chain", StringComparison.Ordinal) || message.Contains("rejected", StringComparison.Ordinal) ? "certificate signed by unknown authority" : message;
 
     public void Dispose()
     {

@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
+using Berth.Networks.Dns;
 
 namespace Berth.Networks;
 
@@ -68,6 +69,43 @@ public static class ResolvConf
         if (usedFallback) text.Append("# The host has no name server that a container could reach: these are fallbacks.\n");
         if (overrides.Count > 0) text.Append("# Given for this container: ").AppendJoin(", ", overrides).Append('\n');
         return text.ToString();
+    }
+
+    /// <summary>
+    /// For a container with name service: 127.0.0.11 is its only server, and asks the others. With Docker's comment lines, which tell where things are from.
+    /// </summary>
+    /// <param name="hostText">Content of the host's file; its loopback servers count, since they are asked from the host.</param>
+    /// <exception cref="NetworkException">InvalidArgument: an entry of <paramref name="dns"/> is not an address.</exception>
+    public static (string Text, ResolverSettings Settings) ForNameService(string hostText, string hostPath, IReadOnlyList<string> dns, IReadOnlyList<string> search, IReadOnlyList<string> options)
+    {
+        var host = Parse(hostText);
+        foreach (var server in dns)
+            if (!IPAddress.TryParse(server, out _)) throw new NetworkException(NetworkErrorKind.InvalidArgument, $"bad nameserver address {server}");
+        UpstreamServer[] servers = dns.Count > 0
+            ? [.. dns.Select(s => new UpstreamServer(IPAddress.Parse(s), FromHost: false))]
+            : [.. host.Servers.Select(s => new UpstreamServer(IPAddress.Parse(s), FromHost: true))];
+        IReadOnlyList<string> searchList = search.Count > 0 ? [.. search.Where(s => s != ".")] : host.Search;
+        List<string> optionList = [.. options.Count > 0 ? options : host.Options];
+        var ndotsFrom = options.Count > 0 ? "override" : "host";
+        // One without a number is none; ours is added where there is no other.
+        optionList.RemoveAll(o => o is "ndots" or "ndots:" || o.StartsWith("ndots:", StringComparison.Ordinal) && !uint.TryParse(o.AsSpan(6), out _));
+        var ndotsSet = optionList.Exists(o => o.StartsWith("ndots:", StringComparison.Ordinal));
+        if (!ndotsSet)
+        {
+            optionList.Add("ndots:0");
+            ndotsFrom = "internal";
+        }
+
+        var text = new StringBuilder().Append("nameserver ").Append(NameServer.Address).Append('\n');
+        if (searchList.Count > 0) text.Append("search ").AppendJoin(' ', searchList).Append('\n');
+        text.Append("options ").AppendJoin(' ', optionList).Append('\n');
+        foreach (var line in host.Other) text.Append(line).Append('\n');
+        text.Append("\n# Based on host file: '").Append(hostPath).Append("' (internal resolver)\n");
+        if (servers.Length == 0) text.Append("# NO EXTERNAL NAMESERVERS DEFINED\n");
+        else text.Append("# ExtServers: [").AppendJoin(' ', servers).Append("]\n");
+        string[] overrides = [.. new[] { dns.Count > 0 ? "nameservers" : "", search.Count > 0 ? "search" : "", options.Count > 0 ? "options" : "" }.Where(o => o.Length > 0)];
+        text.Append("# Overrides: [").AppendJoin(' ', overrides).Append("]\n# Option ndots from: ").Append(ndotsFrom).Append('\n');
+        return (text.ToString(), new ResolverSettings { Servers = servers, NdotsSet = ndotsSet });
     }
 
     private sealed record Parsed(List<string> Servers, List<string> Search, List<string> Options, List<string> Other);

@@ -77,4 +77,60 @@ public sealed class ResolutionFilesTests
     [InlineData("foo:host-gateway", "unable to derive the IP value for host-gateway")]
     public void A_bad_added_host_is_refused_in_Dockers_words(string extra, string message) =>
         Assert.Equal(message, Assert.Throws<NetworkException>(() => HostsFile.For([], "h", "", [extra], [])).Message);
+        Assert.Equal(message, Assert.Throws<NetworkException>(() => HostsFile.For([], "h", "", [extra], null)).Message);
+
+    // As Docker Engine 28.5 writes them, but for its heading.
+    [Fact]
+    public void With_name_service_the_others_are_asked_from_the_host()
+    {
+        var (text, settings) = ResolvConf.ForNameService("# by hand\nnameserver 127.0.0.53\nnameserver 2001:db8::53\nsearch a.example\noptions edns0 trust-ad\n", "/etc/resolv.conf", [], [], []);
+        Assert.Equal("""
+            nameserver 127.0.0.11
+            search a.example
+            options edns0 trust-ad ndots:0
+
+            # Based on host file: '/etc/resolv.conf' (internal resolver)
+            # ExtServers: [host(127.0.0.53) host(2001:db8::53)]
+            # Overrides: []
+            # Option ndots from: internal
+
+            """, text);
+        Assert.False(settings.NdotsSet);
+        Assert.Equal(["host(127.0.0.53)", "host(2001:db8::53)"], settings.Servers.Select(s => s.ToString()));
+    }
+
+    [Fact]
+    public void With_name_service_servers_given_are_asked_from_the_container()
+    {
+        var (text, settings) = ResolvConf.ForNameService(HostFile, "/etc/resolv.conf", ["127.0.0.1"], ["foo.bar"], ["ndots:2"]);
+        Assert.Equal("""
+            nameserver 127.0.0.11
+            search foo.bar
+            options ndots:2
+            sortlist 10.0.0.0
+
+            # Based on host file: '/etc/resolv.conf' (internal resolver)
+            # ExtServers: [127.0.0.1]
+            # Overrides: [nameservers search options]
+            # Option ndots from: override
+
+            """, text);
+        Assert.True(settings.NdotsSet);
+    }
+
+    [Theory]
+    [InlineData("options ndots:3\n", "options ndots:3\n", "host", true)]
+    [InlineData("options ndots: rotate\n", "options rotate ndots:0\n", "internal", false)]
+    [InlineData("options ndots:x\n", "options ndots:0\n", "internal", false)]
+    public void Ndots_of_the_host_is_kept_if_it_is_one(string host, string options, string from, bool set)
+    {
+        var (text, settings) = ResolvConf.ForNameService(host, "/etc/resolv.conf", [], [], []);
+        Assert.Contains(options, text);
+        Assert.Contains("# NO EXTERNAL NAMESERVERS DEFINED\n# Overrides: []\n# Option ndots from: " + from + "\n", text);
+        Assert.Equal(set, settings.NdotsSet);
+    }
+
+    [Fact]
+    public void A_server_that_is_no_address_is_refused_with_name_service_too() =>
+        Assert.Equal("bad nameserver address x", Assert.Throws<NetworkException>(() => ResolvConf.ForNameService("", "/etc/resolv.conf", ["x"], [], [])).Message);
 }

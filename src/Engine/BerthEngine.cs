@@ -44,6 +44,7 @@ public sealed class BerthEngine : IAsyncDisposable
         MonitorClient? monitor = null;
         ImageStore? images = null;
         NetworkManager? networks = null;
+        Networks.Dns.NameService? names = null;
         try
         {
             var events = new EventService(time);
@@ -69,9 +70,12 @@ public sealed class BerthEngine : IAsyncDisposable
             }
             var cgroups = CgroupHost.Detect();
             var quotas = new DirectoryQuotas(options.DataRoot);
-            var core = new EngineCore
+            var store = new ContainerStore(options.DataRoot);
+            EngineCore? made = null;
+            names = new Networks.Dns.NameService(manager, id => store.TryGetById(id, out var container) ? NameFiles.For(container.Record, made?.Options ?? options).Settings : new(), loggers.CreateLogger<Networks.Dns.NameService>());
+            var core = made = new EngineCore
             {
-                Options = options, Facts = HostFacts.Detect(cgroups), Containers = new ContainerStore(options.DataRoot), Images = images!,
+                Options = options, Facts = HostFacts.Detect(cgroups), Containers = store, Names = names, Images = images!,
                 Volumes = new VolumeService(options.DataRoot, quotas, events, time), Quotas = quotas, Networks = networks, Monitor = monitor!, Cgroups = cgroups, Events = events, Time = time, Logger = logger,
                 Stopping = stopping.Token,
             };
@@ -85,6 +89,7 @@ public sealed class BerthEngine : IAsyncDisposable
         catch
         {
             await stopping.CancelAsync().ConfigureAwait(false);
+            names?.Dispose();
             if (networks is not null) await networks.DisposeAsync().ConfigureAwait(false);
             images?.Dispose();
             if (monitor is not null) await monitor.DisposeAsync().ConfigureAwait(false);
@@ -150,6 +155,7 @@ public sealed class BerthEngine : IAsyncDisposable
         await _stopping.CancelAsync().ConfigureAwait(false);
         await _exits.ConfigureAwait(false);
         await Containers.CloseAsync().ConfigureAwait(false);
+        _core.Names.Dispose();
         await _core.Networks.ShutdownAsync(CancellationToken.None).ConfigureAwait(false);
         await _core.Networks.DisposeAsync().ConfigureAwait(false);
         // With nothing running the monitor has nothing to keep and ends too.

@@ -17,6 +17,7 @@ internal sealed record EngineCore
     public required VolumeService Volumes { get; init; }
     public required DirectoryQuotas Quotas { get; init; }
     public required NetworkManager Networks { get; init; }
+    public required Networks.Dns.NameService Names { get; init; }
     public required MonitorClient Monitor { get; init; }
     public required CgroupHost Cgroups { get; init; }
     public required EventService Events { get; init; }

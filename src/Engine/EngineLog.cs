@@ -76,4 +76,7 @@ internal static partial class EngineLog
 
     [LoggerMessage(60, LogLevel.Warning, "container {ContainerId} was not stopped before the machine goes down: {Problem}")]
     public static partial void NotStopped(this ILogger logger, string containerId, string problem);
+
+    [LoggerMessage(80, LogLevel.Debug, "container {ContainerId}: the sockets of its name service are not kept by the monitor: {Reason}")]
+    public static partial void NameSocketsNotKept(this ILogger logger, string containerId, string reason);
 }

@@ -49,7 +49,13 @@ internal sealed class Recovery(EngineCore core, ContainerService containers)
 
         var running = loaded.Where(c => c.Process is not null && !ended.ContainsKey(c.Id) && c.Record.Sandbox is not null)
             .Select(c => new RunningContainer(c.State.Pid, c.Record.Sandbox!)).ToList();
+        foreach (var container in running)
+        {
+            // What was asked while there was no daemon waits in them.
+            if (core.Monitor.KeptBy(new ProcessKey(container.Sandbox.ContainerId)) is [var udp, var tcp]) core.Names.Inherit(container.Sandbox.ContainerId, new(udp, tcp));
+        }
         await core.Networks.RestoreAsync(running, cancellationToken).ConfigureAwait(false);
+        foreach (var container in running) await containers.KeepNameSocketsAsync(container.Sandbox.ContainerId).ConfigureAwait(false);
 
         foreach (var exit in pending) await containers.HandleExitAsync(exit).ConfigureAwait(false);
         await KillOrphansAsync(processes.Values, cancellationToken).ConfigureAwait(false);

@@ -35,12 +35,16 @@ public sealed partial class NetworkManager : IAsyncDisposable
         this.logger = logger;
         this.time = time ?? TimeProvider.System;
         host = new HostNamespace(options.HostNamespace);
+        Loop = new ReadinessLoop(host, logger);
         store = new NetworkStore(options.DataDirectory);
         pools = new SubnetPools(options.AddressPools, options.DataDirectory);
         // Bridges and tables of several engines on one machine are told apart by the default bridge's name, which only one can have.
         EngineName = options.BridgeName != NetworkManagerOptions.NoBridge ? options.BridgeName
             : "none-" + Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Path.GetFullPath(options.DataDirectory))))[..8];
     }
+
+    /// <summary>Waits for all that there is to wait for: queries for names, and news of the firewall.</summary>
+    internal ReadinessLoop Loop { get; }
 
     /// <summary>What our tables and the alias of our bridges are named after.</summary>
     internal string EngineName { get; }
@@ -335,6 +339,7 @@ public sealed partial class NetworkManager : IAsyncDisposable
         pool?.Dispose();
         reaper?.Stop();
         foreach (var sandbox in sandboxes.Values) sandbox.Ports?.Dispose();
+        Loop.Dispose();
         links?.Dispose();
         firewall?.Dispose();
         claim?.Dispose();

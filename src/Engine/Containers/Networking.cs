@@ -207,6 +207,11 @@ public sealed partial class ContainerService
             throw;
         }
         UpdateHosts(container, before, after);
+        if (HasNames(after))
+        {
+            await KeepNameSocketsAsync(record.Id).ConfigureAwait(false);
+            if (!HasNames(before)) UseNames(container, record);
+        }
         _core.EmitNetwork(record.Id, after.On(network.Name)!, "connect");
     }
 

@@ -108,6 +108,7 @@ public sealed partial class ContainerService
             mounted = true;
 
             var process = await LaunchAsync(launch).ConfigureAwait(false);
+            if (HasNames(networks)) await KeepNameSocketsAsync(record.Id).ConfigureAwait(false);
             EmitNetworks(networks, "connect");
 
             var started = _core.Time.GetUtcNow();
@@ -469,10 +470,10 @@ public sealed partial class ContainerService
             var ownNetwork = !Modes.IsHost(host.NetworkMode);
             Write("hostname", record.Config.Hostname + "\n");
             Write("hosts", HostsText(record, networks, linked));
-            var path = ResolvConf.HostPath(HostFacts.TryRead, ownNetwork);
-            Write("resolv.conf", ResolvConf.For(HostFacts.TryRead(path) is { } r ? r + "\n" : "", path,
-                host.Dns is { Length: > 0 } ? host.Dns : _core.Options.Dns, host.DnsSearch is { Length: > 0 } ? host.DnsSearch : _core.Options.DnsSearch,
-                host.DnsOptions is { Length: > 0 } ? host.DnsOptions : _core.Options.DnsOptions, ownNetwork));
+            var resolution = HasNames(networks) ? NameFiles.For(record, _core.Options).Text : NameFiles.WithoutNames(record, _core.Options);
+            Write("resolv.conf", resolution);
+            // To tell later whether the container has changed it.
+            if (!HasNames(networks)) Write("resolv.conf.made", resolution);
         }
         var mounts = new List<SpecMount>();
         foreach (var name in (ReadOnlySpan<string>)["resolv.conf", "hostname", "hosts"])

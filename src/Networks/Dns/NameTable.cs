@@ -53,6 +53,18 @@ internal sealed class NameTable
         }
     }
 
+    /// <summary>From now on these are the container's endpoints, in this order.</summary>
+    internal void Set(string containerId, IReadOnlyList<DnsEndpoint> endpoints)
+    {
+        lock (gate)
+        {
+            foreach (var former in byContainer.GetValueOrDefault(containerId)?.ToArray() ?? [])
+                if (!endpoints.Any(e => e.NetworkId == former.NetworkId)) Remove(containerId, former.NetworkId);
+            foreach (var endpoint in endpoints) Put(endpoint);
+            if (endpoints.Count > 0) byContainer[containerId] = [.. endpoints];
+        }
+    }
+
     internal void Remove(string containerId, string networkId)
     {
         lock (gate)

@@ -117,7 +117,7 @@ public sealed class BerthEngine : IAsyncDisposable
             DefaultBindAddress = options.DefaultHostBinding is "" or "0.0.0.0" ? null
                 : global::System.Net.IPAddress.TryParse(options.DefaultHostBinding, out var bind) ? bind : throw Bad("--ip", options.DefaultHostBinding),
             AddressPools = [.. options.DefaultAddressPools.Where(p => InetPrefix.TryParse(p.Base, out _)).Select(p => (InetPrefix.TryParse(p.Base, out var range) ? range : default, p.Size))],
-            Firewall = options.Firewall, DataDirectory = Path.Combine(options.DataRoot, "network"),
+            Firewall = options.Firewall, PublishThrough = options.PublishThrough, DataDirectory = Path.Combine(options.DataRoot, "network"),
         };
     }
 

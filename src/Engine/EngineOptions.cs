@@ -46,6 +46,9 @@ public sealed record EngineOptions
     /// <summary>Whether the engine writes firewall rules at all (--iptables).</summary>
     public bool Firewall { get; init; } = true;
 
+    /// <summary>Which of the host's firewall rules decide about published ports (--publish-through).</summary>
+    public Berth.Networks.PublishThrough PublishThrough { get; init; }
+
     /// <summary>Host address ports are published on when -p names none (--ip).</summary>
     public string DefaultHostBinding { get; init; } = "0.0.0.0";
 

@@ -1,14 +1,19 @@
 using Berth.Linux;
+using Berth.Linux.Abi;
 using Microsoft.Extensions.Logging;
 
 namespace Berth.Networks;
 
 /// <summary>
 /// Keeps the engine's tables as <see cref="FirewallPlan"/> says. Remembers what is published, so that a table that somebody flushed
-/// (<c>nft flush ruleset</c>, a reload of another firewall) is written anew when a small change to it fails.
+/// (<c>nft flush ruleset</c>, a reload of another firewall) is written anew: the kernel tells of it, and of what else others take out of our tables.
 /// </summary>
-internal sealed class Firewall(string table, HostNamespace host, ILogger logger) : IDisposable
+internal sealed class Firewall(string table, PublishThrough through, HostNamespace host, ReadinessLoop loop, ILogger logger) : IDisposable, IReady
 {
+    private readonly NftablesEvents? events = Watch(host, logger);
+    private int slot;
+    private bool closed;
+
     private readonly Lock gate = new();
     private readonly Nftables nftables = Open(host);
     private readonly HashSet<FirewallPort> published = [];
@@ -22,16 +27,17 @@ internal sealed class Firewall(string table, HostNamespace host, ILogger logger)
             networks.AddRange(all);
             try
             {
-                Run(FirewallPlan.For(table, networks, ports: null));
+                Run(FirewallPlan.For(table, networks, ports: null, through));
             }
             catch (NetworkException e)
             {
                 // A table of that name with other maps or hooks, from another version perhaps: it is ours by its name.
                 logger.FirewallRebuilt(table, e.Message);
-                Run(RemoveBoth() + FirewallPlan.For(table, networks, ports: null));
+                Run(RemoveBoth() + FirewallPlan.For(table, networks, ports: null, through));
             }
         }
-        WarnOfForeignDrops();
+        foreach (var chain in ForeignForwardDrops()) logger.ForeignForwardDrop(chain);
+        if (events is not null) loop.Post(() => slot = loop.Add(events.Handle, PollEvents.Readable, this));
     }
 
     /// <summary>From now on exactly these ports are published. Written from scratch: a former daemon may have left chains of networks that are gone.</summary>
@@ -41,7 +47,7 @@ internal sealed class Firewall(string table, HostNamespace host, ILogger logger)
         {
             published.Clear();
             published.UnionWith(ports);
-            Run(RemoveBoth() + FirewallPlan.For(table, networks, [.. published]));
+            Run(RemoveBoth() + FirewallPlan.For(table, networks, [.. published], through));
         }
         if (HasIPv6) return;
         try
@@ -69,7 +75,7 @@ internal sealed class Firewall(string table, HostNamespace host, ILogger logger)
             published.UnionWith(added);
             try
             {
-                RunOrRebuild(FirewallPlan.Remove(table, withdrawn) + FirewallPlan.Add(table, added));
+                RunOrRebuild(FirewallPlan.Remove(table, withdrawn) + FirewallPlan.Add(table, added), withdrawn.Count > 0 ? NftablesRemovals.Elements : NftablesRemovals.None);
             }
             catch
             {
@@ -86,7 +92,7 @@ internal sealed class Firewall(string table, HostNamespace host, ILogger logger)
             networks.Add(network);
             try
             {
-                RunOrRebuild(FirewallPlan.AddNetwork(table, network));
+                RunOrRebuild(FirewallPlan.AddNetwork(table, network, through), NftablesRemovals.Structure);
             }
             catch
             {
@@ -100,7 +106,7 @@ internal sealed class Firewall(string table, HostNamespace host, ILogger logger)
     {
         lock (gate)
         {
-            if (networks.RemoveAll(n => n.Bridge == network.Bridge) > 0) RunOrRebuild(FirewallPlan.RemoveNetwork(table, network));
+            if (networks.RemoveAll(n => n.Bridge == network.Bridge) > 0) RunOrRebuild(FirewallPlan.RemoveNetwork(table, network), NftablesRemovals.Structure);
         }
     }
 
@@ -109,25 +115,71 @@ internal sealed class Firewall(string table, HostNamespace host, ILogger logger)
         lock (gate) Run(RemoveBoth());
     }
 
-    private void RunOrRebuild(string script)
+    /// <param name="removes">What the script itself takes out.</param>
+    private void RunOrRebuild(string script, NftablesRemovals removes)
     {
         try
         {
-            Run(script);
+            Run(script, removes);
         }
         catch (NetworkException e)
         {
-            logger.FirewallRebuilt(table, e.Message);
-            Run(RemoveBoth() + FirewallPlan.For(table, networks, [.. published]));
+            Rebuild(e.Message);
         }
     }
 
-    private string Run(string script)
+    private void Rebuild(string reason)
+    {
+        logger.FirewallRebuilt(table, reason);
+        Run(RemoveBoth() + FirewallPlan.For(table, networks, [.. published], through));
+    }
+
+    /// <summary>Somebody has changed nftables. On a thread of the pool: our own changes may be under way, and names must not wait for them.</summary>
+    void IReady.Ready(int which, PollEvents ready)
+    {
+        loop.Modify(slot, events!.Handle, PollEvents.None);
+        ThreadPool.QueueUserWorkItem(_ =>
+        {
+            try
+            {
+                lock (gate)
+                {
+                    // What our own transactions took out was read when they were done: this is somebody else's doing.
+                    if (!closed && events.Take(table) != NftablesRemovals.None) Rebuild("somebody took out rules of it");
+                }
+            }
+            catch (Exception e) when (e is NetworkException or LinuxException or ObjectDisposedException)
+            {
+                logger.FirewallNotRestored(table, e.Message);
+            }
+            loop.Post(() =>
+            {
+                if (!closed) loop.Modify(slot, events.Handle, PollEvents.Readable);
+            });
+        });
+    }
+
+    private static NftablesEvents? Watch(HostNamespace host, ILogger logger)
+    {
+        try
+        {
+            return host.Run(NftablesEvents.Open);
+        }
+        catch (LinuxException e)
+        {
+            logger.FirewallNotWatched(e.Message);
+            return null;
+        }
+    }
+
+    private void Run(string script, NftablesRemovals removes = NftablesRemovals.Structure | NftablesRemovals.Elements)
     {
         logger.FirewallTransaction(script);
         try
         {
-            return nftables.Run(script);
+            nftables.Run(script);
+            // News of a transaction is there when it is done: ours is read here, and what is more than that is somebody else's.
+            if (events is not null && (events.Take(table) & ~removes) != NftablesRemovals.None) Rebuild("somebody took out rules of it");
         }
         catch (NftablesException e)
         {
@@ -135,25 +187,29 @@ internal sealed class Firewall(string table, HostNamespace host, ILogger logger)
         }
     }
 
-    // An accept in our table does not outvote a drop in another: a packet must pass every base chain of the hook.
-    private void WarnOfForeignDrops()
+    /// <summary>"ip filter FORWARD": chains of others that drop what they do not know. An accept in our table does not outvote a drop in another: a packet must pass every base chain of the hook.</summary>
+    internal IReadOnlyList<string> ForeignForwardDrops()
     {
+        var found = new List<string>();
         try
         {
+            var chain = "";
             var tableOfChain = "";
             foreach (var line in nftables.Run("list chains").Split('\n'))
             {
                 var text = line.Trim();
                 if (text.StartsWith("table ", StringComparison.Ordinal)) tableOfChain = text[6..].TrimEnd(' ', '{');
+                if (text.StartsWith("chain ", StringComparison.Ordinal)) chain = text[6..].TrimEnd(' ', '{');
                 if (text.Contains("hook forward", StringComparison.Ordinal) && text.Contains("policy drop", StringComparison.Ordinal)
                     && !tableOfChain.StartsWith("ip6 ", StringComparison.Ordinal))
-                    logger.ForeignForwardDrop(tableOfChain);
+                    found.Add($"{tableOfChain} {chain}");
             }
         }
-        catch (NftablesException e)
+        catch (Exception e) when (e is NftablesException or ObjectDisposedException)
         {
             logger.FirewallNotListed(e.Message);
         }
+        return found;
     }
 
     private static Nftables Open(HostNamespace host)
@@ -168,5 +224,14 @@ internal sealed class Firewall(string table, HostNamespace host, ILogger logger)
         }
     }
 
-    public void Dispose() => nftables.Dispose();
+    public void Dispose()
+    {
+        lock (gate)
+        {
+            if (closed) return;
+            closed = true;
+            events?.Dispose(); // the loop has ended
+            nftables.Dispose();
+        }
+    }
 }

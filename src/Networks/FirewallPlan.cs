@@ -62,14 +62,14 @@ public static class FirewallPlan
     public static string TableName(string bridge) => "berth_" + bridge;
 
     /// <summary>Both tables, whole. <paramref name="ports"/> null: published ports stay as they are, and so do chains of networks that are no longer there.</summary>
-    public static string For(string table, IReadOnlyList<FirewallNetwork> networks, IReadOnlyList<FirewallPort>? ports)
+    public static string For(string table, IReadOnlyList<FirewallNetwork> networks, IReadOnlyList<FirewallPort>? ports, PublishThrough through = PublishThrough.Forward)
     {
         var text = new StringBuilder();
         foreach (var family in (ReadOnlySpan<Family>)[IPv4, IPv6])
         {
             // No network, no table: a machine may have no IPv6 at all. One that is there already is brought up to date by AddNetwork and RemoveNetwork.
             if (family.IsIPv6 && !networks.Any(n => Has(n, family)) && !(ports ?? []).Any(p => p.IsIPv6)) continue;
-            WriteFrame(text, table, family);
+            WriteFrame(text, table, family, through);
             foreach (var (kind, set) in ports is null ? Sets : [.. Sets, .. PortSets]) Line(text, $"flush {kind} {family.Name} {table} {set}");
             foreach (var network in networks) WriteNetwork(text, table, family, network);
         }
@@ -78,14 +78,14 @@ public static class FirewallPlan
     }
 
     /// <summary>One more network.</summary>
-    public static string AddNetwork(string table, FirewallNetwork network)
+    public static string AddNetwork(string table, FirewallNetwork network, PublishThrough through = PublishThrough.Forward)
     {
         var text = new StringBuilder();
         foreach (var family in (ReadOnlySpan<Family>)[IPv4, IPv6])
         {
             if (!Has(network, family)) continue;
             // Perhaps the first of its family.
-            if (family.IsIPv6) WriteFrame(text, table, family);
+            if (family.IsIPv6) WriteFrame(text, table, family, through);
             WriteNetwork(text, table, family, network);
         }
         return text.ToString();
@@ -116,7 +116,7 @@ public static class FirewallPlan
     private static string[] ElementsOf(FirewallNetwork network) => ["bridges", .. ChainsOf(network)];
 
     // Adding what is there changes nothing, so the same text makes the table, repairs it and brings it up to date.
-    private static void WriteFrame(StringBuilder text, string table, Family family)
+    private static void WriteFrame(StringBuilder text, string table, Family family, PublishThrough through)
     {
         var (name, address) = (family.Name, family.Address);
         Line(text, $"add table {name} {table}");
@@ -136,7 +136,8 @@ public static class FirewallPlan
         Rule("published", $"meta l4proto {{ tcp, udp, sctp }} dnat {name} to {name} daddr . meta l4proto . th dport map @published_at");
         Rule("published", $"meta l4proto {{ tcp, udp, sctp }} dnat {name} to meta l4proto . th dport map @published_anywhere");
         Rule("prerouting", $"iifname != \"lo\" {name} daddr {family.Loopback} return");
-        Rule("prerouting", "fib daddr type local jump published");
+        // Otherwise what comes from elsewhere goes to the daemon's sockets, past the host's rules for its own programs.
+        if (through == PublishThrough.Forward) Rule("prerouting", "fib daddr type local jump published");
         // There is no route_localnet for ::1: the daemon's socket serves it.
         if (family.IsIPv6) Rule("output", "ip6 daddr ::1 return");
         Rule("output", "fib daddr type local jump published");

@@ -9,7 +9,7 @@ namespace Berth.Networks;
 /// with somebody who has it is found; packets that the firewall redirects never reach that socket, and what does (IPv6, or
 /// no firewall) is carried by a <see cref="PortProxy"/>. Error texts are Docker's.
 /// </summary>
-internal sealed class HostPorts(HostNamespace host, bool firewall, IPAddress? defaultAddress, ILogger logger)
+internal sealed class HostPorts(HostNamespace host, bool redirects, IPAddress? defaultAddress, ILogger logger)
 {
     /// <summary>How many ports of the ephemeral range are tried when other programs have them; as Docker.</summary>
     private const int MaxAttempts = 10;
@@ -104,7 +104,7 @@ internal sealed class HostPorts(HostNamespace host, bool firewall, IPAddress? de
         {
             if (port.Socket is null || port.Proxy is not null) continue;
             // [::1] and what is for [::] from there are never redirected: the kernel has no route_localnet for it.
-            var redirected = firewall && port.Address.AddressFamily == AddressFamily.InterNetwork && !port.Container.IsIPv6;
+            var redirected = redirects && port.Address.AddressFamily == AddressFamily.InterNetwork && !port.Container.IsIPv6;
             Func<IPEndPoint> target = () => new IPEndPoint(port.Container.ToIPAddress(), port.Published.ContainerPort);
             // A listening TCP socket takes connections whether anyone accepts or not, and a client would hang if the redirection is ever
             // missing; so TCP is always accepted. A UDP socket costs its sender nothing.

@@ -43,6 +43,11 @@ public sealed partial class NetworkManager : IAsyncDisposable
             : "none-" + Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Path.GetFullPath(options.DataDirectory))))[..8];
     }
 
+    /// <summary>
+    /// What the user should know of the host's firewall, with a remedy; empty when nothing is in the way. Looked up now.
+    /// </summary>
+    public IReadOnlyList<string> FirewallWarnings => [.. (firewall?.ForeignForwardDrops() ?? []).Select(c => FirewallAdvice.For(c, [.. networks.OfType<BridgeNetwork>().Select(b => b.Settings.Bridge)], options.PublishThrough))];
+
     /// <summary>Waits for all that there is to wait for: queries for names, and news of the firewall.</summary>
     internal ReadinessLoop Loop { get; }
 
@@ -108,7 +113,7 @@ public sealed partial class NetworkManager : IAsyncDisposable
         {
             try
             {
-                firewall = new Firewall(table, host, logger);
+                firewall = new Firewall(table, options.PublishThrough, host, Loop, logger);
                 firewall.Initialise([.. bridges.Select(b => b.ForFirewall)]);
             }
             catch when (made is { IsNew: true })
@@ -118,7 +123,7 @@ public sealed partial class NetworkManager : IAsyncDisposable
             }
             foreach (var bridge in bridges) RouteLoopback(bridge.Bridge);
         }
-        hostPorts = new HostPorts(host, options.Firewall, options.DefaultBindAddress, logger);
+        hostPorts = new HostPorts(host, options.Firewall && options.PublishThrough == PublishThrough.Forward, options.DefaultBindAddress, logger);
         networks = [.. all];
         SweepBridges(bridges);
         store.Save(all.Select(n => n.Spec));

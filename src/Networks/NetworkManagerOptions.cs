@@ -43,6 +43,9 @@ public sealed record NetworkManagerOptions
     /// <summary><c>--iptables</c>: false leaves the firewall alone; published ports then work through the daemon's own proxy only.</summary>
     public bool Firewall { get; init; } = true;
 
+    /// <summary><c>--publish-through</c>: which of the host's firewall rules decide about published ports.</summary>
+    public PublishThrough PublishThrough { get; init; }
+
     /// <summary>Where network ids and the chosen subnet are kept, e.g. /var/lib/berth/network. Made when absent.</summary>
     public required string DataDirectory { get; init; }
 

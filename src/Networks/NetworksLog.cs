@@ -13,8 +13,8 @@ internal static partial class NetworksLog
     [LoggerMessage(3, LogLevel.Warning, "Firewall table ip {Table} was not as expected and is written anew: {Reason}")]
     internal static partial void FirewallRebuilt(this ILogger logger, string table, string reason);
 
-    [LoggerMessage(4, LogLevel.Warning, "The firewall table {Table} drops forwarded packets by default; containers reach the outside only if it lets them (a dockerd on this machine: iptables -I DOCKER-USER -j ACCEPT for our bridge). It is left as it is")]
-    internal static partial void ForeignForwardDrop(this ILogger logger, string table);
+    [LoggerMessage(4, LogLevel.Warning, "The firewall chain {Chain} drops forwarded packets by default; containers reach the outside, and are reached from other machines, only if it lets them. It is left as it is; docker info says what to do")]
+    internal static partial void ForeignForwardDrop(this ILogger logger, string chain);
 
     [LoggerMessage(5, LogLevel.Debug, "Foreign firewall chains could not be listed: {Reason}")]
     internal static partial void FirewallNotListed(this ILogger logger, string reason);
@@ -69,4 +69,10 @@ internal static partial class NetworksLog
 
     [LoggerMessage(16, LogLevel.Warning, "Network {Network} could not be brought back: {Reason}")]
     internal static partial void NetworkNotRestored(this ILogger logger, string network, string reason);
+
+    [LoggerMessage(46, LogLevel.Error, "Firewall table {Table} could not be restored: {Reason}")]
+    internal static partial void FirewallNotRestored(this ILogger logger, string table, string reason);
+
+    [LoggerMessage(47, LogLevel.Warning, "The firewall is not watched; rules that others flush come back with the next change of ours: {Reason}")]
+    internal static partial void FirewallNotWatched(this ILogger logger, string reason);
 }

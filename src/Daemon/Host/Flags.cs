@@ -111,6 +111,7 @@ internal static class Flags
         new("no-new-privileges", '\0', "", "Set no-new-privileges by default for new containers", (o, v) => E(o, o.Engine with { NoNewPrivileges = Bool("no-new-privileges", v) })),
         new("no-proxy", '\0', "string", "Comma-separated list of hosts or IP addresses for which the proxy is skipped", (o, v) => E(o, o.Engine with { NoProxy = v })),
         new("pidfile", 'p', "string", "Path to use for daemon PID file (default \"<exec-root>/berthd.pid\")", (o, v) => o with { PidFile = Path.GetFullPath(v) }),
+        new("publish-through", '\0', "string", "Firewall rules of the host that decide about published ports: those for forwarded packets, or those for input, with ports carried by the daemon (\"forward\" | \"input\")", (o, v) => E(o, o.Engine with { PublishThrough = v switch { "forward" => Berth.Networks.PublishThrough.Forward, "input" => Berth.Networks.PublishThrough.Input, _ => throw new FlagsException($"invalid publish-through: {v}: forward or input") } })),
         new("raw-logs", '\0', "", "Accepted for dockerd's sake: logs have full timestamps and no colours", (o, v) => { Bool("raw-logs", v); return o; }),
         new("registry-mirror", '\0', "list", "Preferred registry mirror", (o, v) => E(o, o.Engine with { RegistryMirrors = [.. o.Engine.RegistryMirrors, Mirror(v)] })),
         new("seccomp-profile", '\0', "string", "Path to seccomp profile. Set to \"unconfined\" to disable the default seccomp profile (default \"builtin\")",

@@ -125,7 +125,7 @@ public sealed class SystemService
             LiveRestoreEnabled = true, InitBinary = "docker-init",
             SecurityOptions = SecurityOptionsOf(options, facts),
             DefaultAddressPools = options.DefaultAddressPools.Count == 0 ? null : [.. options.DefaultAddressPools.Select(p => new NetworkAddressPool { Base = p.Base, Size = p.Size })],
-            FirewallBackend = new FirewallInfo { Driver = options.Firewall ? "nftables" : "none" }, Warnings = Warnings(options, facts),
+            FirewallBackend = new FirewallInfo { Driver = options.Firewall ? "nftables" : "none" }, Warnings = Warnings(options, facts, _core.Networks),
         };
     }
 
@@ -151,7 +151,7 @@ public sealed class SystemService
     }
 
     // In dockerd's order.
-    private static string[]? Warnings(EngineOptions options, HostFacts facts)
+    private static string[]? Warnings(EngineOptions options, HostFacts facts, Berth.Networks.NetworkManager networks)
     {
         var list = new List<string>(options.ApiWarnings);
         if (!facts.Limits.MemoryLimit) list.Add("WARNING: No memory limit support");
@@ -161,6 +161,7 @@ public sealed class SystemService
         if (!facts.Limits.CpuShares) list.Add("WARNING: No cpu shares support");
         if (!facts.Limits.Cpuset) list.Add("WARNING: No cpuset support");
         if (HostFacts.TryRead("/proc/sys/net/ipv4/ip_forward") != "1") list.Add("WARNING: IPv4 forwarding is disabled");
+        list.AddRange(networks.FirewallWarnings);
         return list.Count == 0 ? null : [.. list];
     }
 

@@ -79,7 +79,7 @@ public sealed class ForeignFirewallTests
         var (_, web) = await StartAsync(machine);
         using var __ = web;
         Assert.Equal("web sees 192.0.2.2", await FetchAsync(machine.Outside, HostAddress, 8080));
-        machine.Nft("add table inet own; add chain inet own forward { type filter hook forward priority filter; }; add rule inet own forward ct original proto-dst 8080 drop");
+        machine.Nft("add table inet own; add chain inet own forward { type filter hook forward priority filter; }; add rule inet own forward meta l4proto tcp ct original proto-dst 8080 drop");
         Assert.Equal("timed out", await FetchAsync(machine.Outside, HostAddress, 8080, timeoutMilliseconds: 300));
         Assert.Equal("names sees 192.0.2.2", await FetchAsync(machine.Outside, HostAddress, 8053, ProtocolType.Udp));
     }

@@ -36,6 +36,7 @@ try
     if (options.Wants("density")) await bench.DensityAsync();
     if (options.Wants("logs")) await bench.LogsAsync();
     if (options.Wants("stats")) await bench.StatsAsync();
+    if (options.Wants("dns")) await bench.NamesAsync();
     if (options.Wants("ps-500")) await bench.ListAsync();
     if (options.Wants("restart")) await bench.RestartAsync(daemon);
     if (options.Wants("cp")) await bench.CopyAsync();
@@ -54,7 +55,7 @@ namespace Berth.Bench
 {
     internal sealed record Options(string? Docker, int Samples, IReadOnlyList<string>? Rows, int Density, int LogMegabytes, int Stopped, int Running)
     {
-        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats", "ps-500", "restart", "cp", "pull-1g", "pull-40"];
+        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats", "dns", "ps-500", "restart", "cp", "pull-1g", "pull-40"];
 
         internal bool Wants(string row) => Rows is null || Rows.Contains(row);
 

@@ -3,6 +3,7 @@ using Berth.Images.Registry;
 using Berth.Images.Storage;
 using Berth.Images.Trust;
 using Berth.Linux;
+using Berth.Linux.Abi;
 
 namespace Berth.Images;
 
@@ -38,11 +39,19 @@ public sealed partial class ImageStore
         {
             await PullAnyWayAsync(name, platform, credentials, progress, cancellation).ConfigureAwait(false);
         }
-        catch
+        catch (Exception e)
         {
-            TrimUnfinished(UnfinishedPulls.MaxBytes);
+            // On a full disk room is worth more than what another pull would be spared.
+            TrimUnfinished(IsDiskFull(e) ? 0 : UnfinishedPulls.MaxBytes);
             throw;
         }
+    }
+
+    private static bool IsDiskFull(Exception? e)
+    {
+        for (; e is not null; e = e.InnerException)
+            if (e is LinuxException { Errno: Errno.ENOSPC or Errno.EDQUOT } || (e is IOException && e.Message.Contains("No space left", StringComparison.OrdinalIgnoreCase))) return true;
+        return false;
     }
 
     private async Task PullAnyWayAsync(ImageReference name, Platform? platform, RegistryCredentials? credentials, Action<ImageProgress> progress, CancellationToken cancellation)
@@ -293,10 +302,11 @@ public sealed partial class ImageStore
                 {
                     await DownloadOnceAsync(registry, diffId, blob, partial, hold, sink, cancellation).ConfigureAwait(false);
                 }
-                catch (PiecesException)
+                catch (Exception e) when (e is PiecesException || (partial is { Length: > 0 } && IsDiskFull(e)))
                 {
-                    // A file that a power cut has damaged, or a registry that changed its mind: once more, in one piece.
-                    partial?.Clear();
+                    // A file that a power cut has damaged, or a registry that changed its mind: once more, in one piece. Or there is no room for both the layer and its blob.
+                    if (e is PiecesException) partial?.Clear();
+                    else partial?.GiveUp();
                     await DownloadOnceAsync(registry, diffId, blob, partial, hold, sink, cancellation).ConfigureAwait(false);
                 }
                 partial?.Delete();

@@ -130,7 +130,7 @@ internal sealed class PartialBlob(UnfinishedPulls pulls, string path, SafeFileHa
 
     public int Read(Span<byte> buffer, long offset) => RandomAccess.Read(file, buffer, offset);
 
-    /// <summary>What is appended goes on where the file ends. A full disk is for the layer itself to report.</summary>
+    /// <summary>What is appended goes on where the file ends. When the disk is full the file makes room: the layer itself is worth more.</summary>
     public void Append(ReadOnlySpan<byte> bytes)
     {
         if (failed) return;
@@ -141,8 +141,16 @@ internal sealed class PartialBlob(UnfinishedPulls pulls, string path, SafeFileHa
         }
         catch (IOException)
         {
-            failed = true;
+            GiveUp();
         }
+    }
+
+    /// <summary>Nothing more is put aside, and what was is given back.</summary>
+    public void GiveUp()
+    {
+        Clear();
+        failed = true;
+        File.Delete(path);
     }
 
     /// <summary>None of it is of use.</summary>

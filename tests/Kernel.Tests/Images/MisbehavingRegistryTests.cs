@@ -438,6 +438,34 @@ public sealed class MisbehavingRegistryTests : IDisposable
     }
 
     [Fact]
+    public async Task A_disk_with_room_for_the_layer_alone_is_large_enough_and_a_full_one_is_not_kept_full()
+    {
+        var small = directory["small-disk"];
+        Directory.CreateDirectory(small);
+        await new Command("mount", ["-t", "tmpfs", "-o", "size=8m", "none", small]);
+        try
+        {
+            using var tight = ImageStore.Open(small, options);
+            registry.Serve("app", "1", Large);
+            await tight.PullAsync(ImageReference.Parse(Name), null, null, _ => { }, TestContext.Current.CancellationToken);
+            Assert.Single(tight.All);
+            tight.Remove(Name, true, true, () => []);
+            await tight.Discarding;
+
+            registry.Serve("app", "1", new TestImage().Layer(t => t.File("small", "small")).Layer(t => t.File("big", Noise).File("more", Noise)));
+            var error = await Assert.ThrowsAsync<ImageException>(() => tight.PullAsync(ImageReference.Parse(Name), null, null, _ => { }, TestContext.Current.CancellationToken));
+            Assert.Contains("no space left on device", error.Message, StringComparison.Ordinal);
+            await tight.Discarding;
+            Assert.Empty(Directory.EnumerateFileSystemEntries(Path.Combine(small, "images/partial")));
+            Assert.Empty(Directory.EnumerateFileSystemEntries(Path.Combine(small, "images/layers")));
+        }
+        finally
+        {
+            await new Command("umount", ["-l", small]);
+        }
+    }
+
+    [Fact]
     public async Task What_unfinished_pulls_have_left_goes_by_prune_by_age_and_with_the_boot()
     {
         async Task Leave()

@@ -65,6 +65,8 @@ internal sealed class ParentNetwork : Network
         if (links.Find(settings.Parent) is null) MakeParent();
     }
 
+    private const int DefaultMtuBytes = 1500;
+
     internal string Parent => settings.Parent;
 
     internal bool IsPassthru => Spec.Driver == "macvlan" && settings.Mode == ParentSettings.Passthru;
@@ -73,7 +75,22 @@ internal sealed class ParentNetwork : Network
     {
         var name = settings.Parent;
         var batch = new NetlinkBatch();
-        if (!Spec.Options.TryGetValue("parent", out var given) || given.Length == 0) batch.AddDummy(name);
+        if (!Spec.Options.TryGetValue("parent", out var given) || given.Length == 0)
+        {
+            try
+            {
+                batch.AddDummy(name);
+                links.Execute(batch);
+            }
+            catch (LinuxException e) when (e.Errno == Errno.EOPNOTSUPP)
+            {
+                // A kernel without dummy interfaces: a bridge without ports leads as far.
+                batch.Clear();
+                batch.AddBridge(name, DefaultMtuBytes, default);
+                links.Execute(batch);
+            }
+            batch.Clear();
+        }
         else
         {
             var (parent, vlan) = ParseVlan(name);

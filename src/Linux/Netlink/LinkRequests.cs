@@ -148,7 +148,7 @@ public static class LinkRequests
     /// <summary>Removes the default route of an address family. Nothing happens when there is none.</summary>
     public static void DeleteDefaultRoutes(this NetlinkBatch batch, bool ipv6)
     {
-        batch.Begin(Rtnetlink.RTM_DELROUTE, 0, "RTM_DELROUTE", ipv6 ? "default, IPv6" : "default", Errno.ESRCH, Errno.EAFNOSUPPORT, Errno.EOPNOTSUPP);
+        batch.Begin(Rtnetlink.RTM_DELROUTE, 0, "RTM_DELROUTE", ipv6 ? "default, IPv6" : "default", Errno.ESRCH, Errno.ENOENT, Errno.EAFNOSUPPORT, Errno.EOPNOTSUPP);
         var message = batch.Take(12);
         message[0] = ipv6 ? Rtnetlink.AF_INET6 : Rtnetlink.AF_INET;
         message[4] = Rtnetlink.RT_TABLE_MAIN;

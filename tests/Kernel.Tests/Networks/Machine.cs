@@ -136,6 +136,13 @@ internal sealed class Machine : IAsyncDisposable
         return 0;
     });
 
+    /// <summary>host is 2001:db8::1, outside 2001:db8::2, which has a route to the containers by way of host.</summary>
+    internal void GiveIPv6()
+    {
+        Sh("ip -6 addr add 2001:db8::1/64 dev wan0 nodad");
+        Sh(Outside, "ip -6 addr add 2001:db8::2/64 dev eth0 nodad; ip -6 route add default via 2001:db8::1");
+    }
+
     internal string Ruleset() => Nft("list ruleset");
 
     /// <summary>A TCP server that tells each client its name and whom it sees, or a UDP one that does so for each datagram.</summary>
@@ -143,7 +150,8 @@ internal sealed class Machine : IAsyncDisposable
     {
         var socket = NetworkNamespace.Run(place, () =>
         {
-            var s = new Socket(AddressFamily.InterNetwork, protocol == ProtocolType.Tcp ? SocketType.Stream : SocketType.Dgram, protocol);
+            var s = new Socket(address?.AddressFamily ?? AddressFamily.InterNetwork, protocol == ProtocolType.Tcp ? SocketType.Stream : SocketType.Dgram, protocol);
+            if (s.AddressFamily == AddressFamily.InterNetworkV6) s.DualMode = true;
             s.Bind(new IPEndPoint(address ?? IPAddress.Any, port));
             if (protocol == ProtocolType.Tcp) s.Listen();
             return s;

@@ -75,6 +75,84 @@ internal sealed class Benchmarks(Engine berth, Engine? docker, Options options)
         Table.Add("exec", "docker exec … true", ours, theirs, "ms", "1/3 of Docker", RatioOf(1 / 3.0));
     }
 
+    /// <summary>Networks made and removed, and containers connected while they run.</summary>
+    internal async Task NetworkCreateAsync()
+    {
+        var number = 0;
+        var (ours, theirs) = await CompareAsync(async engine =>
+        {
+            var name = $"berth-bench-{number++}";
+            var start = Stopwatch.GetTimestamp();
+            await engine.Api.CreateNetworkAsync(new NetworkCreateRequest { Name = name, Labels = new() { [Engine.Label] = "" } });
+            await engine.Api.RemoveNetworkAsync(name);
+            return Stopwatch.GetElapsedTime(start);
+        }, options.Samples);
+        Table.Add("net-create", "a network made and removed (API)", ours, theirs, "ms", "1/3 of Docker", RatioOf(1 / 3.0));
+    }
+
+    internal async Task NetworkConnectAsync()
+    {
+        var ids = new Dictionary<Engine, string>();
+        foreach (var engine in docker is null ? [berth] : new[] { berth, docker })
+        {
+            ids[engine] = await engine.StartAsync(null, "sleep", "100000");
+            await engine.Api.CreateNetworkAsync(new NetworkCreateRequest { Name = "berth-bench", Labels = new() { [Engine.Label] = "" } });
+        }
+        var (ours, theirs) = await CompareAsync(async engine =>
+        {
+            var start = Stopwatch.GetTimestamp();
+            await engine.Api.ConnectNetworkAsync("berth-bench", ids[engine]);
+            var elapsed = Stopwatch.GetElapsedTime(start);
+            await engine.Api.DisconnectNetworkAsync("berth-bench", ids[engine]);
+            return elapsed;
+        }, options.Samples);
+        foreach (var (engine, id) in ids)
+        {
+            await engine.Api.RemoveContainerAsync(id, force: true);
+            await engine.Api.RemoveNetworkAsync("berth-bench");
+        }
+        Table.Add("net-connect", "a running container connected to one more network (API)", ours, theirs, "ms", "1/3 of Docker", RatioOf(1 / 3.0));
+    }
+
+    /// <summary>What a start costs once there are 100 networks and 300 containers, against what it cost before.</summary>
+    internal async Task NetworkScaleAsync()
+    {
+        const int Networks = 100, Containers = 300;
+        async Task<double> StartAsync()
+        {
+            var samples = new List<double>();
+            for (var i = 0; i < options.Samples; i++)
+            {
+                var request = berth.Request("berth-bench-0", "sleep", "100000");
+                request.HostConfig!.PortBindings = new() { ["80/tcp"] = [new PortBinding()] };
+                var id = (await berth.Api.CreateContainerAsync(request)).Id;
+                var start = Stopwatch.GetTimestamp();
+                await berth.Api.StartContainerAsync(id);
+                samples.Add(Stopwatch.GetElapsedTime(start).TotalMilliseconds);
+                await berth.Api.RemoveContainerAsync(id, force: true);
+            }
+            return Median(samples);
+        }
+        static NetworkCreateRequest Network(int i) => new()
+        {
+            Name = $"berth-bench-{i}", Labels = new() { [Engine.Label] = "" }, IPAM = new IPAM { Config = [new IPAMConfig { Subnet = $"198.18.{100 + i}.0/24" }] },
+        };
+        await berth.Api.CreateNetworkAsync(Network(0));
+        await StartAsync();
+        var first = await StartAsync();
+        for (var i = 1; i < Networks; i++) await berth.Api.CreateNetworkAsync(Network(i));
+        for (var i = 0; i < Containers; i++)
+        {
+            var request = berth.Request($"berth-bench-{i % Networks}", "sleep", "100000");
+            request.HostConfig!.PortBindings = new() { ["80/tcp"] = [new PortBinding()] };
+            await berth.Api.StartContainerAsync((await berth.Api.CreateContainerAsync(request)).Id);
+        }
+        var last = await StartAsync();
+        await berth.RemoveContainersAsync();
+        for (var i = 0; i < Networks; i++) await berth.Api.RemoveNetworkAsync($"berth-bench-{i}");
+        Table.Add("net-300", $"a start with a published port, {Networks} networks and {Containers} containers beside it; in the other column without them", last, first, "ms", "1.5 ×", RatioOf(1.5));
+    }
+
     internal async Task IdleAsync()
     {
         // What was needed to load the image is given back once nothing was asked for a while (docs/decisions/0804); nothing tells when.

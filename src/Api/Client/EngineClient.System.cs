@@ -29,12 +29,6 @@ public sealed partial class EngineClient
     public static IAsyncEnumerable<EventMessage> ReadEventsAsync(EngineResponse response, CancellationToken cancellationToken = default) =>
         ReadObjectsAsync(response.Body, ApiJson.Wire.EventMessage, cancellationToken);
 
-    public Task<NetworkInspect[]> ListNetworksAsync(Filters? filters = null, CancellationToken cancellationToken = default) =>
-        GetAsync(new EnginePath("/networks").AddIf("filters", filters?.ToString()), ApiJson.Wire.NetworkInspectArray, cancellationToken);
-
-    public Task<NetworkInspect> InspectNetworkAsync(string id, CancellationToken cancellationToken = default) =>
-        GetAsync("/networks/" + EnginePath.Segment(id), ApiJson.Wire.NetworkInspect, cancellationToken);
-
     public Task<VolumeListResponse> ListVolumesAsync(Filters? filters = null, CancellationToken cancellationToken = default) =>
         GetAsync(new EnginePath("/volumes").AddIf("filters", filters?.ToString()), ApiJson.Wire.VolumeListResponse, cancellationToken);
 

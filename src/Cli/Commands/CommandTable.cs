@@ -2,6 +2,7 @@ using Berth.Cli.CommandLine;
 using Berth.Cli.Commands.Containers;
 using Berth.Cli.Commands.Images;
 using Berth.Cli.Commands.Engine;
+using Berth.Cli.Commands.Networks;
 
 namespace Berth.Cli.Commands;
 
@@ -15,6 +16,7 @@ internal static class CommandTable
     [
         new("container", "Manage containers"),
         new("image", "Manage images"),
+        new("network", "Manage networks"),
         new("system", "Manage the engine"),
     ];
 
@@ -45,6 +47,8 @@ internal static class CommandTable
         SearchCommand.Command,
         .. ImageVerbs.Commands,
         HistoryCommand.Command,
+        .. NetworkVerbs.Commands,
+        InspectCommand.NetworkCommand,
         VersionCommand.Command,
         InfoCommand.Command,
         EventsCommand.Command,

@@ -50,6 +50,16 @@ internal static class InspectCommand
         Run = static i => RunAsync(i, "image"),
     };
 
+    public static readonly Command NetworkCommand = new()
+    {
+        Paths = ["network inspect"],
+        Usage = "[OPTIONS] NETWORK [NETWORK...]",
+        Summary = "Show everything that is known of networks",
+        Flags = static () => [.. FormatFlag(), new("verbose", 'v', FlagKind.Bool, "For Swarm: with services and tasks")],
+        MinArguments = 1,
+        Run = static i => RunAsync(i, "network"),
+    };
+
     /// <summary>In the order they are looked for when the type is not given.</summary>
     private static readonly (string Type, Func<string, string> Path, Type Record)[] Kinds =
     [

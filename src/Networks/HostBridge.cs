@@ -123,7 +123,7 @@ internal sealed record HostBridge(int Index, int MtuBytes, bool IsOurs, bool IsN
 
     /// <summary>The bridge of a network that a user made: made, or adopted when it is there.</summary>
     /// <param name="alias">By which a later daemon of this engine knows it.</param>
-    internal static HostBridge Make(BridgeSettings settings, string alias, int defaultMtuBytes)
+    internal static HostBridge Make(BridgeSettings settings, string alias)
     {
         var name = settings.Bridge;
         using var netlink = NetlinkSocket.OpenRoute();
@@ -131,7 +131,7 @@ internal sealed record HostBridge(int Index, int MtuBytes, bool IsOurs, bool IsN
         if (link is { Kind: not "bridge" }) throw new NetworkException(NetworkErrorKind.System, $"existing interface {name} is not a bridge");
         var isNew = link is null;
         var isOurs = link is null || link.Alias == alias;
-        var mtu = settings.MtuBytes > 0 ? settings.MtuBytes : link?.MtuBytes ?? defaultMtuBytes;
+        var mtu = settings.MtuBytes > 0 ? settings.MtuBytes : link?.MtuBytes ?? DefaultMtuBytes;
         var batch = new NetlinkBatch();
         if (link is null)
         {
@@ -166,6 +166,9 @@ internal sealed record HostBridge(int Index, int MtuBytes, bool IsOurs, bool IsN
     /// <summary>Two engines that choose at the same time may have seen the same subnet free: then the one whose bridge is the younger gives way.</summary>
     internal static bool IsTakenByElder(NetlinkSocket netlink, int index, InetPrefix subnet) =>
         netlink.Routes(subnet.IsIPv6).Any(r => r.LinkIndex < index && SubnetPools.PrefixOf(r) is { Length: > 0 } p && p.Overlaps(subnet));
+
+    // Not --mtu, which is the default bridge's.
+    private const int DefaultMtuBytes = 1500;
 
     /// <summary>As many times another subnet is chosen.</summary>
     internal const int MaxAttempts = 31;

@@ -123,7 +123,7 @@ public sealed partial class NetworkManager
             throw new NetworkException(NetworkErrorKind.Forbidden,
                 $"cannot create network {spec.Id} ({settings.Bridge}): conflicts with network {other.Id} ({other.Settings.Bridge}): networks have same bridge name");
         if (settings.IPv6 is not null && options.IpForward) host.Run(() => EnableForwarding("/proc/sys/net/ipv6/conf/all/forwarding"));
-        return new BridgeNetwork(spec, settings, host.Run(() => HostBridge.Make(settings, BridgeAlias, options.Mtu)), links!, reaper!, logger);
+        return new BridgeNetwork(spec, settings, host.Run(() => HostBridge.Make(settings, BridgeAlias)), links!, reaper!, logger);
     }
 
     private ParentNetwork MakeParentNetwork(NetworkSpec spec)

@@ -47,7 +47,7 @@ public sealed class UserNetworkTests(SharedDaemon shared) : IClassFixture<Shared
     [InlineData(400, "invalid network config:\ninvalid subnet bad: invalid CIDR block notation", """{"Name":"x","IPAM":{"Config":[{"Subnet":"bad"}]}}""")]
     [InlineData(400, "invalid network config:\ninvalid gateway 1.2.3.4: parent subnet 198.18.27.0/24 doesn't contain this address", """{"Name":"x","IPAM":{"Config":[{"Subnet":"198.18.27.0/24","Gateway":"1.2.3.4"}]}}""")]
     [InlineData(403, "bridge driver doesn't support multiple subnets", """{"Name":"x","IPAM":{"Config":[{"Subnet":"198.18.27.0/24"},{"Subnet":"198.18.28.0/24"}]}}""")]
-    [InlineData(500, "failed to allocate secondary ip address (a:198.18.26.1): Address already in use", """{"Name":"x","IPAM":{"Config":[{"Subnet":"198.18.26.0/25","AuxiliaryAddresses":{"a":"198.18.26.1"}}]}}""")]
+    [InlineData(500, "failed to allocate secondary ip address (a:198.18.26.193): Address already in use", """{"Name":"x","IPAM":{"Config":[{"Subnet":"198.18.26.192/27","AuxiliaryAddresses":{"a":"198.18.26.193"}}]}}""")]
     [InlineData(400, "failed to parse com.docker.network.bridge.enable_icc value: foo (strconv.ParseBool: parsing \"foo\": invalid syntax)", """{"Name":"x","Options":{"com.docker.network.bridge.enable_icc":"foo"}}""")]
     [InlineData(400, "failed to parse com.docker.network.bridge.gateway_mode_ipv4 value: foo (unknown gateway mode foo)", """{"Name":"x","Options":{"com.docker.network.bridge.gateway_mode_ipv4":"foo"}}""")]
     [InlineData(500, "gateway mode 'isolated' can only be used for an internal network", """{"Name":"x","Options":{"com.docker.network.bridge.gateway_mode_ipv4":"isolated"}}""")]

@@ -139,11 +139,11 @@ public sealed class LogDriverTests(SharedDaemon shared) : IClassFixture<SharedDa
     }
 }
 
-/// <summary>No line is lost when the daemon dies while lines are on their way.</summary>
+/// <summary>No line is lost when the daemon or the monitor dies while lines are on their way.</summary>
 public sealed class LogDeliveryCrashTests
 {
     [Fact]
-    public async Task Every_line_arrives_though_the_daemon_is_killed_meanwhile()
+    public async Task Every_line_arrives_though_daemon_and_monitor_are_killed_meanwhile()
     {
         await using var daemon = await TestDaemon.StartAsync();
         var image = await daemon.LoadBusyboxAsync();
@@ -166,7 +166,7 @@ public sealed class LogDeliveryCrashTests
             }
         });
         await daemon.Docker("run", "-d", "--name", "sent", "--log-driver", "syslog", "--log-opt", $"syslog-address=udp://127.0.0.1:{port}", image,
-            "sh", "-c", "for i in $(seq 1 300); do echo line $i; usleep 5000; done; echo end");
+            "sh", "-c", "for i in $(seq 1 300); do echo line $i; usleep 8000; done; echo end");
         int Count()
         {
             lock (seen) return seen.Count;
@@ -176,6 +176,7 @@ public sealed class LogDeliveryCrashTests
         await daemon.RestartAsync();
         var before = Count();
         await Eventually.HoldsAsync("lines arrive again", () => Count() > before);
+        Berth.Testing.Host.Kill(daemon.MonitorPid!.Value);
         await daemon.Docker("wait", "sent");
         await Eventually.HoldsAsync("the last line has arrived", () =>
         {

@@ -206,6 +206,8 @@ internal static class ContainerJson
         var record = root.GetProperty("Container").Deserialize(EngineJson.Default.ContainerRecord) ?? throw new JsonException("Container is null");
         return record with
         {
+            // What an earlier version did not write is null here, whatever its initial value.
+            Mounts = record.Mounts ?? [], Links = record.Links ?? [], LogPath = record.LogPath ?? "", Platform = record.Platform ?? "linux",
             Config = root.GetProperty("Config").Deserialize(ApiJson.Wire.ContainerConfig) ?? throw new JsonException("Config is null"),
             HostConfig = root.GetProperty("HostConfig").Deserialize(ApiJson.Wire.HostConfig) ?? throw new JsonException("HostConfig is null"),
             RequestedEndpoints = root.TryGetProperty("Endpoints", out var endpoints) ? endpoints.Deserialize(ApiJson.Wire.NetworkingConfig)?.EndpointsConfig : null,

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using Berth.Builder;
 using Berth.Daemon;
 using Berth.Daemon.Host;
 using Berth.Daemon.Http;
@@ -69,7 +70,7 @@ try
         options.Engine with { ApiWarnings = Listeners.Warnings(options), Version = BuildInfo.EngineVersion, GitCommit = BuildInfo.GitCommit, BuildTime = BuildInfo.BuildTime }, loggers, time, stopping.Token);
 
     var router = new Router();
-    AllRoutes.Map(router, engine);
+    AllRoutes.Map(router, engine, new BuildService(engine, time));
     using var server = new KestrelServer(Options.Create(KestrelSetup.Options(endpoints)), new SocketTransport(), loggers);
     var times = new ActionTimes();
     using var idle = new IdleTrim();

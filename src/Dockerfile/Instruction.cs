@@ -17,7 +17,8 @@ public abstract record Instruction
     /// <summary>With variables put in where this instruction has them.</summary>
     /// <param name="word">Expands a word.</param>
     /// <param name="content">Expands the content of a here-document, in which quotes are text.</param>
-    public virtual Instruction Expand(Func<string, string> word, Func<string, string> content) => this;
+    /// <param name="words">Expands a word that may become several.</param>
+    public virtual Instruction Expand(Func<string, string> word, Func<string, string> content, Func<string, IReadOnlyList<string>> words) => this;
 }
 
 /// <summary>A variable of the build. Without a value it takes that of --build-arg, or none.</summary>
@@ -26,18 +27,18 @@ public sealed record BuildArgument(string Name, string? Value, string Descriptio
 
 public sealed record ArgInstruction(IReadOnlyList<BuildArgument> Arguments) : Instruction
 {
-    public override Instruction Expand(Func<string, string> word, Func<string, string> content) =>
+    public override Instruction Expand(Func<string, string> word, Func<string, string> content, Func<string, IReadOnlyList<string>> words) =>
         this with { Arguments = [.. Arguments.Select(a => a with { Name = word(a.Name), Value = a.Value is null ? null : word(a.Value) })] };
 }
 
 public sealed record EnvInstruction(IReadOnlyList<NamedValue> Variables) : Instruction
 {
-    public override Instruction Expand(Func<string, string> word, Func<string, string> content) => this with { Variables = Variables.Expand(word) };
+    public override Instruction Expand(Func<string, string> word, Func<string, string> content, Func<string, IReadOnlyList<string>> words) => this with { Variables = Variables.Expand(word) };
 }
 
 public sealed record LabelInstruction(IReadOnlyList<NamedValue> Labels) : Instruction
 {
-    public override Instruction Expand(Func<string, string> word, Func<string, string> content) => this with { Labels = Labels.Expand(word) };
+    public override Instruction Expand(Func<string, string> word, Func<string, string> content, Func<string, IReadOnlyList<string>> words) => this with { Labels = Labels.Expand(word) };
 }
 
 /// <summary>A file whose content stands in the Dockerfile.</summary>
@@ -55,7 +56,7 @@ public abstract record TransferInstruction : Instruction
     public bool Link { get; init; }
     public IReadOnlyList<string> Exclude { get; init; } = [];
 
-    public override Instruction Expand(Func<string, string> word, Func<string, string> content) => this with
+    public override Instruction Expand(Func<string, string> word, Func<string, string> content, Func<string, IReadOnlyList<string>> words) => this with
     {
         Sources = [.. Sources.Select(word)], Destination = word(Destination), Chown = word(Chown), Chmod = word(Chmod),
         Files = [.. Files.Select(f => f.Expand ? f with { Content = content(f.Content) } : f)],
@@ -72,7 +73,7 @@ public sealed record AddInstruction : TransferInstruction
 
     public bool? KeepGitDirectory { get; init; }
 
-    public override Instruction Expand(Func<string, string> word, Func<string, string> content) => (AddInstruction)base.Expand(word, content) with { Checksum = word(Checksum) };
+    public override Instruction Expand(Func<string, string> word, Func<string, string> content, Func<string, IReadOnlyList<string>> words) => (AddInstruction)base.Expand(word, content, words) with { Checksum = word(Checksum) };
 }
 
 public sealed record CopyInstruction : TransferInstruction
@@ -109,7 +110,7 @@ public sealed record RunInstruction(CommandLine Command) : Instruction
     /// <summary>--security=insecure: all privileges, where the builder grants them.</summary>
     public bool Insecure { get; init; }
 
-    public override Instruction Expand(Func<string, string> word, Func<string, string> content) => this with { Mounts = [.. MountFlags.Select(flag => RunMount.Parse(flag, word))] };
+    public override Instruction Expand(Func<string, string> word, Func<string, string> content, Func<string, IReadOnlyList<string>> words) => this with { Mounts = [.. MountFlags.Select(flag => RunMount.Parse(flag, word))] };
 }
 
 public sealed record CmdInstruction(CommandLine Command) : Instruction;
@@ -118,27 +119,29 @@ public sealed record EntrypointInstruction(CommandLine Command) : Instruction;
 
 public sealed record ShellInstruction(IReadOnlyList<string> Shell) : Instruction;
 
-/// <summary>Ports stay words until variables are in: one may become several.</summary>
-public sealed record ExposeInstruction(IReadOnlyList<string> Ports) : Instruction;
+public sealed record ExposeInstruction(IReadOnlyList<string> Ports) : Instruction
+{
+    public override Instruction Expand(Func<string, string> word, Func<string, string> content, Func<string, IReadOnlyList<string>> words) => this with { Ports = [.. Ports.SelectMany(words)] };
+}
 
 public sealed record VolumeInstruction(IReadOnlyList<string> Paths) : Instruction
 {
-    public override Instruction Expand(Func<string, string> word, Func<string, string> content) => this with { Paths = [.. Paths.Select(word)] };
+    public override Instruction Expand(Func<string, string> word, Func<string, string> content, Func<string, IReadOnlyList<string>> words) => this with { Paths = [.. Paths.Select(word)] };
 }
 
 public sealed record UserInstruction(string User) : Instruction
 {
-    public override Instruction Expand(Func<string, string> word, Func<string, string> content) => this with { User = word(User) };
+    public override Instruction Expand(Func<string, string> word, Func<string, string> content, Func<string, IReadOnlyList<string>> words) => this with { User = word(User) };
 }
 
 public sealed record WorkdirInstruction(string Path) : Instruction
 {
-    public override Instruction Expand(Func<string, string> word, Func<string, string> content) => this with { Path = word(Path) };
+    public override Instruction Expand(Func<string, string> word, Func<string, string> content, Func<string, IReadOnlyList<string>> words) => this with { Path = word(Path) };
 }
 
 public sealed record StopSignalInstruction(string Signal) : Instruction
 {
-    public override Instruction Expand(Func<string, string> word, Func<string, string> content) => this with { Signal = word(Signal) };
+    public override Instruction Expand(Func<string, string> word, Func<string, string> content, Func<string, IReadOnlyList<string>> words) => this with { Signal = word(Signal) };
 }
 
 /// <param name="Test">["NONE"], ["CMD", …] or ["CMD-SHELL", text].</param>

@@ -52,6 +52,10 @@ public sealed class PathPatterns
         return matched;
     }
 
+    /// <summary>One name against one pattern without slashes.</summary>
+    /// <exception cref="DockerfileException"/>
+    public static bool MatchesName(string pattern, string name) => Compile(pattern).IsMatch(name);
+
     /// <summary>The shortest path that means the same, by its text alone (Go's path.Clean).</summary>
     public static string Clean(string path)
     {

@@ -140,6 +140,9 @@ public sealed class BerthEngine : IAsyncDisposable
     public EngineOptions Options => _core.Options;
     public ContainerService Containers { get; }
     public ImageService Images { get; }
+
+    /// <summary>The layers themselves: for who makes some.</summary>
+    public ImageStore ImageStore => _core.Images;
     public VolumeService Volumes => _core.Volumes;
     public NetworkService Networks { get; }
     public SystemService System { get; }

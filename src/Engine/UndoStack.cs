@@ -1,7 +1,7 @@
 namespace Berth.Engine;
 
 /// <summary>What was made so far, undone in reverse order unless committed. An undo that throws does not keep the others from running.</summary>
-internal sealed class UndoStack : IDisposable
+public sealed class UndoStack : IDisposable
 {
     private readonly Stack<Action> _steps = new();
 

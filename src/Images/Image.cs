@@ -93,4 +93,8 @@ public sealed record ImportOptions
 }
 
 /// <summary>A container's own layer and what lies beneath it: all that an overlay mount needs.</summary>
-public sealed record WritableLayer(string UpperDirectory, string WorkDirectory, IReadOnlyList<string> LowerDirectories);
+public sealed record WritableLayer(string UpperDirectory, string WorkDirectory, IReadOnlyList<string> LowerDirectories)
+{
+    /// <summary>A view of its files without a mount.</summary>
+    public LayerFileReader OpenFiles() => new([UpperDirectory, .. LowerDirectories]);
+}

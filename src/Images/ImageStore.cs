@@ -110,6 +110,7 @@ public sealed partial class ImageStore : IDisposable
         store.ReadState();
         store.ReadContainers();
         store.ReadUnfinished();
+        store.ReadPins();
         store.Sweep();
         store.TrimUnfinished(UnfinishedPulls.MaxBytes);
         store.MakeMountPoints();
@@ -460,7 +461,7 @@ public sealed partial class ImageStore : IDisposable
         var count = 0;
         // Trees can be large: they are deleted while the daemon answers already. What is made from now on has other names.
         var doomed = Directory.EnumerateFileSystemEntries(temporaryDirectory).ToList();
-        var needed = images.Values.SelectMany(i => i.Layers).Concat(containers.Values.SelectMany(c => c.Layers)).Concat(kept).ToHashSet();
+        var needed = images.Values.SelectMany(i => i.Layers).Concat(containers.Values.SelectMany(c => c.Layers)).Concat(kept).Concat(pinned).ToHashSet();
         foreach (var layer in layers.All().Where(l => !needed.Contains(l)).ToList())
         {
             if (layers.Detach(layer) is { } path) doomed.Add(path);
@@ -484,7 +485,7 @@ public sealed partial class ImageStore : IDisposable
         foreach (var layer in candidates.Distinct())
         {
             if (held.ContainsKey(layer) || kept.Contains(layer)) continue;
-            needed ??= [.. images.Values.SelectMany(i => i.Layers), .. containers.Values.SelectMany(c => c.Layers)];
+            needed ??= [.. images.Values.SelectMany(i => i.Layers), .. containers.Values.SelectMany(c => c.Layers), .. pinned];
             if (!needed.Contains(layer) && layers.Detach(layer) is { } path) doomed.Add(path);
         }
         return doomed;

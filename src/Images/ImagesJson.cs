@@ -17,6 +17,7 @@ namespace Berth.Images;
 [JsonSerializable(typeof(List<ArchiveManifestItem>))]
 [JsonSerializable(typeof(LegacyImage))]
 [JsonSerializable(typeof(Dictionary<string, Dictionary<string, string>>))]
+[JsonSerializable(typeof(List<string>))]
 [JsonSerializable(typeof(RegistryErrors))]
 [JsonSerializable(typeof(RegistryToken))]
 [JsonSerializable(typeof(RegistryTags))]

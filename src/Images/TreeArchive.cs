@@ -70,4 +70,23 @@ public static class TreeArchive
             await filler.ConfigureAwait(false);
         }
     }
+
+    /// <summary>Whether a file is a tar, plain, gzip or zstd, by its content.</summary>
+    /// <exception cref="ImageException">System: it is compressed in a way that can't be undone here.</exception>
+    public static bool IsTar(Stream file)
+    {
+        var head = new byte[6];
+        var count = file.ReadAtLeast(head, head.Length, throwOnEndOfStream: false);
+        if (head.AsSpan(0, count) is [(byte)'B', (byte)'Z', (byte)'h', ..] or [0xFD, (byte)'7', (byte)'z', (byte)'X', (byte)'Z', 0]) throw ImageException.Failed("bzip2 and xz archives can't be unpacked here: use gzip, zstd or none, or ADD --unpack=false");
+        try
+        {
+            using var plain = Compression.Open(new PrefixedStream(head.AsMemory(0, count), file));
+            var block = new byte[TarReader.BlockBytes];
+            return plain.ReadAtLeast(block, block.Length, throwOnEndOfStream: false) == block.Length && TarReader.HasValidChecksum(block);
+        }
+        catch (InvalidDataException)
+        {
+            return false;
+        }
+    }
 }

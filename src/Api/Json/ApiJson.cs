@@ -66,6 +66,8 @@ namespace Berth.Api;
 [JsonSerializable(typeof(BuildPruneResponse))]
 [JsonSerializable(typeof(NetworkPruneResponse))]
 [JsonSerializable(typeof(AuthConfig))]
+[JsonSerializable(typeof(Dictionary<string, AuthConfig>))]
+[JsonSerializable(typeof(Ulimit[]))]
 [JsonSerializable(typeof(AuthResponse))]
 [JsonSerializable(typeof(DistributionInspect))]
 [JsonSerializable(typeof(SearchResult[]))]

@@ -1,3 +1,4 @@
+using Berth.Builder;
 using Berth.Daemon.Http;
 using Berth.Engine;
 
@@ -6,7 +7,7 @@ namespace Berth.Daemon.Routes;
 /// <summary>Every route of the daemon, in the order they are tried.</summary>
 internal static class AllRoutes
 {
-    public static void Map(Router router, BerthEngine engine)
+    public static void Map(Router router, BerthEngine engine, BuildService builder)
     {
         SystemRoutes.Map(router, engine);
         EventRoutes.Map(router, engine);
@@ -14,6 +15,7 @@ internal static class AllRoutes
         ArchiveRoutes.Map(router, engine);
         ExecRoutes.Map(router, engine);
         ImageRoutes.Map(router, engine);
+        BuildRoutes.Map(router, engine, builder);
         VolumeRoutes.Map(router, engine);
         NetworkRoutes.Map(router, engine);
         LaterRoutes.Map(router);

@@ -15,8 +15,6 @@ internal static class SystemRoutes
         router.Get("/info", r => r.JsonAsync(engine.System.Info(), ApiJson.Wire.SystemInfo));
         router.Get("/system/df", r => DiskUsage(r, engine));
         router.Get("/debug/vars", r => DebugVars(r, engine));
-        // What has no cache to build with has none to prune; `docker system prune` asks all the same.
-        router.Post("/build/prune", r => r.JsonAsync(new BuildPruneResponse(), ApiJson.Wire.BuildPruneResponse));
     }
 
     private static async Task DiskUsage(ApiRequest request, BerthEngine engine)

@@ -12,6 +12,9 @@ public sealed partial class ContainerService
     private readonly LogShipping _shipping;
     private readonly StatsCollector _stats;
 
+    /// <summary>The commands of builds.</summary>
+    public StepService Steps { get; }
+
     internal ContainerService(EngineCore core)
     {
         _core = core;
@@ -19,6 +22,7 @@ public sealed partial class ContainerService
         _recentEnds = new RecentEnds(core.Time);
         _shipping = new LogShipping(core, _logWatch);
         _stats = new StatsCollector(core);
+        Steps = new StepService(core);
     }
 
     /// <summary>

@@ -52,6 +52,7 @@ public sealed partial class ContainerService
     {
         if (!_core.Containers.TryGetById(exit.Key.ContainerId, out var container))
         {
+            Steps.TryEnd(exit);
             await AcknowledgeAsync(exit).ConfigureAwait(false);
             return;
         }

@@ -26,7 +26,8 @@ public static class ConfigChanges
             foreach (var instruction in Document.ParseInstructions(text))
             {
                 var variables = config.Env ?? [];
-                config = Apply(config, instruction, new WordExpander('\\', name => Variable(variables, name)));
+                var words = new WordExpander('\\', name => Variable(variables, name));
+                config = Apply(config, instruction.Expand(word => words.Expand(word).Text, content => content, words.Split));
             }
             return config;
         }
@@ -37,16 +38,16 @@ public static class ConfigChanges
     }
 
     /// <summary>One instruction; those that concern files, and ARG, change nothing here.</summary>
-    /// <param name="variables">Puts variables into words.</param>
+    /// <param name="instruction">Its variables are put in.</param>
     /// <exception cref="DockerfileException">Without lines.</exception>
-    public static ContainerConfig Apply(ContainerConfig config, Instruction instruction, WordExpander variables) =>
-        instruction.Expand(word => variables.Expand(word).Text, content => content) switch
+    public static ContainerConfig Apply(ContainerConfig config, Instruction instruction) =>
+        instruction switch
         {
             EnvInstruction env => config with { Env = WithVariables(config.Env ?? [], env.Variables) },
             LabelInstruction label => config with { Labels = WithLabels(config.Labels, label.Labels) },
             CmdInstruction cmd => config with { Cmd = Line(config, cmd.Command) },
             EntrypointInstruction entrypoint => config with { Entrypoint = Line(config, entrypoint.Command) },
-            ExposeInstruction expose => config with { ExposedPorts = With(config.ExposedPorts, expose.Ports.SelectMany(variables.Split).SelectMany(Ports)) },
+            ExposeInstruction expose => config with { ExposedPorts = With(config.ExposedPorts, ExposedPorts(expose.Ports)) },
             VolumeInstruction volume => config with { Volumes = With(config.Volumes, volume.Paths.Select(p => p.Trim() is { Length: > 0 } path ? path : throw new DockerfileException("VOLUME specified can not be an empty string"))) },
             UserInstruction user => config with { User = user.User },
             WorkdirInstruction workdir => config with { WorkingDir = Directory(config.WorkingDir, workdir.Path) },
@@ -91,6 +92,10 @@ public static class ConfigChanges
         foreach (var key in (set?.Keys ?? []).Concat(added)) all[key] = EmptyObject.Value;
         return all;
     }
+
+    /// <summary>What EXPOSE makes of its words: "80" is 80/tcp, "8000-8001" are two.</summary>
+    /// <exception cref="DockerfileException"/>
+    public static IEnumerable<string> ExposedPorts(IEnumerable<string> words) => words.SelectMany(Ports);
 
     // "80", "80/udp", "8000-8010"; of "host:container" the container's part.
     private static IEnumerable<string> Ports(string text)

@@ -15,7 +15,8 @@ public class ReferencesTests
         ["Berth.Networks"] = ["Berth.Linux"],
         ["Berth.Engine"] = ["Berth.Api", "Berth.Dockerfile", "Berth.Runtime", "Berth.Images", "Berth.Networks", "Berth.Linux"],
         ["Berth.Registry"] = ["Berth.Images", "Berth.Linux"],
-        ["berthd"] = ["Berth.Engine", "Berth.Registry", "Berth.Api", "Berth.Runtime", "Berth.Images", "Berth.Networks", "Berth.Linux"],
+        ["Berth.Builder"] = ["Berth.Engine", "Berth.Api", "Berth.Dockerfile", "Berth.Images", "Berth.Linux"],
+        ["berthd"] = ["Berth.Builder", "Berth.Dockerfile", "Berth.Engine", "Berth.Registry", "Berth.Api", "Berth.Runtime", "Berth.Images", "Berth.Networks", "Berth.Linux"],
         ["berth-monitor"] = ["Berth.Runtime", "Berth.Linux"],
         ["berth"] = ["Berth.Api", "Berth.Linux"],
     };

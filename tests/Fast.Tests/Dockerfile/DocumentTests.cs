@@ -56,7 +56,7 @@ public class DocumentTests
         var copy = Only<CopyInstruction>("COPY --chmod=755 <<EOF <<\"raw\" a.txt /dir/\nhi $A\nEOF\n$B\nraw\n");
         Assert.Equal(("a.txt", "/dir/", "755"), (Assert.Single(copy.Sources), copy.Destination, copy.Chmod));
         Assert.Equal([("EOF", "hi $A\n", true), ("raw", "$B\n", false)], copy.Files.Select(f => (f.Name, f.Content, f.Expand)));
-        var expanded = (CopyInstruction)copy.Expand(w => w.ToUpperInvariant(), c => c.Replace("$A", "\"you\"", StringComparison.Ordinal));
+        var expanded = (CopyInstruction)copy.Expand(w => w.ToUpperInvariant(), c => c.Replace("$A", "\"you\"", StringComparison.Ordinal), w => [w]);
         Assert.Equal(("A.TXT", "hi \"you\"\n", "$B\n"), (expanded.Sources[0], expanded.Files[0].Content, expanded.Files[1].Content));
     }
 
@@ -78,7 +78,7 @@ public class DocumentTests
     [Fact]
     public void Mounts_are_read_once_variables_are_in()
     {
-        RunMount Mount(string flag) => Assert.Single(((RunInstruction)Only<RunInstruction>($"RUN --mount={flag} x").Expand(w => w.Replace("$A", "/a", StringComparison.Ordinal), c => c)).Mounts);
+        RunMount Mount(string flag) => Assert.Single(((RunInstruction)Only<RunInstruction>($"RUN --mount={flag} x").Expand(w => w.Replace("$A", "/a", StringComparison.Ordinal), c => c, w => [w])).Mounts);
         Assert.Equal(new RunMount { Type = RunMountType.Cache, Target = "/a", Sharing = CacheSharing.Locked, Mode = 493, UserId = 5 }, Mount("type=cache,target=$A,sharing=locked,mode=755,uid=5"));
         Assert.Equal(new RunMount { ReadOnly = true, From = "s", Source = "b", Target = "c" }, Mount("from=s,src=b,dst=c"));
         Assert.Equal(new RunMount { Type = RunMountType.Tmpfs, Target = "/t", SizeBytes = 1 << 20 }, Mount("type=tmpfs,target=/t,size=1m"));
@@ -94,7 +94,7 @@ public class DocumentTests
         Assert.Equal([new NamedValue("A", "b  c=d", Legacy: true)], Only<EnvInstruction>("ENV A b  c=d").Variables);
         Assert.Equal(["443", "80/tcp"], Only<ExposeInstruction>("EXPOSE  80/tcp\t443").Ports);
         Assert.Equal(["/a", "/b c"], Only<VolumeInstruction>("""VOLUME ["/a", "/b c"]""").Paths);
-        Assert.Equal([new BuildArgument("A", null), new BuildArgument("B", "c d")], ((ArgInstruction)Only<ArgInstruction>("ARG A B='c d'").Expand(w => w.Trim('\''), c => c)).Arguments);
+        Assert.Equal([new BuildArgument("A", null), new BuildArgument("B", "c d")], ((ArgInstruction)Only<ArgInstruction>("ARG A B='c d'").Expand(w => w.Trim('\''), c => c, w => [w])).Arguments);
         Assert.Equal("RUN x <<E\ny\nE", Only<OnBuildInstruction>("ONBUILD RUN x <<E\ny\nE").Trigger);
         Assert.Equal("echo [", Assert.Single(Only<CmdInstruction>("CMD echo [").Command.Arguments));
     }
@@ -166,7 +166,7 @@ public class DocumentTests
             try
             {
                 foreach (var stage in Parse(text).Stages)
-                    foreach (var instruction in stage.Instructions) instruction.Expand(w => new WordExpander('\\', _ => "v").Expand(w).Text, c => c);
+                    foreach (var instruction in stage.Instructions) instruction.Expand(w => new WordExpander('\\', _ => "v").Expand(w).Text, c => c, w => [w]);
             }
             catch (DockerfileException) { }
             catch (Exception e)

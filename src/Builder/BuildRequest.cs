@@ -1,0 +1,76 @@
+using Berth.Api;
+using Berth.Dockerfile;
+using Berth.Images;
+using Platform = Berth.Images.Platform;
+using Microsoft.Win32.SafeHandles;
+
+namespace Berth.Builder;
+
+/// <summary>Everything one build is asked for, whichever door it came through.</summary>
+public sealed record BuildRequest
+{
+    public required ReadOnlyMemory<byte> Dockerfile { get; init; }
+
+    /// <summary>For messages.</summary>
+    public string DockerfileName { get; init; } = "Dockerfile";
+
+    /// <summary>A stage's name or number; empty: the last.</summary>
+    public string Target { get; init; } = "";
+    public IReadOnlyDictionary<string, string> Arguments { get; init; } = new Dictionary<string, string>();
+    public IReadOnlyDictionary<string, string> Labels { get; init; } = new Dictionary<string, string>();
+    public IReadOnlyList<ImageReference> Names { get; init; } = [];
+    public Platform Platform { get; init; } = Platform.Host;
+
+    /// <summary>The platform was asked for, and does not come from the machine.</summary>
+    public bool PlatformGiven { get; init; }
+    public bool NoCache { get; init; }
+
+    /// <summary>Base images are pulled even when they are here.</summary>
+    public bool Pull { get; init; }
+
+    /// <summary>Network of commands that say none themselves.</summary>
+    public string Network { get; init; } = "default";
+
+    /// <summary>Limits of commands.</summary>
+    public HostConfig Limits { get; init; } = new();
+
+    /// <summary>RUN --security=insecure and --network=host are granted.</summary>
+    public bool AllowInsecure { get; init; }
+    public required IBuildSources Sources { get; init; }
+}
+
+/// <summary>Where a build's files come from.</summary>
+public interface IBuildSources
+{
+    /// <summary>The files sent with the build, without what .dockerignore leaves out.</summary>
+    Task<BuildContext> OpenContextAsync(CancellationToken cancellation);
+
+    /// <summary>Null when nobody gave it.</summary>
+    Task<byte[]?> GetSecretAsync(string id, CancellationToken cancellation);
+
+    /// <summary>An image as the registry's credentials of this build's client allow.</summary>
+    Task PullAsync(ImageReference name, Platform platform, Action<JsonMessage> progress, CancellationToken cancellation);
+}
+
+/// <summary>A directory with the context's files.</summary>
+/// <param name="Path">Of the host; nobody else writes there.</param>
+/// <param name="Root">It, open for reading; paths are opened beneath it.</param>
+/// <param name="Ignored">What .dockerignore says, for a warning; null without one.</param>
+public sealed record BuildContext(string Path, SafeFileHandle Root, PathPatterns? Ignored);
+
+/// <summary>Is told what a build does, from any thread.</summary>
+public interface IBuildProgress
+{
+    void Started(BuildStep step);
+
+    /// <summary>It need not run: its result is there from before.</summary>
+    void Cached(BuildStep step);
+
+    /// <summary>Why it has to run though one like it ran before.</summary>
+    void Missed(BuildStep step, string why);
+    void Output(BuildStep step, ReadOnlyMemory<byte> bytes, bool stderr);
+    void Pulling(BuildStep step, JsonMessage progress);
+
+    /// <param name="failure">Null: it succeeded.</param>
+    void Ended(BuildStep step, Exception? failure);
+}

@@ -1,0 +1,125 @@
+using System.Globalization;
+using Berth.Dockerfile;
+using Berth.Engine;
+using Berth.Images;
+
+namespace Berth.Builder;
+
+/// <summary>What a build made.</summary>
+public sealed record BuildResult(Digest Image, IReadOnlyList<Finding> Findings);
+
+/// <summary>One builder, whichever door a build comes through: plans, carries out, and makes the image.</summary>
+public sealed class BuildService
+{
+    private readonly BerthEngine _engine;
+    private readonly ImageStore _images;
+    private readonly TimeProvider _time;
+    private readonly CacheMounts _mounts;
+
+    public BuildService(BerthEngine engine, TimeProvider time)
+    {
+        (_engine, _images, _time) = (engine, engine.ImageStore, time);
+        var directory = Path.Combine(engine.Options.DataRoot, "build");
+        Cache = new BuildCache(directory, _images, time);
+        _mounts = new CacheMounts(Path.Combine(directory, "mounts"), Path.Combine(engine.Options.ExecRoot, "build"));
+    }
+
+    public BuildCache Cache { get; }
+
+    /// <summary>For the files of a build that are not layers.</summary>
+    public ImageStore.LayerSession OpenSession() => _images.OpenSession();
+
+    /// <summary>Builds; what was built before is found again.</summary>
+    /// <param name="begin">Called with the plan before any of it is carried out.</param>
+    /// <exception cref="DockerfileException">The Dockerfile is wrong.</exception>
+    /// <exception cref="BuildException">A step failed.</exception>
+    public async Task<BuildResult> BuildAsync(BuildRequest request, IBuildProgress progress, Action<BuildPlan> begin, CancellationToken cancellation)
+    {
+        var document = Document.Parse(request.Dockerfile.Span);
+        if (document.Directives.Syntax is { } syntax && !IsBuiltIn(syntax))
+            throw new DockerfileException($"the frontend {syntax} is not supported: the Dockerfile language is built in, and no other is run", document.Directives.LinesOf("syntax"));
+        var plan = await new Planner(document, request, (name, platform, lines) => ResolveAsync(request, progress, name, platform, lines, cancellation)).PlanAsync().ConfigureAwait(false);
+        begin(plan);
+        using var session = _images.OpenSession();
+        var solver = new Solver(session, _engine.Containers.Steps, Cache, _mounts, request, progress, cancellation);
+        try
+        {
+            var root = await solver.SolveAsync(plan.Root).ConfigureAwait(false);
+            var image = await session.CreateImageAsync(Configuration(plan, root, solver.Made), request.Names).ConfigureAwait(false);
+            return new BuildResult(image, plan.Checks.Findings);
+        }
+        finally
+        {
+            // What was made before a failure need not be made again.
+            Cache.Save();
+        }
+    }
+
+    /// <summary>Forgets what builds made, and the caches of their commands.</summary>
+    /// <returns>Keys, and bytes.</returns>
+    public (IReadOnlyList<string> Removed, long Bytes) Prune(bool all, Func<CacheRecord, bool> which)
+    {
+        var removed = Cache.Remove(which);
+        return ([.. removed.Select(r => r.Key)], removed.Sum(r => r.SizeBytes) + (all ? _mounts.Prune() : 0));
+    }
+
+    private static bool IsBuiltIn(string syntax) => ImageReference.TryParse(syntax, out var name) && name.FamiliarName is "docker/dockerfile" or "docker/dockerfile-upstream" or "dockerfile";
+
+    private async Task<Image> ResolveAsync(BuildRequest request, IBuildProgress progress, string name, Platform platform, LineSpan lines, CancellationToken cancellation)
+    {
+        try
+        {
+            var reference = ImageReference.Parse(name).WithDefaultTag();
+            if (!request.Pull && Find(name, platform) is { } here) return here;
+            var step = new ScratchStep { Title = "[internal] load metadata for " + reference, Text = "FROM " + name, Lines = lines };
+            progress.Started(step);
+            try
+            {
+                await request.Sources.PullAsync(reference, platform, p => progress.Pulling(step, p), cancellation).ConfigureAwait(false);
+            }
+            catch (Exception e)
+            {
+                progress.Ended(step, e);
+                throw;
+            }
+            progress.Ended(step, null);
+            return _images.Get(name);
+        }
+        catch (ImageException e)
+        {
+            throw new BuildException(e.Message, lines, e);
+        }
+    }
+
+    private Image? Find(string name, Platform platform)
+    {
+        try
+        {
+            var image = _images.Get(name);
+            return platform.Accepts(image.Platform) ? image : null;
+        }
+        catch (ImageException e) when (e.Kind == ImageErrorKind.NotFound)
+        {
+            return null;
+        }
+    }
+
+    private ImageConfig Configuration(BuildPlan plan, StepResult root, Dictionary<BuildStep, Digest> made)
+    {
+        var from = plan.Base?.Config;
+        var now = Time(_time.GetUtcNow());
+        List<HistoryRecord> history = [.. from?.History ?? []];
+        foreach (var (createdBy, step) in plan.History)
+        {
+            var layer = step is not null && made.TryGetValue(step, out var diffId) && !diffId.IsEmpty;
+            history.Add(new HistoryRecord { Created = now, CreatedBy = createdBy, Comment = "buildkit.dockerfile.v0", EmptyLayer = layer ? null : true });
+        }
+        return new ImageConfig
+        {
+            Architecture = plan.Platform.Architecture, Variant = plan.Platform.Variant.Length > 0 ? plan.Platform.Variant : null, Os = plan.Platform.Os, OsVersion = from?.OsVersion,
+            Created = now, Author = plan.Author.Length > 0 ? plan.Author : null, Config = plan.Config, RootFs = new RootFs { Type = "layers", DiffIds = [.. root.Layers.Select(l => l.ToString())] }, History = history,
+        };
+    }
+
+    private static string Time(DateTimeOffset time) => time.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.fffffff'Z'", CultureInfo.InvariantCulture);
+}

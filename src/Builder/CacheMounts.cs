@@ -1,0 +1,88 @@
+using Berth.Dockerfile;
+using Berth.Engine;
+using Berth.Linux;
+
+namespace Berth.Builder;
+
+/// <summary>RUN --mount=type=cache: directories that outlive builds, by their id. Also the places where a command's other mounts are put together.</summary>
+internal sealed class CacheMounts
+{
+    private readonly string _directory, _places;
+    private readonly Lock _lock = new();
+    private readonly Dictionary<string, int> _used = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, SemaphoreSlim> _locked = new(StringComparer.Ordinal);
+
+    /// <param name="directory">Of the caches.</param>
+    /// <param name="places">Of mounts; what a daemon that was killed left mounted there is unmounted.</param>
+    public CacheMounts(string directory, string places)
+    {
+        (_directory, _places) = (directory, places);
+        const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+        Directory.CreateDirectory(directory, Private);
+        Directory.CreateDirectory(places, Private);
+        foreach (var left in Directory.EnumerateDirectories(places))
+        {
+            HostMount.UnmountAll(left);
+            Directory.Delete(left);
+        }
+    }
+
+    /// <summary>An empty directory, to mount something on.</summary>
+    public string NewPlace(UndoStack undo)
+    {
+        var place = Path.Combine(_places, Path.GetRandomFileName());
+        Directory.CreateDirectory(place);
+        undo.Push(() => Directory.Delete(place));
+        return place;
+    }
+
+    /// <summary>The cache's directory, until undone: alone (locked), with others (shared), or another one while it is in use (private).</summary>
+    public async Task<string> TakeAsync(RunMount mount, UndoStack undo, CancellationToken cancellation)
+    {
+        var id = mount.Id.Length > 0 ? mount.Id : PathPatterns.Clean(mount.Target);
+        // What is asked of the directory itself makes it another one.
+        var name = Fields.Hash(Fields.Join(id, $"{mount.Mode} {mount.UserId} {mount.GroupId}"));
+        if (mount.Sharing == CacheSharing.Locked)
+        {
+            SemaphoreSlim alone;
+            lock (_lock) alone = _locked.TryGetValue(name, out var known) ? known : _locked[name] = new SemaphoreSlim(1);
+            await alone.WaitAsync(cancellation).ConfigureAwait(false);
+            undo.Push(() => alone.Release());
+        }
+        string chosen;
+        lock (_lock)
+        {
+            chosen = name;
+            for (var n = 1; mount.Sharing == CacheSharing.Private && _used.GetValueOrDefault(chosen) > 0; n++) chosen = $"{name}-{n}";
+            _used[chosen] = _used.GetValueOrDefault(chosen) + 1;
+        }
+        undo.Push(() =>
+        {
+            lock (_lock)
+                if (--_used[chosen] == 0) _used.Remove(chosen);
+        });
+        var path = Path.Combine(_directory, chosen);
+        if (Directory.Exists(path)) return path;
+        Directory.CreateDirectory(path);
+        FileAt.ChangeOwner(null, path, mount.UserId ?? 0, mount.GroupId ?? 0);
+        FileAt.ChangeMode(null, path, mount.Mode ?? 0x1ED);
+        return path;
+    }
+
+    /// <summary>Removes those that nobody uses.</summary>
+    /// <returns>Bytes they took.</returns>
+    public long Prune()
+    {
+        long bytes = 0;
+        foreach (var path in Directory.EnumerateDirectories(_directory))
+        {
+            lock (_lock)
+            {
+                if (_used.ContainsKey(Path.GetFileName(path))) continue;
+                bytes += (long)FileTree.SizeBytes(path);
+                FileTree.Remove(path);
+            }
+        }
+        return bytes;
+    }
+}

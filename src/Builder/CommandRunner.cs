@@ -1,0 +1,121 @@
+using Berth.Dockerfile;
+using Berth.Engine;
+using Berth.Images;
+using Berth.Linux;
+using Berth.Linux.Abi;
+
+namespace Berth.Builder;
+
+/// <summary>RUN: the command with its mounts.</summary>
+internal sealed class CommandRunner(ImageStore.LayerSession session, StepService steps, CacheMounts caches, BuildRequest request, IBuildProgress progress)
+{
+    /// <exception cref="BuildException">The command failed, or a secret it needs is not there.</exception>
+    public async Task RunAsync(RunStep run, WritableLayer layer, List<StepResult> results, CancellationToken cancellation)
+    {
+        using var undo = new UndoStack();
+        var mounts = new List<StepMount>();
+        List<string> environment = [.. run.Environment, .. run.Proxies];
+        if (run.Script is { } script)
+        {
+            var directory = session.NewDirectory();
+            var path = Path.Combine(directory, "script");
+            File.WriteAllText(path, script.Content);
+            File.SetUnixFileMode(path, (UnixFileMode)0x1ED);
+            mounts.Add(new StepMount("/dev/pipes/" + script.Name, path, ReadOnly: true));
+        }
+        var at = 1;
+        foreach (var source in run.Mounts)
+        {
+            var from = source.From is null ? null : results[at++];
+            switch (source.Mount.Type)
+            {
+                case RunMountType.Tmpfs:
+                    mounts.Add(new StepMount(source.Mount.Target, null, false, source.Mount.SizeBytes > 0 ? $"size={source.Mount.SizeBytes}" : ""));
+                    break;
+                case RunMountType.Bind:
+                    mounts.Add(new StepMount(source.Mount.Target, Attach(from!, source.Mount, caches.NewPlace(undo), undo), ReadOnly: source.Mount.ReadOnly));
+                    break;
+                case RunMountType.Cache:
+                    mounts.Add(new StepMount(source.Mount.Target, await caches.TakeAsync(source.Mount, undo, cancellation).ConfigureAwait(false), source.Mount.ReadOnly));
+                    break;
+                case RunMountType.Secret:
+                    await AddSecretAsync(source.Mount, mounts, environment, caches.NewPlace(undo), undo, cancellation).ConfigureAwait(false);
+                    break;
+                default:
+                    if (source.Mount.Required) throw new BuildException("no SSH key \"default\" forwarded from the client", run.Lines);
+                    break;
+            }
+        }
+        using var stdout = new OutputStream(bytes => progress.Output(run, bytes, stderr: false));
+        using var stderr = new OutputStream(bytes => progress.Output(run, bytes, stderr: true));
+        var exit = await steps.RunAsync(new StepRequest
+        {
+            Layer = layer, Arguments = run.Arguments, Environment = environment, WorkingDirectory = run.WorkingDirectory, User = run.User, Network = run.Network, Privileged = run.Insecure, Mounts = mounts, Limits = request.Limits,
+        }, stdout, stderr, cancellation).ConfigureAwait(false);
+        if (exit != 0) throw new BuildException($"process \"{string.Join(' ', run.Arguments)}\" did not complete successfully: exit code: {exit}", run.Lines) { ExitCode = exit };
+    }
+
+    // Another stage's files, or the context's, mounted where a bind mount can take them from, for as long as the command runs. What it writes there is nobody's.
+    private string Attach(StepResult from, RunMount mount, string place, UndoStack undo)
+    {
+        var lower = from.Context is { } context ? [context.Path] : session.Directories(from.Layers, mountPoints: false);
+        if (lower.Count == 0) lower = [session.NewDirectory()];
+        var writable = mount.ReadOnly ? null : session.NewLayer([]);
+        using (var mounted = writable is null && lower.Count == 1 ? DetachedMount.Bind(null, lower[0], recursive: false)
+            : DetachedMount.Overlay(lower, writable?.UpperDirectory, writable?.WorkDirectory, MountAttributes.NoDev))
+        {
+            DetachedMount.SetAttributes(mounted, writable is null ? MountAttributes.ReadOnly : 0, 0, MountPropagation.Private, recursive: false);
+            HostMount.Attach(mounted, place);
+        }
+        undo.Push(() =>
+        {
+            HostMount.UnmountAll(place);
+            if (writable is not null) session.Discard(writable);
+        });
+        using var root = FileAt.Open(null, place, OpenFlags.Path | OpenFlags.Directory);
+        var inside = RootedPath.TryResolve(root, "/" + mount.Source, mustExist: true, out _) ?? throw new BuildException($"failed to calculate checksum of ref: \"{PathPatterns.Clean("/" + mount.Source)}\": not found");
+        return place + inside.TrimEnd('/');
+    }
+
+    private async Task AddSecretAsync(RunMount mount, List<StepMount> mounts, List<string> environment, string place, UndoStack undo, CancellationToken cancellation)
+    {
+        var id = mount.Id.Length > 0 ? mount.Id : mount.Source.Length > 0 ? mount.Source : Path.GetFileName(mount.Target);
+        var content = await request.Sources.GetSecretAsync(id, cancellation).ConfigureAwait(false);
+        if (content is null)
+        {
+            if (mount.Required) throw new BuildException($"secret {id}: not found");
+            return;
+        }
+        if (mount.Environment is { } variable) environment.Add($"{(variable.Length > 0 ? variable : id)}={System.Text.Encoding.UTF8.GetString(content)}");
+        if (mount.Environment is not null && mount.Target.Length == 0) return;
+        // In memory only, and gone with the command.
+        HostMount.Tmpfs(place, Math.Max(4096, content.Length * 2L), 0x1ED);
+        undo.Push(() => HostMount.UnmountAll(place));
+        var file = Path.Combine(place, "secret");
+        File.WriteAllBytes(file, content);
+        FileAt.ChangeOwner(null, file, mount.UserId ?? 0, mount.GroupId ?? 0);
+        FileAt.ChangeMode(null, file, mount.Mode ?? 0x100);
+        mounts.Add(new StepMount(mount.Target.Length > 0 ? mount.Target : "/run/secrets/" + id, file, ReadOnly: true));
+    }
+
+    private sealed class OutputStream(Action<ReadOnlyMemory<byte>> write) : Stream
+    {
+        public override void Write(ReadOnlySpan<byte> buffer) => write(buffer.ToArray());
+        public override void Write(byte[] buffer, int offset, int count) => write(buffer.AsMemory(offset, count));
+        public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            write(buffer);
+            return ValueTask.CompletedTask;
+        }
+
+        public override bool CanRead => false;
+        public override bool CanSeek => false;
+        public override bool CanWrite => true;
+        public override long Length => throw new NotSupportedException();
+        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+        public override void Flush() { }
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+        public override void SetLength(long value) => throw new NotSupportedException();
+    }
+}

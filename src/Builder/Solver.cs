@@ -1,0 +1,244 @@
+using System.Runtime.ExceptionServices;
+using Berth.Engine;
+using Berth.Images;
+using Berth.Linux;
+using Berth.Linux.Abi;
+
+namespace Berth.Builder;
+
+/// <summary>The files after a step: layers, lowest first. A context has a directory instead.</summary>
+internal sealed record StepResult(IReadOnlyList<Digest> Layers, BuildContext? Context = null)
+{
+    public static readonly StepResult Nothing = new([]);
+}
+
+/// <summary>
+/// Carries out a plan: every step once, as soon as what it stands on is there, steps that do not need each other side by side. A step whose result is known is not
+/// carried out; it is known when the same was done to the same files.
+/// </summary>
+internal sealed class Solver(ImageStore.LayerSession session, StepService steps, BuildCache cache, CacheMounts mounts, BuildRequest request, IBuildProgress progress, CancellationToken cancellation)
+{
+    /// <summary>Commands at a time: they are somebody's compilers.</summary>
+    private static readonly int MaxCommands = Math.Max(2, Environment.ProcessorCount);
+
+    /// <summary>Files of one COPY.</summary>
+    private const int MaxEntries = 5_000_000;
+
+    private readonly Dictionary<BuildStep, Task<StepResult>> _results = new(ReferenceEqualityComparer.Instance);
+    private readonly SemaphoreSlim _commands = new(MaxCommands);
+    private Exception? _failure;
+    private readonly CancellationTokenSource _stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+
+    /// <summary>Diff ids by step: empty for one that changed nothing.</summary>
+    public Dictionary<BuildStep, Digest> Made { get; } = new(ReferenceEqualityComparer.Instance);
+
+    /// <exception cref="BuildException">A step failed; the others were ended.</exception>
+    public async Task<StepResult> SolveAsync(BuildStep step)
+    {
+        var result = Begin(step);
+        try
+        {
+            return await result.ConfigureAwait(false);
+        }
+        catch when (Volatile.Read(ref _failure) is { } first)
+        {
+            // Not what it led to: steps that were ended because of it.
+            ExceptionDispatchInfo.Throw(first);
+            throw;
+        }
+        finally
+        {
+            // Whatever the first failure left running is out of the session's directories before they go.
+            await _stop.CancelAsync().ConfigureAwait(false);
+            List<Task> all;
+            lock (_results) all = [.. _results.Values];
+            await Task.WhenAll(all).ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default).ConfigureAwait(false);
+            _stop.Dispose();
+        }
+    }
+
+    private Task<StepResult> Begin(BuildStep step)
+    {
+        lock (_results)
+        {
+            if (_results.TryGetValue(step, out var running)) return running;
+            var inputs = step.Inputs.Select(Begin).ToList();
+            return _results[step] = Task.Run(() => CarryOutAsync(step, inputs));
+        }
+    }
+
+    private async Task<StepResult> CarryOutAsync(BuildStep step, List<Task<StepResult>> inputs)
+    {
+        // The first that fails is the one that is told; the others are waited for by the solver.
+        foreach (var input in inputs) await input.ConfigureAwait(false);
+        var results = inputs.Select(i => i.Result).ToList();
+        var shown = false;
+        try
+        {
+            switch (step)
+            {
+                case ScratchStep: return StepResult.Nothing;
+                case ImageStep image:
+                    progress.Started(step);
+                    shown = true;
+                    if (!session.TryHold(image.Image.DiffIds)) throw new BuildException($"the layers of image {image.Image.Id} are gone", step.Lines);
+                    progress.Ended(step, null);
+                    return new StepResult(image.Image.DiffIds);
+                case ContextStep:
+                    progress.Started(step);
+                    shown = true;
+                    var context = await request.Sources.OpenContextAsync(_stop.Token).ConfigureAwait(false);
+                    progress.Ended(step, null);
+                    return new StepResult([], context);
+            }
+            progress.Started(step);
+            shown = true;
+            var root = results[0].Layers;
+            var (content, files) = await DescribeAsync(step, results).ConfigureAwait(false);
+            var key = Fields.Hash(Fields.Join(step.Definition, Fields.Join([.. root.Select(l => l.ToString())]), content));
+            if (!step.NoCache && cache.Find(key) is { } known)
+            {
+                if (known.Layer.Length == 0 || (Digest.TryParse(known.Layer, out var layer) && session.TryHold([layer])))
+                {
+                    progress.Cached(step);
+                    progress.Ended(step, null);
+                    return Add(step, root, known.Layer.Length == 0 ? default : Digest.Parse(known.Layer));
+                }
+            }
+            var definition = Fields.Hash(step.Definition);
+            if (!step.NoCache && Why(definition, root, files) is { } why) progress.Missed(step, why);
+            var made = await ExecuteAsync(step, results).ConfigureAwait(false);
+            cache.Add(new CacheRecord
+            {
+                Key = key, Definition = definition, Description = step.Title, Layer = made.IsEmpty ? "" : made.ToString(), Below = Fields.Hash(Fields.Join([.. root.Select(l => l.ToString())])),
+                SizeBytes = made.IsEmpty ? 0 : session.SizeOf(made), Files = files?.Count <= BuildCache.MaxFilesTold ? files.ToDictionary(f => f.Path, f => f.Digest.ToString()) : null,
+            });
+            progress.Ended(step, null);
+            return Add(step, root, made);
+        }
+        catch (Exception e)
+        {
+            var failure = e is ImageException or LinuxException or EngineException or Dockerfile.DockerfileException ? new BuildException(e.Message, step.Lines, e) : e;
+            Interlocked.CompareExchange(ref _failure, failure, null);
+            if (shown) progress.Ended(step, failure);
+            await _stop.CancelAsync().ConfigureAwait(false);
+            if (failure == e) throw;
+            throw failure;
+        }
+    }
+
+    private StepResult Add(BuildStep step, IReadOnlyList<Digest> root, Digest layer)
+    {
+        lock (Made) Made[step] = layer;
+        return new StepResult(layer.IsEmpty ? root : [.. root, layer]);
+    }
+
+    // What the key has to say of the files a step takes.
+    private async Task<(string Content, List<TreeEntry>? Files)> DescribeAsync(BuildStep step, List<StepResult> results)
+    {
+        switch (step)
+        {
+            case CopyStep copy when copy.Sources.Count > 0:
+                using (var source = OpenSource(results[1]))
+                {
+                    var files = await Task.Run(() => new FileCopier(copy, source.Root, _stop.Token).Describe(MaxEntries)).ConfigureAwait(false);
+                    return (Fields.Hash(Fields.Join([.. files.Select(f => f.Path + " " + f.Digest)])), files);
+                }
+            case RunStep run:
+                var parts = new List<string>();
+                var at = 1;
+                foreach (var mount in run.Mounts)
+                {
+                    if (mount.From is null) continue;
+                    var from = results[at++];
+                    if (from.Context is { } context && mount.Mount.Type == Dockerfile.RunMountType.Bind)
+                    {
+                        var entries = TreeCopy.Describe(context.Root, "/" + mount.Mount.Source, null, false, MaxEntries, _stop.Token);
+                        parts.Add(Fields.Hash(Fields.Join([.. entries.Select(f => f.Path + " " + f.Digest)])));
+                    }
+                    else parts.Add(Fields.Join([.. from.Layers.Select(l => l.ToString())]));
+                }
+                return (Fields.Join([.. parts]), null);
+            default:
+                return ("", null);
+        }
+    }
+
+    private string? Why(string definition, IReadOnlyList<Digest> root, List<TreeEntry>? files)
+    {
+        if (cache.Last(definition) is not { } last) return null;
+        if (last.Below != Fields.Hash(Fields.Join([.. root.Select(l => l.ToString())]))) return "what it stands on has changed";
+        if (files is null || last.Files is not { } before) return null;
+        var changed = files.Where(f => before.TryGetValue(f.Path, out var digest) && digest != f.Digest.ToString()).Select(f => f.Path).ToList();
+        var added = files.Where(f => !before.ContainsKey(f.Path)).Select(f => f.Path).ToList();
+        var removed = before.Keys.Except(files.Select(f => f.Path)).ToList();
+        return string.Join("; ", new[] { Tell(changed, "changed"), Tell(added, "added"), Tell(removed, "removed") }.Where(t => t.Length > 0));
+
+        static string Tell(List<string> paths, string what) =>
+            paths.Count == 0 ? "" : $"{paths.Count} {(paths.Count == 1 ? "file" : "files")} {what}: {string.Join(", ", paths.Take(5))}{(paths.Count > 5 ? ", …" : "")}";
+    }
+
+    private async Task<Digest> ExecuteAsync(BuildStep step, List<StepResult> results)
+    {
+        var layer = session.NewLayer(results[0].Layers);
+        try
+        {
+            switch (step)
+            {
+                case DirectoryStep directory:
+                    await Task.Run(() => WithTree(layer, results[0].Layers, tree => TreeCopy.MakeDirectories(tree, directory.Path, new TreeCopyRules { Owner = FileCopier.OwnerOf(layer, directory.User) }).Dispose())).ConfigureAwait(false);
+                    break;
+                case CopyStep copy:
+                    using (var source = OpenSource(results[1]))
+                        await Task.Run(() => WithTree(layer, results[0].Layers, tree => new FileCopier(copy, source.Root, _stop.Token).CopyTo(tree, layer))).ConfigureAwait(false);
+                    break;
+                case RunStep run:
+                    await _commands.WaitAsync(_stop.Token).ConfigureAwait(false);
+                    try
+                    {
+                        await new CommandRunner(session, steps, mounts, request, progress).RunAsync(run, layer, results, _stop.Token).ConfigureAwait(false);
+                    }
+                    finally
+                    {
+                        _commands.Release();
+                    }
+                    break;
+            }
+        }
+        catch
+        {
+            session.Discard(layer);
+            throw;
+        }
+        return await session.SealAsync(layer, _stop.Token).ConfigureAwait(false);
+    }
+
+    // The stage's files with the new layer on top, mounted where nobody else sees it.
+    private void WithTree(WritableLayer layer, IReadOnlyList<Digest> below, Action<Microsoft.Win32.SafeHandles.SafeFileHandle> work)
+    {
+        var lower = session.Directories(below, mountPoints: false);
+        if (lower.Count == 0)
+        {
+            using var alone = FileAt.Open(null, layer.UpperDirectory, OpenFlags.ReadOnly | OpenFlags.Directory);
+            work(alone);
+            return;
+        }
+        using var tree = new PrivateMountTree(DetachedMount.Overlay(lower, layer.UpperDirectory, layer.WorkDirectory, MountAttributes.NoDev));
+        work(tree.Root);
+    }
+
+    private SourceTree OpenSource(StepResult result)
+    {
+        if (result.Context is { } context) return new SourceTree(context.Root, null);
+        var lower = session.Directories(result.Layers, mountPoints: false);
+        if (lower.Count == 0) lower = [session.NewDirectory()];
+        var tree = new PrivateMountTree(lower.Count > 1 ? DetachedMount.Overlay(lower, null, null, MountAttributes.ReadOnly | MountAttributes.NoDev) : DetachedMount.Bind(null, lower[0], recursive: false));
+        return new SourceTree(tree.Root, tree);
+    }
+}
+
+/// <summary>Files to read, as long as it is not disposed of.</summary>
+internal sealed record SourceTree(Microsoft.Win32.SafeHandles.SafeFileHandle Root, IDisposable? Mount) : IDisposable
+{
+    public void Dispose() => Mount?.Dispose();
+}

@@ -1,0 +1,204 @@
+using System.Buffers.Text;
+using System.Text;
+using System.Text.Json;
+using Berth.Api;
+using Berth.Builder;
+using Berth.Daemon.Http;
+using Berth.Dockerfile;
+using Berth.Engine;
+using Berth.Images;
+using Berth.Linux;
+using Berth.Linux.Abi;
+
+namespace Berth.Daemon.Routes;
+
+/// <summary>POST /build as clients without BuildKit use it: the context as a tar, the answer a stream of texts. And /build/prune.</summary>
+internal static class BuildRoutes
+{
+    public static void Map(Router router, BerthEngine engine, BuildService builder)
+    {
+        router.Post("/build", r => Build(r, engine, builder));
+        router.Post("/build/prune", r => Prune(r, builder));
+    }
+
+    private static async Task Build(ApiRequest request, BerthEngine engine, BuildService builder)
+    {
+        var query = request.Query;
+        if (query["version"] == "2") throw Errors.NotImplemented("building with BuildKit");
+        if (query["remote"].Length > 0) throw Errors.NotImplemented("building from a remote context");
+        if (query.Bool("squash")) throw EngineException.Invalid("squash is only supported with experimental mode");
+        var limits = Limits(query);
+        using var session = builder.OpenSession();
+        var directory = session.NewDirectory();
+        using var root = FileAt.Open(null, directory, OpenFlags.ReadOnly | OpenFlags.Directory);
+        try
+        {
+            await TreeArchive.ExtractAsync(request.Http.Request.Body, root, "/", (0, 0), keepKinds: false, request.Stopping);
+            await request.Http.Request.Body.CopyToAsync(Stream.Null, request.Stopping); // what stands behind the end of the tar
+        }
+        catch (ImageException e)
+        {
+            throw EngineException.Invalid($"the build context can't be read: {e.Message}");
+        }
+        var name = query["dockerfile"] is { Length: > 0 } given ? given : "Dockerfile";
+        var dockerfile = ReadFile(root, name, Document.MaxBytes) ?? throw EngineException.System($"Cannot locate specified Dockerfile: {name}");
+        var ignored = TakeIgnored(root, name);
+
+        // What its client sent is there now; who hangs up wants no image any more.
+        var gone = request.Gone();
+        await using var lines = request.Lines(ApiJson.Wire.JsonMessage, "\r\n", gone);
+        var output = new ClassicOutput(lines.Add, quiet: query.Bool("q"));
+        try
+        {
+            var build = new BuildRequest
+            {
+                Dockerfile = dockerfile, DockerfileName = name, Target = query["target"], Names = [.. query.All("t").Where(t => t.Length > 0).Select(Name)], NoCache = query.Bool("nocache"), Pull = query.Bool("pull"),
+                Arguments = Texts(query["buildargs"], "buildargs"), Labels = Texts(query["labels"], "labels"), Network = query["networkmode"] is { Length: > 0 } mode ? mode : "default", Limits = limits,
+                Platform = query["platform"] is { Length: > 0 } platform ? LayerPlatform(platform) : Images.Platform.Host, PlatformGiven = query["platform"].Length > 0,
+                Sources = new SentContext(engine, new BuildContext(directory, root, ignored), Logins(request.Http.Request.Headers["X-Registry-Config"].ToString())),
+            };
+            var result = await builder.BuildAsync(build, output, output.Begin, gone);
+            output.Finish(result, build.Names);
+        }
+        catch (Exception e) when (e is DockerfileException or BuildException or EngineException)
+        {
+            output.Flush();
+            if (!lines.Started) throw e is EngineException ? e : EngineException.Invalid(e.Message);
+            lines.Add(e is BuildException { ExitCode: not 0 } failed
+                ? new JsonMessage { ErrorDetail = new() { Code = failed.ExitCode, Message = Command(failed) }, Error = Command(failed) }
+                : JsonMessage.Failed(e.Message));
+        }
+    }
+
+    // In the words of the classic builder: process "x" did not … → The command 'x' returned a non-zero code: 1
+    private static string Command(BuildException failed)
+    {
+        var command = failed.Message["process \"".Length..failed.Message.LastIndexOf("\" did not complete", StringComparison.Ordinal)];
+        return $"The command '{command}' returned a non-zero code: {failed.ExitCode}";
+    }
+
+    private static Task Prune(ApiRequest request, BuildService builder)
+    {
+        var all = request.Query.Bool("all");
+        var filters = Filters.Parse(request.Query["filters"]);
+        var before = filters.Contains("until") && Berth.Api.Go.GoDuration.TryParse(filters["until"].First(), out var age) ? DateTimeOffset.UtcNow - age : (DateTimeOffset?)null;
+        var (removed, bytes) = builder.Prune(all, record => before is null || record.LastUsed < before);
+        return request.JsonAsync(new BuildPruneResponse { CachesDeleted = removed.Count > 0 ? [.. removed] : null, SpaceReclaimed = (ulong)bytes }, ApiJson.Wire.BuildPruneResponse);
+    }
+
+    // The files that only the builder needs are out of the context when .dockerignore says so.
+    private static PathPatterns? TakeIgnored(Microsoft.Win32.SafeHandles.SafeFileHandle root, string dockerfile)
+    {
+        if ((ReadFile(root, dockerfile + ".dockerignore", IgnoreFile.MaxBytes) ?? ReadFile(root, ".dockerignore", IgnoreFile.MaxBytes)) is not { } text) return null;
+        PathPatterns patterns;
+        try
+        {
+            patterns = new PathPatterns(IgnoreFile.Parse(text));
+        }
+        catch (DockerfileException e)
+        {
+            throw EngineException.Invalid(e.Message);
+        }
+        foreach (var name in (ReadOnlySpan<string>)[".dockerignore", dockerfile])
+        {
+            if (!name.Contains('/') && patterns.Matches(name) && FileAt.TryStatus(root, name, followLinks: false, out _) is { IsDirectory: false }) FileAt.Unlink(root, name);
+        }
+        return patterns;
+    }
+
+    private static byte[]? ReadFile(Microsoft.Win32.SafeHandles.SafeFileHandle root, string path, int maxBytes)
+    {
+        using var file = FileAt.TryOpen(root, path, OpenFlags.ReadOnly | OpenFlags.NonBlocking, ResolveFlags.InRoot | ResolveFlags.NoMagicLinks, out _);
+        if (file is null || FileAt.Status(file) is not { Kind: FileKind.Regular } status) return null;
+        if (status.SizeBytes > (ulong)maxBytes) throw EngineException.Invalid($"{path} is larger than {maxBytes} bytes");
+        var bytes = new byte[status.SizeBytes];
+        using var stream = new FileStream(file, FileAccess.Read, bufferSize: 0);
+        stream.ReadExactly(bytes);
+        return bytes;
+    }
+
+    private static ImageReference Name(string text)
+    {
+        try
+        {
+            var name = ImageReference.Parse(text);
+            return name.HasDigest ? throw EngineException.Invalid("refusing to create a tag with a digest reference") : name.WithDefaultTag();
+        }
+        catch (ImageException e)
+        {
+            throw EngineException.Invalid($"Error parsing reference: {Berth.Api.Go.GoText.Quote(text)} is not a valid repository/tag: {e.Message}");
+        }
+    }
+
+    private static Images.Platform LayerPlatform(string text)
+    {
+        try
+        {
+            return Images.Platform.Parse(text);
+        }
+        catch (ImageException e)
+        {
+            throw EngineException.Invalid(e.Message);
+        }
+    }
+
+    private static HostConfig Limits(Query query)
+    {
+        long Number(string name) => query[name].Length == 0 ? 0 : long.TryParse(query[name], out var value) ? value : throw EngineException.Invalid($"strconv.ParseInt: parsing {Berth.Api.Go.GoText.Quote(query[name])}: invalid syntax");
+        return new HostConfig
+        {
+            Memory = Number("memory"), MemorySwap = Number("memswap"), CpuShares = Number("cpushares"), CpuPeriod = Number("cpuperiod"), CpuQuota = Number("cpuquota"), CpusetCpus = query["cpusetcpus"],
+            CpusetMems = query["cpusetmems"], ShmSize = Number("shmsize"), CgroupParent = query["cgroupparent"], ExtraHosts = [.. query.All("extrahosts").SelectMany(h => h.Split(',')).Where(h => h.Length > 0)],
+            Ulimits = query["ulimits"].Length == 0 ? null : Parse(query["ulimits"], ApiJson.Wire.UlimitArray, "ulimits"),
+        };
+    }
+
+    private static Dictionary<string, string> Texts(string json, string what)
+    {
+        var texts = new Dictionary<string, string>(StringComparer.Ordinal);
+        if (json.Length == 0) return texts;
+        // A build argument without a value is as good as none: {"A":null}.
+        foreach (var (name, value) in Parse(json, ApiJson.Wire.DictionaryStringString, what)) if (value is not null) texts[name] = value;
+        return texts;
+    }
+
+    private static T Parse<T>(string json, System.Text.Json.Serialization.Metadata.JsonTypeInfo<T> type, string what)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(json, type) ?? throw new JsonException("null");
+        }
+        catch (JsonException e)
+        {
+            throw EngineException.Invalid($"error reading {what}: {e.Message}");
+        }
+    }
+
+    // Of every registry the client is logged in to.
+    private static Dictionary<string, AuthConfig> Logins(string header)
+    {
+        if (header.Length == 0) return [];
+        try
+        {
+            var text = Encoding.UTF8.GetString(Base64Url.DecodeFromChars(header.Replace('+', '-').Replace('/', '_').TrimEnd('=')));
+            return JsonSerializer.Deserialize(text, ApiJson.Wire.DictionaryStringAuthConfig) ?? [];
+        }
+        catch (Exception e) when (e is FormatException or JsonException)
+        {
+            return [];
+        }
+    }
+
+    private sealed class SentContext(BerthEngine engine, BuildContext context, Dictionary<string, AuthConfig> logins) : IBuildSources
+    {
+        public Task<BuildContext> OpenContextAsync(CancellationToken cancellation) => Task.FromResult(context);
+
+        public Task<byte[]?> GetSecretAsync(string id, CancellationToken cancellation) => Task.FromResult<byte[]?>(null);
+
+        public Task PullAsync(ImageReference name, Images.Platform platform, Action<JsonMessage> progress, CancellationToken cancellation)
+        {
+            var registry = name.Domain == "docker.io" ? "https://index.docker.io/v1/" : name.Domain;
+            return engine.Images.PullAsync(name.ToString(), null, platform.ToString(), logins.GetValueOrDefault(registry), progress, cancellation);
+        }
+    }
+}

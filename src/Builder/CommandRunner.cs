@@ -46,13 +46,41 @@ internal sealed class CommandRunner(ImageStore.LayerSession session, StepService
                     break;
             }
         }
+        var places = MissingPlaces(layer, mounts);
         using var stdout = new OutputStream(bytes => progress.Output(run, bytes, stderr: false));
         using var stderr = new OutputStream(bytes => progress.Output(run, bytes, stderr: true));
         var exit = await steps.RunAsync(new StepRequest
         {
             Layer = layer, Arguments = run.Arguments, Environment = environment, WorkingDirectory = run.WorkingDirectory, User = run.User, Network = run.Network, Privileged = run.Insecure, Mounts = mounts, Limits = request.Limits,
         }, stdout, stderr, cancellation).ConfigureAwait(false);
+        RemoveEmpty(layer, places);
         if (exit != 0) throw new BuildException($"process \"{string.Join(' ', run.Arguments)}\" did not complete successfully: exit code: {exit}", run.Lines) { ExitCode = exit };
+    }
+
+    // The places of mounts are made where the stage has none; they are no part of what the command did. Deepest first.
+    private static List<string> MissingPlaces(WritableLayer layer, List<StepMount> mounts)
+    {
+        using var files = layer.OpenFiles();
+        var missing = new SortedSet<string>(StringComparer.Ordinal);
+        foreach (var mount in mounts)
+        {
+            for (var path = PathPatterns.Clean(mount.Destination); path.Length > 1 && !files.Exists(path); path = path[..path.LastIndexOf('/')]) missing.Add(path);
+        }
+        return [.. missing.Reverse()];
+    }
+
+    private static void RemoveEmpty(WritableLayer layer, List<string> places)
+    {
+        using var upper = FileAt.Open(null, layer.UpperDirectory, OpenFlags.Path | OpenFlags.Directory);
+        foreach (var place in places)
+        {
+            var slash = place.LastIndexOf('/');
+            using var parent = FileAt.TryOpen(upper, slash == 0 ? "." : place[1..slash], OpenFlags.Path | OpenFlags.Directory, ResolveFlags.Beneath | ResolveFlags.NoSymlinks, out _);
+            var name = System.Text.Encoding.UTF8.GetBytes(place[(slash + 1)..]);
+            if (parent is null || RawAt.Status(parent, name, out var status) != Errno.Success) continue;
+            if (status.IsDirectory) RawAt.RemoveDirectory(parent, name);
+            else if (status is { Kind: FileKind.Regular, SizeBytes: 0 }) RawAt.Unlink(parent, name);
+        }
     }
 
     // Another stage's files, or the context's, mounted where a bind mount can take them from, for as long as the command runs. What it writes there is nobody's.

@@ -21,7 +21,12 @@ internal sealed class FileCopier(CopyStep copy, SafeFileHandle source, Cancellat
     public List<TreeEntry> Describe(int maxEntries)
     {
         var all = new List<TreeEntry>();
-        foreach (var (path, _, _) in Sources()) all.AddRange(TreeCopy.Describe(source, path, Excludes(path), _exclude?.HasExceptions == true, maxEntries - all.Count, cancellation));
+        foreach (var (path, name, _) in Sources())
+        {
+            // A link is copied as what it leads to, under its own name.
+            var linked = path.EndsWith(name, StringComparison.Ordinal) ? "" : name + " -> ";
+            all.AddRange(TreeCopy.Describe(source, path, Excludes(path), _exclude?.HasExceptions == true, maxEntries - all.Count, cancellation).Select(e => e with { Path = linked + e.Path }));
+        }
         return all;
     }
 
@@ -35,7 +40,6 @@ internal sealed class FileCopier(CopyStep copy, SafeFileHandle source, Cancellat
         {
             if (copy.Unpack && !isDirectory && TryUnpack(root, path, destination, rules)) continue;
             var target = copy.Parents ? Join(destination, name) : isDirectory ? destination : asDirectory ? Join(destination, name) : destination;
-            if (isDirectory) TreeCopy.MakeDirectories(root, target, rules).Dispose();
             TreeCopy.Copy(source, path, root, target, rules with { Excludes = Excludes(path) }, cancellation);
         }
         foreach (var file in copy.Files) TreeCopy.Write(root, asDirectory ? Join(destination, file.Name) : destination, Encoding.UTF8.GetBytes(file.Content), rules);

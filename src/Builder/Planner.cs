@@ -102,10 +102,11 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
 
         if (ConfigChanges.Variable(state.Config.Env ?? [], "PATH") is null) state.Config = state.Config with { Env = [.. state.Config.Env ?? [], DefaultPath] };
         foreach (var variable in state.Config.Env!) state.Set(variable.Split('=', 2)[0], variable.Split('=', 2) is [_, var value] ? value : "");
-        _instructions.Add((stage.Text, state.Root is ImageStep ? state.Root : null));
         var instructions = new List<Instruction>(Triggers(state, stage));
         instructions.AddRange(stage.Instructions);
-        state.StepCount += instructions.Count(i => i is RunInstruction or TransferInstruction or WorkdirInstruction);
+        state.StepCount = (state.IsOnImage ? 1 : 0) + instructions.Count(i => i is RunInstruction or TransferInstruction or WorkdirInstruction);
+        if (state.IsOnImage) state.Root = new ImageStep(state.Base!) { Title = state.NextTitle("FROM " + expansion.Text), Text = stage.Text, Lines = stage.Lines };
+        _instructions.Add((stage.Text, state.IsOnImage ? state.Root : null));
         foreach (var instruction in instructions)
         {
             try
@@ -138,8 +139,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
     private async Task UseImageAsync(StageState state, string name, Platform platform)
     {
         var image = await ResolveAsync(name, platform, state.Stage.Lines).ConfigureAwait(false);
-        state.StepCount = 1;
-        state.Use(image, new ImageStep(image) { Title = state.NextTitle("FROM " + name), Text = "FROM " + name, Lines = state.Stage.Lines });
+        state.Use(image);
         if (!platform.Accepts(image.Platform) && (request.PlatformGiven || state.Stage.Platform.Length > 0))
             _checks.Report(CheckRule.InvalidBaseImagePlatform, $"Base image {name} was pulled with platform {GoText.Quote(image.Platform.ToString())}, expected {GoText.Quote(platform.ToString())} for current build", state.Stage.Lines, state.Stage.Comments);
     }
@@ -461,9 +461,9 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
             else _variables[variable] = value;
         }
 
-        public void Use(Image image, ImageStep step)
+        public void Use(Image image)
         {
-            (Base, IsOnImage, Root) = (image, true, step);
+            (Base, IsOnImage) = (image, true);
             Config = image.Config.Config ?? new ContainerConfig();
             Author = image.Config.Author ?? "";
         }

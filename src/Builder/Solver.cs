@@ -111,7 +111,7 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
             cache.Add(new CacheRecord
             {
                 Key = key, Definition = definition, Description = step.Title, Layer = made.IsEmpty ? "" : made.ToString(), Below = Fields.Hash(Fields.Join([.. root.Select(l => l.ToString())])),
-                SizeBytes = made.IsEmpty ? 0 : session.SizeOf(made), Files = files?.Count <= BuildCache.MaxFilesTold ? files.ToDictionary(f => f.Path, f => f.Digest.ToString()) : null,
+                SizeBytes = made.IsEmpty ? 0 : session.SizeOf(made), Files = files?.Count <= BuildCache.MaxFilesTold ? files.DistinctBy(f => f.Path).ToDictionary(f => f.Path, f => f.Digest.ToString()) : null,
             });
             progress.Ended(step, null);
             return Add(step, root, made);

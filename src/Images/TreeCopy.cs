@@ -54,8 +54,12 @@ public static class TreeCopy
         if (status.IsDirectory)
         {
             using var directory = FileAt.Open(root, path, OpenFlags.ReadOnly | OpenFlags.Directory | OpenFlags.NoFollow, Inside);
+            using var there = RootedPath.TryOpen(targetRoot, target, out _);
+            var isNew = there is null;
             using var into = MakeDirectories(targetRoot, target, rules);
             run.CopyContent(directory, path.Trim('/'), into, 0);
+            // A directory that was there keeps what it is.
+            if (isNew) run.FinishDirectory(targetRoot, target, status);
             return;
         }
         var (above, name) = Split(target);
@@ -227,6 +231,15 @@ public static class TreeCopy
     {
         // Files with several names keep them: where the first was copied to.
         private readonly Dictionary<((uint, uint), ulong), string> links = [];
+
+        public void FinishDirectory(SafeFileHandle root, string path, FileStatus status)
+        {
+            var (above, name) = Split(path);
+            using var parent = FileAt.Open(root, above, OpenFlags.Path | OpenFlags.Directory, Inside);
+            var bytes = Encoding.UTF8.GetBytes(name);
+            Finish(parent, bytes, rules.Owner ?? (status.Uid, status.Gid), rules.Permissions?.Invoke(status.Permissions, true) ?? status.Permissions);
+            SetTimes(parent, bytes, status);
+        }
 
         public void CopyContent(SafeFileHandle directory, string prefix, SafeFileHandle into, int depth)
         {

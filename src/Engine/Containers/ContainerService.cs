@@ -22,7 +22,7 @@ public sealed partial class ContainerService
         _recentEnds = new RecentEnds(core.Time);
         _shipping = new LogShipping(core, _logWatch);
         _stats = new StatsCollector(core);
-        Steps = new StepService(core);
+        Steps = new StepService(core, this);
     }
 
     /// <summary>

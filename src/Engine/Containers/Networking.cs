@@ -125,7 +125,7 @@ public sealed partial class ContainerService
     }
 
     /// <summary>/etc/hosts of a container that has one of its own.</summary>
-    private string HostsText(ContainerRecord record, SandboxState? networks, List<(string Alias, ContainerRecord Child)> linked)
+    internal string HostsText(ContainerRecord record, SandboxState? networks, List<(string Alias, ContainerRecord Child)> linked)
     {
         var host = record.HostConfig;
         string[] extra = [.. host.ExtraHosts ?? [], .. LinkHosts(linked)];

@@ -41,7 +41,9 @@ public sealed class StepService
     private readonly EngineCore _core;
     private readonly ConcurrentDictionary<string, TaskCompletionSource<ProcessExit>> _running = new(StringComparer.Ordinal);
 
-    internal StepService(EngineCore core) => _core = core;
+    private readonly ContainerService _containers;
+
+    internal StepService(EngineCore core, ContainerService containers) => (_core, _containers) = (core, containers);
 
     /// <summary>A step has ended; false when it is none.</summary>
     internal bool TryEnd(ProcessExit exit) => _running.TryGetValue(exit.Key.ContainerId, out var end) && end.TrySetResult(exit);
@@ -63,7 +65,7 @@ public sealed class StepService
             joined = true;
             var spec = SpecCompiler.Compile(new SpecInput
             {
-                Container = record, Facts = _core.Facts, Options = _core.Options, User = ResolveUser(step), Mounts = [.. step.Mounts.Select(MountOf), .. WriteFiles(bundle, record, sandbox.Endpoint)],
+                Container = record, Facts = _core.Facts, Options = _core.Options, User = ResolveUser(step), Mounts = [.. step.Mounts.Select(MountOf), .. WriteFiles(bundle, record, sandbox.State)],
                 Devices = step.Privileged ? Devices.Resolve(record.HostConfig).Devices : [], Seccomp = Seccomp.For(record, _core.Options),
             });
             await File.WriteAllBytesAsync(Path.Combine(bundle, "config.json"), OciJson.Serialize(spec), cancellationToken).ConfigureAwait(false);
@@ -126,7 +128,8 @@ public sealed class StepService
     }
 
     private async Task<NetworkSandbox> JoinAsync(ContainerRecord record) =>
-        await _core.Networks.JoinAsync(record.Id, new EndpointRequest { Network = Modes.NetworkName(record.HostConfig.NetworkMode), ContainerName = record.Name }, CancellationToken.None).ConfigureAwait(false);
+        await _core.Networks.JoinAsync(record.Id, new SandboxRequest { ContainerName = record.Name, Endpoints = [new EndpointRequest { Network = Modes.NetworkName(record.HostConfig.NetworkMode) }] }, CancellationToken.None)
+            .ConfigureAwait(false);
 
     private async Task LeaveAsync(string id)
     {
@@ -168,16 +171,12 @@ public sealed class StepService
     private static SpecMount MountOf(StepMount mount) =>
         new() { Destination = mount.Destination, Source = mount.Source, ReadWrite = !mount.ReadOnly, TmpfsOptions = mount.TmpfsOptions, Propagation = mount.Source is null ? "" : "rprivate" };
 
-    private List<SpecMount> WriteFiles(string bundle, ContainerRecord record, EndpointState endpoint)
+    private List<SpecMount> WriteFiles(string bundle, ContainerRecord record, SandboxState networks)
     {
-        var (host, options) = (record.HostConfig, _core.Options);
-        var own = !Modes.IsHost(host.NetworkMode);
-        var gateway = _core.Networks.HostGateway?.ToString();
-        var extra = host.ExtraHosts ?? [];
-        var hosts = own ? HostsFile.For(endpoint.IPAddress.Length > 0 ? [endpoint.IPAddress] : [], record.Config.Hostname, "", extra, gateway)
-            : HostsFile.ForHostNetwork(HostFacts.TryRead("/etc/hosts") is { } text ? text + "\n" : "", extra, gateway);
+        var (own, options) = (!Modes.IsHost(record.HostConfig.NetworkMode), _core.Options);
+        var hosts = _containers.HostsText(record, networks, []);
         var path = ResolvConf.HostPath(HostFacts.TryRead, own);
-        var resolvers = ResolvConf.For(HostFacts.TryRead(path) is { } r ? r + "\n" : "", path, options.Dns, options.DnsSearch, options.DnsOptions, own);
+        var resolvers = ResolvConf.For(HostFacts.TryRead(path) is { } text ? text + "\n" : "", path, options.Dns, options.DnsSearch, options.DnsOptions, own);
         return [Write("hosts", hosts), Write("resolv.conf", resolvers)];
 
         SpecMount Write(string name, string content)

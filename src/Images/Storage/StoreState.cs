@@ -8,13 +8,13 @@ internal sealed record StoreState
     [JsonPropertyName("version")] public int Version { get; init; } = 1;
 
     /// <summary>By image id.</summary>
-    [JsonPropertyName("images")] public Dictionary<string, ImageRecord> Images { get; init; } = [];
+    [JsonPropertyName("images")] public Dictionary<string, ImageRecord> Images { get; init => field = value ?? []; } = [];
 
     /// <summary>Full names (docker.io/library/busybox:latest, …@sha256:…) to image ids.</summary>
-    [JsonPropertyName("names")] public SortedDictionary<string, string> Names { get; init; } = new(StringComparer.Ordinal);
+    [JsonPropertyName("names")] public SortedDictionary<string, string> Names { get; init => field = value ?? new(StringComparer.Ordinal); } = new(StringComparer.Ordinal);
 
     /// <summary>By name, where it is that of an image for several platforms.</summary>
-    // Null in files of before there were any: init-only members that are absent are set to null, whatever they are initialised with.
+    // Null in files of before there were any: init-only members that are absent are set to null, whatever they are initialised with (hence the accessors above, too).
     [JsonPropertyName("indexes")] public SortedDictionary<string, IndexRecord>? Indexes { get; set; }
 }
 
@@ -31,7 +31,7 @@ internal sealed record IndexRecord
 internal sealed record ImageRecord
 {
     /// <summary>Diff ids, lowest first.</summary>
-    [JsonPropertyName("layers")] public IReadOnlyList<string> Layers { get; init; } = [];
+    [JsonPropertyName("layers")] public IReadOnlyList<string> Layers { get; init => field = value ?? []; } = [];
     [JsonPropertyName("parent")] public string? Parent { get; init; }
     [JsonPropertyName("lastTagTime")] public DateTimeOffset? LastTagTime { get; init; }
     /// <summary>The manifest it came with, a blob; null when it came without one (built, loaded) or before it was kept.</summary>

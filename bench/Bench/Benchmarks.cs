@@ -378,6 +378,49 @@ internal sealed class Benchmarks(Engine berth, Engine? docker, Options options)
         foreach (var (engine, id) in ids) await engine.Api.RemoveContainerAsync(id, force: true);
     }
 
+    /// <summary>docker load of an image that is not there, and docker save of it to a file; each sample another one, for the reason given at <see cref="PullImage"/>.</summary>
+    internal async Task LoadAndSaveAsync(bool load, bool save)
+    {
+        var image = PullImage.Large;
+        var samples = Math.Min(options.Samples, image.Variants - 1);
+        Engine[] engines = docker is null ? [berth] : [berth, docker];
+        using var directory = new TestDirectory();
+        for (var v = 0; v <= samples; v++) await image.ArchiveAsync(v);
+        var next = engines.ToDictionary(e => e, _ => 0);
+        async Task<TimeSpan> LoadAsync(Engine engine) => engine.Client("load", "-q", "-i", await image.ArchiveAsync(next[engine]++));
+        TimeSpan Save(Engine engine, int variant)
+        {
+            var took = engine.Client("save", "-o", directory["out"], image.Name(variant));
+            File.Delete(directory["out"]);
+            return took;
+        }
+        try
+        {
+            // The first of each is not counted.
+            foreach (var engine in engines)
+            {
+                await LoadAsync(engine);
+                engine.PeakMemory();
+            }
+            var (mine, other) = await CompareAsync(LoadAsync, samples);
+            if (load)
+            {
+                Table.Add("load", "docker load of 1 GB in 10 layers", mine / 1000, other / 1000, "s", "0.7 of Docker", RatioOf(0.7));
+                Table.Add("load", "the daemon's largest memory meanwhile: RSS", berth.PeakMemory() / 1024.0, docker?.PeakMemory() / 1024.0, "MB", "150 MB", AtMost(150));
+            }
+            if (!save) return;
+            foreach (var engine in engines) Save(engine, 0);
+            var saved = engines.ToDictionary(e => e, _ => 1);
+            (mine, other) = await CompareAsync(e => Task.FromResult(Save(e, saved[e]++)), samples);
+            Table.Add("save", "docker save of it to a file", mine / 1000, other / 1000, "s", "0.7 of Docker", RatioOf(0.7));
+        }
+        finally
+        {
+            foreach (var engine in engines)
+                for (var v = 0; v < next[engine]; v++) engine.Client("rmi", "--force", image.Name(v));
+        }
+    }
+
     /// <summary>docker pull of an image that is not there, each engine from a registry on its own loopback, both over the same files; then once more when it is there.</summary>
     internal async Task PullAsync(string row, string what, PullImage image)
     {

@@ -59,6 +59,32 @@ internal sealed record PullImage(string Path, int Variants, int Layers, int Laye
         return storage;
     }
 
+    /// <summary>A docker-archive of it, as from docker save before 25: made once and kept beneath artifacts/.</summary>
+    internal async Task<string> ArchiveAsync(int variant)
+    {
+        var path = System.IO.Path.Combine(Repository.Root, "artifacts", "bench", $"{Path.Replace('/', '-')}-{TagOf(variant)}.tar");
+        if (File.Exists(path)) return path;
+        var random = new Random(7);
+        var words = Words(random);
+        var (diffIds, names) = (new List<string>(), new List<string>());
+        await using (var archive = File.Create(path + ".tmp"))
+        {
+            for (var i = 0; i < Layers; i++)
+            {
+                byte[] layer = [.. new TarBuilder().File($"usr/variant{i}", $"{variant}").Unfinished(), .. Layer(random, words, i)];
+                var digest = TestImage.Digest(layer);
+                diffIds.Add($"\"{digest}\"");
+                names.Add($"\"{digest[7..]}/layer.tar\"");
+                await archive.WriteAsync(new TarBuilder().File($"{digest[7..]}/layer.tar", layer).Unfinished());
+            }
+            var config = $$$"""{"architecture":"amd64","os":"linux","config":{"Cmd":["sh"]},"rootfs":{"type":"layers","diff_ids":[{{{string.Join(',', diffIds)}}}]}}""";
+            await archive.WriteAsync(new TarBuilder().File("config.json", config)
+                .File("manifest.json", $$"""[{"Config":"config.json","RepoTags":["{{Name(variant)}}"],"Layers":[{{string.Join(',', names)}}]}]""").Build());
+        }
+        File.Move(path + ".tmp", path);
+        return path;
+    }
+
     private static byte[] Gzip(byte[] content)
     {
         using var compressed = new MemoryStream();

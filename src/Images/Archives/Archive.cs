@@ -69,7 +69,8 @@ internal sealed class Archive(LayerStore layers, Func<Digest, bool> holdIfPresen
         {
             var named = BlobDigest(path);
             if (!named.IsEmpty && holdIfPresent(named)) return new Member(); // an uncompressed layer that we have
-            return Unpack(path, named, new PrefixedStream(head.AsMemory(0, length), content), entry.StoredBytes, cancellation);
+            var isPlain = TarReader.HasValidChecksum(head) || !head.AsSpan(0, length).ContainsAnyExcept((byte)0);
+            return Unpack(path, named, isPlain, new PrefixedStream(head.AsMemory(0, length), content), entry.StoredBytes, cancellation);
         }
         if (entry.StoredBytes > MaxSmallBytes) return new Member();
         if ((smallBytes += (int)entry.StoredBytes) > MaxAllSmallBytes) throw new InvalidDataException($"the archive has more than {MaxAllSmallBytes} bytes of manifests");
@@ -79,15 +80,16 @@ internal sealed class Archive(LayerStore layers, Func<Digest, bool> holdIfPresen
         return new Member(bytes);
     }
 
-    private Member Unpack(string path, Digest named, Stream content, long size, CancellationToken cancellation)
+    private Member Unpack(string path, Digest named, bool isPlain, Stream content, long size, CancellationToken cancellation)
     {
-        using var hash = named.IsEmpty ? null : IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        // Of a layer that is not compressed the blob's digest is the diff id, which is worked out anyway.
+        using var hash = named.IsEmpty || isPlain ? null : IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         var watched = new WatchedStream(content, hash, progress?.Count(named.IsEmpty ? ShortName(path) : named.ShortId, "Loading layer", size));
         try
         {
             var layer = layers.Unpack(watched, cancellation);
             watched.Drain();
-            if (hash is null || named.Matches(hash.GetHashAndReset())) return new Member(Layer: layer);
+            if (named.IsEmpty || (isPlain ? layer.DiffId == named : named.Matches(hash!.GetHashAndReset()))) return new Member(Layer: layer);
             layer.Dispose();
             return new Member(Failure: new InvalidDataException($"{path} does not have the digest in its name"));
         }

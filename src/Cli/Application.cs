@@ -108,6 +108,12 @@ internal static class Application
         }
         var path = string.Join(' ', rest.Take(depth));
         var command = CommandTable.Find(path) ?? throw Unknown(context, path, group is null ? null : rest[0]);
+        if (command.ForAnother)
+        {
+            var untouched = new Arguments([]);
+            untouched.Positional.AddRange(help ? ["--help"] : rest.Skip(depth));
+            return await command.Run(new Invocation(command, path, untouched, context));
+        }
         if (help) return Show(context, Help.Of(context.ProgramName, path, command, Width(context)));
 
         Arguments arguments;

@@ -23,6 +23,9 @@ internal static unsafe partial class LibC
     [LibraryImport(Library, SetLastError = true)]
     internal static partial int unshare(int flags);
 
+    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int execve(string path, byte** argv, byte** envp);
+
     [LibraryImport(Library)]
     internal static partial int malloc_trim(nuint pad);
 }

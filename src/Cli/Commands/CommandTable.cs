@@ -17,6 +17,7 @@ internal static class CommandTable
         new("container", "Manage containers"),
         new("image", "Manage images"),
         new("network", "Manage networks"),
+        new("registry", "Serve images and other artifacts"),
         new("system", "Manage the engine"),
     ];
 
@@ -49,6 +50,7 @@ internal static class CommandTable
         HistoryCommand.Command,
         .. NetworkVerbs.Commands,
         InspectCommand.NetworkCommand,
+        .. RegistryVerbs.Commands,
         VersionCommand.Command,
         InfoCommand.Command,
         EventsCommand.Command,

@@ -88,6 +88,39 @@ internal static class BlobResponse
         }
     }
 
+    /// <summary>Answers with what is still coming, as it comes. False: nothing was answered, it has come and is in the store.</summary>
+    public static async Task<bool> TryRelayAsync(HttpContext http, FillingBlob blob)
+    {
+        var length = await blob.Length.WaitAsync(http.RequestAborted);
+        if (length is null)
+        {
+            await blob.Done.WaitAsync(http.RequestAborted);
+            length = await blob.MoreAsync(-1, http.RequestAborted);
+        }
+        using var file = blob.TryOpen();
+        if (file is null)
+        {
+            await blob.Done.WaitAsync(http.RequestAborted);
+            return false;
+        }
+        if (!Begin(http, blob.Digest, length.Value, out var part)) return true;
+        var body = http.Response.BodyWriter;
+        for (var (at, end) = (part.From, part.From + part.Count); at < end;)
+        {
+            var readable = Math.Min(end, await blob.MoreAsync(at, http.RequestAborted));
+            while (at < readable)
+            {
+                var memory = body.GetMemory(PieceBytes);
+                var count = RandomAccess.Read(file, memory.Span[..(int)Math.Min(memory.Length, readable - at)], at);
+                if (count == 0) throw new IOException("a blob has become shorter");
+                body.Advance(count);
+                at += count;
+                if ((await body.FlushAsync(http.RequestAborted)).IsCompleted) return true; // it is fetched to its end all the same
+            }
+        }
+        return true;
+    }
+
     private static async Task TakeOverAsync(HttpContext http, SocketConnection connection, SafeFileHandle file, ByteRange part)
     {
         var stream = connection.Hijack();

@@ -114,7 +114,6 @@ internal static class RegistryFlags
         if (arguments is not ["serve" or "gc", ..])
         {
             return """
-
                 Usage:  berth registry COMMAND
 
                 Serve container images and other artifacts (OCI distribution-spec 1.1)
@@ -128,7 +127,7 @@ internal static class RegistryFlags
                 """.ReplaceLineEndings("\n");
         }
         var collects = arguments[0] == "gc";
-        text.Append(CultureInfo.InvariantCulture, $"\nUsage:  berth registry {arguments[0]} [OPTIONS]\n\n");
+        text.Append(CultureInfo.InvariantCulture, $"Usage:  berth registry {arguments[0]} [OPTIONS]\n\n");
         text.Append(collects ? "Collect the garbage of a registry now: a process that serves it is told to\n" : "Serve a registry\n").Append("\nOptions:\n");
         var shown = All.Where(f => !collects || f.AlsoCollect).ToArray();
         var width = shown.Max(f => f.Name.Length + f.Kind.Length) + 3;

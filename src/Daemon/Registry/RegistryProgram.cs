@@ -4,6 +4,7 @@ using System.Runtime.InteropServices;
 using System.Threading.Channels;
 using Berth.Daemon.Host;
 using Berth.Daemon.Http;
+using Berth.Images;
 using Berth.Registry;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Options;
@@ -97,7 +98,9 @@ internal static class RegistryProgram
 
         var tls = options.TlsCertificate.Length > 0 ? Tls.From(options.TlsCertificate, options.TlsKey, log) : null;
         var users = options.Htpasswd.Length > 0 ? new Htpasswd(options.Htpasswd, TimeProvider.System) : null;
+        var credentials = options.ProxyCredentials.Length > 0 ? Credentials(options.ProxyCredentials) : null;
         using var store = Open(options, log);
+        using var upstream = options.Proxy.Length > 0 ? new Upstream(store, options.Proxy, credentials, log) : null;
 
         var endpoints = new List<ListeningEndPoint>();
         foreach (var address in options.EffectiveListen)
@@ -105,7 +108,7 @@ internal static class RegistryProgram
         using var server = new KestrelServer(Options.Create(Kestrel(endpoints)), new SocketTransport(), loggers);
         var noPushes = options.Proxy.Length > 0 ? $"this registry gives out what {options.Proxy} has: push there" : options.ReadOnly ? "the registry is read-only" : null;
         var access = new RegistryAccess(users, options.AnonymousRead, tls is not null, TimeProvider.System);
-        await server.StartAsync(new RegistryServer(store, access, log, noPushes, options.AccessLog, () => wanted.Writer.TryWrite(true)), CancellationToken.None);
+        await server.StartAsync(new RegistryServer(store, upstream, access, log, noPushes, options.AccessLog, () => wanted.Writer.TryWrite(true)), CancellationToken.None);
         var collector = options.ReadOnly ? Task.CompletedTask : CollectAsync(store, options.CollectEvery, wanted.Reader, log, stopping.Token);
 
         foreach (var endpoint in endpoints)
@@ -132,6 +135,15 @@ internal static class RegistryProgram
             context.Cancel = true;
             signalled.TrySetResult(context.Signal);
         }
+    }
+
+    /// <summary>user:password, or user and password on lines of their own.</summary>
+    private static RegistryCredentials Credentials(string path)
+    {
+        var text = File.ReadAllText(path).Trim();
+        var split = text.IndexOfAny([':', '\n']);
+        if (split <= 0) throw new FlagsException($"{path}: not user:password");
+        return new RegistryCredentials(text[..split].Trim(), text[(split + 1)..].Trim(), null, null);
     }
 
     // Unlike the daemon's its clients are strangers: what they leave hanging ends.

@@ -18,9 +18,10 @@ namespace Berth.Daemon.Registry;
 /// The OCI distribution-spec 1.1 over a <see cref="RegistryStore"/>: from Kestrel's request to the store and back, who may do what, errors as the spec words them, and a line
 /// of log per request. Comments name the spec's end points.
 /// </summary>
+/// <param name="upstream">Where content comes from that is not here; null: nowhere.</param>
 /// <param name="noPushes">Why nothing can be changed here; null: it can.</param>
 /// <param name="wantCollection">Called when something was deleted.</param>
-internal sealed class RegistryServer(RegistryStore store, RegistryAccess access, ILogger log, string? noPushes, bool logsAccess, Action wantCollection) : IHttpApplication<HttpContext>
+internal sealed class RegistryServer(RegistryStore store, Upstream? upstream, RegistryAccess access, ILogger log, string? noPushes, bool logsAccess, Action wantCollection) : IHttpApplication<HttpContext>
 {
     public HttpContext CreateContext(IFeatureCollection contextFeatures) => new DefaultHttpContext(contextFeatures);
 
@@ -111,11 +112,26 @@ internal sealed class RegistryServer(RegistryStore store, RegistryAccess access,
         if (http.Request.Method == "HEAD")
         {
             // Who asks this is about to push what refers to it.
-            BlobResponse.Begin(http, digest, store.TouchBlob(repository, digest) ?? throw BlobUnknown(digest), out _);
+            var length = upstream is null ? store.TouchBlob(repository, digest) : await upstream.BlobLengthAsync(repository, digest, http.RequestAborted);
+            BlobResponse.Begin(http, digest, length ?? throw BlobUnknown(digest), out _);
             return;
         }
-        using var blob = store.OpenBlob(repository, digest) ?? throw BlobUnknown(digest);
+        using var blob = store.OpenBlob(repository, digest) ?? (upstream is null ? null : await FromUpstreamAsync(http, upstream, repository, digest));
+        if (blob is null)
+        {
+            if (upstream is null) throw BlobUnknown(digest);
+            return; // it was relayed
+        }
         if (BlobResponse.Begin(http, digest, blob.Length, out var part)) await BlobResponse.SendAsync(http, blob.File, part);
+    }
+
+    // Null: the answer is given.
+    private async Task<StoredBlob?> FromUpstreamAsync(HttpContext http, Upstream from, RepositoryName repository, Digest digest)
+    {
+        // What another repository has brought need not be fetched again.
+        if (!store.Mount(null, repository, digest) && await BlobResponse.TryRelayAsync(http, from.Fetch(repository, digest))) return null;
+        store.Mount(null, repository, digest);
+        return store.OpenBlob(repository, digest) ?? throw BlobUnknown(digest);
     }
 
     private Task DeleteBlob(HttpContext http, RepositoryName repository, Digest digest)
@@ -241,7 +257,7 @@ internal sealed class RegistryServer(RegistryStore store, RegistryAccess access,
 
     private async Task GetManifest(HttpContext http, RepositoryName repository, ManifestReference reference)
     {
-        var manifest = store.GetManifest(repository, reference) ?? throw ManifestUnknown(reference.ToString());
+        var manifest = (upstream is null ? store.GetManifest(repository, reference) : await upstream.GetManifestAsync(repository, reference, http.RequestAborted)) ?? throw ManifestUnknown(reference.ToString());
         var tag = $"\"{manifest.Digest}\"";
         http.Response.Headers["Docker-Content-Digest"] = manifest.Digest.ToString();
         http.Response.Headers.ETag = tag;
@@ -321,10 +337,10 @@ internal sealed class RegistryServer(RegistryStore store, RegistryAccess access,
 
     private async Task Tags(HttpContext http, RepositoryName repository)
     {
-        if (!store.Exists(repository)) throw NameUnknown(repository);
         var query = new Query(http.Request.Query);
         var n = Page.Size(query, absent: Page.MostEntries);
-        var page = Page.Of(store.ListTags(repository), n, query["last"]);
+        var tags = upstream is not null ? await upstream.ListTagsAsync(repository, http.RequestAborted) : store.Exists(repository) ? store.ListTags(repository) : null;
+        var page = Page.Of(tags ?? throw NameUnknown(repository), n, query["last"]);
         if (page.HasMore) Next(http, $"/v2/{repository}/tags/list?n={n}&last={page.Items[^1]}");
         await JsonAsync(http, new Berth.Registry.TagList { Name = repository.ToString(), Tags = page.Items }, RegistryJson.Default.TagList);
     }
@@ -345,7 +361,7 @@ internal sealed class RegistryServer(RegistryStore store, RegistryAccess access,
     {
         var query = new Query(http.Request.Query);
         var type = query["artifactType"];
-        var all = store.ListReferrers(repository, subject);
+        var all = upstream is null ? store.ListReferrers(repository, subject) : await upstream.ListReferrersAsync(repository, subject, type, http.RequestAborted);
         if (type.Length > 0)
         {
             all = all.Where(r => r.ArtifactType == type);

@@ -115,7 +115,7 @@ public sealed class Upstream : IDisposable
         if (store.TouchBlob(repository, digest) is { } kept) return kept;
         try
         {
-            return await For(repository).BlobLengthAsync(digest, cancellation).ConfigureAwait(false);
+            return await For(repository).FindBlobAsync(digest, cancellation).ConfigureAwait(false);
         }
         catch (RegistryException e) when (e.Status is 401 or 403 or 404)
         {

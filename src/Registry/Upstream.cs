@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using System.Net;
-using System.Text.Json;
 using Berth.Images;
 using Berth.Images.Registry;
 using Microsoft.Extensions.Logging;
@@ -250,15 +249,15 @@ public sealed class Upstream : IDisposable
     {
         try
         {
-            var (json, filtered) = await For(repository).GetReferrersAsync(subject, artifactType, cancellation).ConfigureAwait(false);
-            var all = JsonSerializer.Deserialize(json, RegistryJson.Default.ReferrerList)?.Manifests ?? [];
-            return filtered || artifactType.Length == 0 ? all : [.. all.Where(r => r.ArtifactType == artifactType)];
+            if (await For(repository).GetReferrersAsync(subject, artifactType, cancellation).ConfigureAwait(false) is { } found)
+                return [.. found.Select(d => new Referrer { MediaType = d.MediaType ?? "", Digest = d.DigestText ?? "", Size = d.SizeBytes, ArtifactType = d.ArtifactType, Annotations = d.Annotations }).OrderBy(r => r.Digest, StringComparer.Ordinal)];
         }
-        catch (Exception e) when ((IsAway(e) || e is RegistryException or JsonException) && !cancellation.IsCancellationRequested)
+        catch (Exception e) when ((IsAway(e) || e is RegistryException) && !cancellation.IsCancellationRequested)
         {
-            // Also one that does not know of referrers: what is kept here may be less, and no client fails for it.
-            return [.. store.ListReferrers(repository, subject).Where(r => artifactType.Length == 0 || r.ArtifactType == artifactType)];
+            log.UpstreamAway(endpoint.Api, e.Message);
         }
+        // Also for one that knows nothing of referrers: what is kept here may be less, and no client fails for it.
+        return [.. store.ListReferrers(repository, subject).Where(r => artifactType.Length == 0 || r.ArtifactType == artifactType)];
     }
 
     private static bool IsAway(Exception e) => e is IOException or HttpRequestException or OperationCanceledException or ImageException or RegistryException { Status: 429 or >= 500 };

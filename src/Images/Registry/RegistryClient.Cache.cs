@@ -9,12 +9,4 @@ internal sealed partial class RegistryClient
         using var response = await ReadAsync(HttpMethod.Head, InRepository($"manifests/{tag}"), ManifestTypes, null, cancellation).ConfigureAwait(false);
         return response.Headers.TryGetValues("Docker-Content-Digest", out var said) && Digest.TryParse(said.First(), out var digest) ? digest : default;
     }
-
-    /// <summary>The list of what is attached to a manifest, and whether the registry has filtered it.</summary>
-    public async Task<(byte[] Json, bool Filtered)> GetReferrersAsync(Digest subject, string artifactType, CancellationToken cancellation)
-    {
-        var filter = artifactType.Length > 0 ? $"?artifactType={Uri.EscapeDataString(artifactType)}" : "";
-        using var response = await ReadAsync(HttpMethod.Get, InRepository($"referrers/{subject}{filter}"), MediaTypes.OciIndex, null, cancellation).ConfigureAwait(false);
-        return (await ReadAsync(response, Manifest.MaxBytes, $"referrers of {subject}", cancellation).ConfigureAwait(false), response.Headers.Contains("OCI-Filters-Applied"));
-    }
 }

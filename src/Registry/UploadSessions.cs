@@ -85,13 +85,27 @@ public sealed class UploadSessions
             {
                 if (!session.TryDiscard()) continue;
             }
-            else
+            else if (!TryDelete(path))
             {
-                Directory.Delete(path, recursive: true);
+                continue;
             }
             removed++;
         }
         return removed;
+    }
+
+    // One that ends at this moment removes itself.
+    private static bool TryDelete(string path)
+    {
+        try
+        {
+            Directory.Delete(path, recursive: true);
+            return true;
+        }
+        catch (DirectoryNotFoundException)
+        {
+            return false;
+        }
     }
 
     internal const string DataName = "data", RecordName = "upload.json";

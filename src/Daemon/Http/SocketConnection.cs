@@ -26,6 +26,7 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
     private static readonly StreamPipeWriterOptions WriterOptions = new(minimumBufferSize: 32 * 1024, leaveOpen: true);
 
     private readonly Socket _socket;
+    private readonly PipeReader _input;
     private readonly Action<Client>? _giveBack;
     private readonly CancellationTokenSource _closed = new();
     private int _state; // 0 open, 1 hijacked, 2 disposed
@@ -37,7 +38,7 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
         _giveBack = giveBack;
         ConnectionId = id;
         var stream = new NetworkStream(socket, ownsSocket: false);
-        Transport = new Duplex(PipeReader.Create(stream, ReaderOptions), new Writer(PipeWriter.Create(stream, WriterOptions), this));
+        Transport = new Duplex(new Reader(_input = PipeReader.Create(stream, ReaderOptions), this), new Writer(PipeWriter.Create(stream, WriterOptions), this));
         ConnectionClosed = _closed.Token;
         LocalEndPoint = socket.LocalEndPoint;
         RemoteEndPoint = client.Address;
@@ -92,10 +93,10 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
         if (Interlocked.CompareExchange(ref _state, 1, 0) != 0)
             throw new InvalidOperationException("the connection is already taken over or closed");
         byte[] early = [];
-        if (Transport.Input.TryRead(out var read))
+        if (_input.TryRead(out var read))
         {
             early = read.Buffer.ToArray();
-            Transport.Input.AdvanceTo(read.Buffer.End);
+            _input.AdvanceTo(read.Buffer.End);
         }
         return new HijackedStream(_socket, early);
     }
@@ -157,6 +158,36 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
         {
             // It was us who ended it.
         }
+    }
+
+    /// <summary>A reader that is at its end once the connection was taken over: Kestrel looks for a next request even on one that it was told to abort, and would take another's.</summary>
+    private sealed class Reader(PipeReader inner, SocketConnection connection) : PipeReader
+    {
+        private static readonly ReadResult AtEnd = new(ReadOnlySequence<byte>.Empty, isCanceled: false, isCompleted: true);
+
+        private bool IsTaken => Volatile.Read(ref connection._state) == 1;
+
+        public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default) => IsTaken ? ValueTask.FromResult(AtEnd) : inner.ReadAsync(cancellationToken);
+
+        public override bool TryRead(out ReadResult result)
+        {
+            if (!IsTaken)
+                return inner.TryRead(out result);
+            result = AtEnd;
+            return true;
+        }
+
+        public override void AdvanceTo(SequencePosition consumed) => AdvanceTo(consumed, consumed);
+
+        public override void AdvanceTo(SequencePosition consumed, SequencePosition examined)
+        {
+            // Of the empty result there is nothing to advance over.
+            if (!IsTaken)
+                inner.AdvanceTo(consumed, examined);
+        }
+
+        public override void CancelPendingRead() => inner.CancelPendingRead();
+        public override void Complete(Exception? exception = null) => inner.Complete(exception);
     }
 
     /// <summary>A writer that tells a vanished peer by a completed flush, as Kestrel expects of a transport, instead of an exception.</summary>

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using Berth.Daemon.Http;
@@ -385,7 +386,16 @@ internal sealed class RegistryServer(RegistryStore store, Upstream? upstream, Re
             : new DistributionException(DistributionError.ManifestInvalid, $"\"{text}\" is no tag");
     }
 
-    private static Task JsonAsync<T>(HttpContext http, T value, JsonTypeInfo<T> type, string mediaType = "application/json") => RawJsonAsync(http, JsonSerializer.SerializeToUtf8Bytes(value, type), mediaType);
+    // Media types have plus signs, which the usual encoder would hide.
+    private static readonly JsonWriterOptions Plain = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    private static Task JsonAsync<T>(HttpContext http, T value, JsonTypeInfo<T> type, string mediaType = "application/json")
+    {
+        var body = new MemoryStream();
+        using (var writer = new Utf8JsonWriter(body, Plain))
+            JsonSerializer.Serialize(writer, value, type);
+        return RawJsonAsync(http, body.ToArray(), mediaType);
+    }
 
     private static async Task RawJsonAsync(HttpContext http, byte[] body, string mediaType = "application/json")
     {

@@ -128,19 +128,4 @@ public sealed class PortTests
         Assert.Equal("web sees 198.18.50.1", await Machine.FetchAsync(machine.Host, "127.0.0.1", 8080, protocol));
         Assert.Equal("", machine.Ruleset().Trim());
     }
-
-    [Fact]
-    public async Task A_table_that_somebody_flushed_is_written_anew_with_the_next_change()
-    {
-        await using var machine = Machine.Create();
-        var engine = await machine.StartEngineAsync();
-        using var web = await engine.JoinAsync("w", Publishing("web", ("80/tcp", null, "8080")), None);
-        machine.Serve(web.Namespace!, 80, "web");
-        machine.Nft("flush ruleset");
-        // Meanwhile the daemon's own socket carries it.
-        Assert.Equal("web sees 198.18.50.1", await Machine.FetchAsync(machine.Outside, Machine.HostAddress, 8080));
-
-        using var other = await engine.JoinAsync("o", Publishing("other", ("80/tcp", null, "8081")), None);
-        Assert.Equal("web sees 192.0.2.2", await Machine.FetchAsync(machine.Outside, Machine.HostAddress, 8080));
-    }
 }

@@ -247,7 +247,7 @@ public sealed class RestartTests
         await using var machine = Machine.Create();
         machine.Nft("add table ip filter; add chain ip filter FORWARD { type filter hook forward priority filter; policy drop; }");
         await machine.StartEngineAsync();
-        Assert.Contains(machine.Log, l => l.StartsWith("Warning: The firewall table ip filter drops forwarded packets by default", StringComparison.Ordinal));
+        Assert.Contains(machine.Log, l => l.StartsWith("Warning: The firewall chain ip filter FORWARD drops forwarded packets by default", StringComparison.Ordinal));
     }
 
     private static InetInterface Interface(string text) => InetInterface.TryParse(text, out var i) ? i : throw new FormatException(text);

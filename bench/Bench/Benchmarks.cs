@@ -421,6 +421,37 @@ internal sealed class Benchmarks(Engine berth, Engine? docker, Options options)
         }
     }
 
+    /// <summary>docker push of an image into an empty registry on the engine's own loopback, a new one for each sample.</summary>
+    internal async Task PushAsync(string row, string what, PullImage image)
+    {
+        var storage = await image.StorageAsync();
+        Engine[] engines = docker is null ? [berth] : [berth, docker];
+        var names = new Dictionary<Engine, string>();
+        int? Loopback(Engine engine) => engine == berth ? null : engine.DaemonPid;
+        foreach (var engine in engines)
+        {
+            using var source = DockerRegistry.Start(storage, Loopback(engine)) ?? throw new InvalidOperationException("the package docker-registry is needed");
+            engine.Client("pull", "-q", names[engine] = $"{source.Host}/{image.Name(0)}");
+        }
+        try
+        {
+            var (mine, other) = await CompareAsync(engine =>
+            {
+                using var target = DockerRegistry.Start(loopbackOf: Loopback(engine))!;
+                var name = $"{target.Host}/bench/pushed:1";
+                engine.Client("tag", names[engine], name);
+                var elapsed = engine.Client("push", "-q", name);
+                engine.Client("rmi", name);
+                return Task.FromResult(elapsed);
+            }, Math.Min(options.Samples, 3));
+            Table.Add(row, $"docker push of {what}", mine / 1000, other / 1000, "s", "0.8 of Docker", RatioOf(0.8));
+        }
+        finally
+        {
+            foreach (var engine in engines) engine.Client("rmi", "--force", names[engine]);
+        }
+    }
+
     /// <summary>docker pull of an image that is not there, each engine from a registry on its own loopback, both over the same files; then once more when it is there.</summary>
     internal async Task PullAsync(string row, string what, PullImage image)
     {

@@ -37,7 +37,7 @@ internal static class Flags
     private static readonly Dictionary<string, string?> Plural = new(StringComparer.Ordinal)
     {
         ["authorization-plugin"] = "authorization-plugins", ["cdi-spec-dir"] = "cdi-spec-dirs", ["default-address-pool"] = "default-address-pools", ["default-network-opt"] = "default-network-opts",
-        ["default-ulimit"] = "default-ulimits", ["dns-opt"] = "dns-opts", ["exec-opt"] = "exec-opts", ["feature"] = "features", ["host"] = "hosts", ["host-gateway-ip"] = "host-gateway-ips", ["image-trust"] = "image-trust",
+        ["default-ulimit"] = "default-ulimits", ["dns-opt"] = "dns-opts", ["exec-opt"] = "exec-opts", ["feature"] = "features", ["host"] = "hosts", ["host-gateway-ip"] = "host-gateway-ips",
         ["insecure-registry"] = "insecure-registries", ["label"] = "labels", ["log-opt"] = "log-opts", ["node-generic-resource"] = "node-generic-resources",
         ["registry-mirror"] = "registry-mirrors", ["storage-opt"] = "storage-opts", ["add-runtime"] = "runtimes",
     };
@@ -84,7 +84,7 @@ internal static class Flags
         new("https-proxy", '\0', "string", "HTTPS proxy URL to use for outgoing traffic", (o, v) => E(o, o.Engine with { HttpsProxy = v })),
         new("icc", '\0', "", "Enable inter-container communication for the default bridge network (default true)",
             (o, v) => E(o, o.Engine with { InterContainerCommunication = Bool("icc", v) })),
-        new("image-trust", '\0', "policy", "Signatures that images need to be pulled (scope=HOST[/PATH],type=cosign,keys=FILE)",
+        new("image-trust", '\0', "list", "Signatures that images need to be pulled (scope=HOST[/PATH],type=cosign,keys=FILE)",
             (o, v) => E(o, o.Engine with { ImageTrust = [.. o.Engine.ImageTrust, Trust(v)] })),
         new("init", '\0', "", "Run an init in the container to forward signals and reap processes", (o, v) => E(o, o.Engine with { DefaultInit = Bool("init", v) })),
         new("init-path", '\0', "string", "Path to the init binary (default: docker-init or tini on PATH)", (o, v) => E(o, o.Engine with { InitPath = v })),

@@ -19,7 +19,7 @@ internal sealed class BlockGzip : IDisposable
     public const int BlockBytes = 512 * 1024;
 
     /// <summary>zlib's; see docs/decisions/0840 for what the others cost.</summary>
-    public const int Level = 4;
+    public const int Level = 3;
 
     /// <summary>Blocks of one layer worked on at once.</summary>
     private static readonly int MaxBlocks = Math.Clamp(Environment.ProcessorCount, 1, 4) + 1;

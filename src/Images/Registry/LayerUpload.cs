@@ -18,7 +18,7 @@ internal sealed class LayerUpload(RegistryClient registry, KnownBlobs known, Ima
     private static readonly TimeSpan MaxRetryAfter = TimeSpan.FromMinutes(2);
 
     /// <summary>Tars up to this are compressed into memory, so that their digest is known before anything is sent.</summary>
-    private const int SmallBytes = 4 * 1024 * 1024;
+    private const int SmallBytes = 1024 * 1024;
 
     // Docker's: the smaller a layer, the sooner sending it is cheaper than asking.
     private const long MiddleBytes = 100 * 1024, LargeBytes = 10 * 1024 * 1024;

@@ -52,7 +52,8 @@ internal sealed class Firewall(string table, PublishThrough through, HostNamespa
         if (HasIPv6) return;
         try
         {
-            Run(FirewallPlan.RemoveTable(table, ipv6: true));
+            // With the gate, like every change: who reads the news without it would take ours for somebody else's.
+            lock (gate) Run(FirewallPlan.RemoveTable(table, ipv6: true));
         }
         catch (NetworkException)
         {

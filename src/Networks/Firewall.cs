@@ -146,7 +146,7 @@ internal sealed class Firewall(string table, PublishThrough through, HostNamespa
                 lock (gate)
                 {
                     // What our own transactions took out was read when they were done: this is somebody else's doing.
-                    if (!closed && events.Take(table) != NftablesRemovals.None) Rebuild("somebody took out rules of it");
+                    if (!closed && events.Take(table) != NftablesRemovals.None) RebuildSurely();
                 }
             }
             catch (Exception e) when (e is NetworkException or LinuxException or ObjectDisposedException)
@@ -158,6 +158,23 @@ internal sealed class Firewall(string table, PublishThrough through, HostNamespa
                 if (!closed) loop.Modify(slot, events.Handle, PollEvents.Readable);
             });
         });
+    }
+
+    // Whoever flushes tables is likely to write others right after: libnftables may find them changed between its look and its transaction.
+    private void RebuildSurely()
+    {
+        const int Attempts = 3;
+        for (var attempt = 1; ; attempt++)
+        {
+            try
+            {
+                Rebuild("somebody took out rules of it");
+                return;
+            }
+            catch (NetworkException) when (attempt < Attempts)
+            {
+            }
+        }
     }
 
     private static NftablesEvents? Watch(HostNamespace host, ILogger logger)

@@ -133,6 +133,21 @@ internal sealed class Firewall(string table, PublishThrough through, HostNamespa
     {
         logger.FirewallRebuilt(table, reason);
         Run(RemoveBoth() + FirewallPlan.For(table, networks, [.. published], through));
+        // News of a flush that came right behind it was read with its own.
+        if (events is not null && !IsThere()) throw new NetworkException(NetworkErrorKind.System, $"firewall table ip {table} was removed again at once");
+    }
+
+    private bool IsThere()
+    {
+        try
+        {
+            nftables.Run($"list chain ip {table} forward");
+            return true;
+        }
+        catch (NftablesException)
+        {
+            return false;
+        }
     }
 
     /// <summary>Somebody has changed nftables. On a thread of the pool: our own changes may be under way, and names must not wait for them.</summary>

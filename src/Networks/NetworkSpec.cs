@@ -33,14 +33,15 @@ public sealed record NetworkSpec
     /// <summary>Never made: others take their configuration from it.</summary>
     public bool ConfigOnly { get; init; }
     /// <summary>The network that the configuration was taken from; empty: its own.</summary>
-    public string ConfigFrom { get; init; } = "";
-    public IReadOnlyDictionary<string, string> Options { get; init; } = ImmutableDictionary<string, string>.Empty;
-    public IReadOnlyDictionary<string, string> Labels { get; init; } = ImmutableDictionary<string, string>.Empty;
-    public string IpamDriver { get; init; } = "default";
+    public string ConfigFrom { get; init => field = value ?? ""; } = "";
+    // Null in a file that lacks them, whatever they are initialised with: hence the accessors.
+    public IReadOnlyDictionary<string, string> Options { get; init => field = value ?? ImmutableDictionary<string, string>.Empty; } = ImmutableDictionary<string, string>.Empty;
+    public IReadOnlyDictionary<string, string> Labels { get; init => field = value ?? ImmutableDictionary<string, string>.Empty; } = ImmutableDictionary<string, string>.Empty;
+    public string IpamDriver { get; init => field = value ?? "default"; } = "default";
     /// <summary>Null when none were given, which the API tells from an empty map.</summary>
     public IReadOnlyDictionary<string, string>? IpamOptions { get; init; }
     /// <summary>IPv4 first. Of a family that is not enabled only what was given, to be shown.</summary>
-    public IReadOnlyList<SubnetSpec> Subnets { get; init; } = [];
+    public IReadOnlyList<SubnetSpec> Subnets { get; init => field = value ?? []; } = [];
 
     /// <summary>In use, of this family.</summary>
     public SubnetSpec? SubnetOf(bool ipv6) => (ipv6 ? EnableIPv6 : EnableIPv4) ? Subnets.FirstOrDefault(s => s.Subnet.IsIPv6 == ipv6) : null;

@@ -24,7 +24,7 @@ internal sealed class NetworkStore(string directory)
         try
         {
             if (!System.IO.File.Exists(File) || new FileInfo(File).Length > MaxBytes) return [];
-            return JsonSerializer.Deserialize(System.IO.File.ReadAllBytes(File), NetworkJson.Default.StoredNetworks)?.Networks ?? [];
+            return JsonSerializer.Deserialize(System.IO.File.ReadAllBytes(File), NetworkJson.Default.StoredNetworks)?.Networks is { } networks ? [.. networks.Select(Complete)] : [];
         }
         catch (JsonException)
         {
@@ -32,6 +32,9 @@ internal sealed class NetworkStore(string directory)
             return [];
         }
     }
+
+    // The predefined networks of a file of before there were others say nothing of IPv4.
+    private static NetworkSpec Complete(NetworkSpec spec) => spec is { EnableIPv4: false, EnableIPv6: false, ConfigOnly: false } && spec.Name is "bridge" or "host" or "none" ? spec with { EnableIPv4 = true } : spec;
 
     internal void Save(IEnumerable<NetworkSpec> networks)
     {

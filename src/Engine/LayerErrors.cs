@@ -25,13 +25,15 @@ internal static class LayerErrors
         _ => ErrorKind.System,
     }, e.Message, e);
 
+    private static EngineException From(Exception e) => e is ImageException image ? From(image) : From((NetworkException)e);
+
     public static T Translate<T>(Func<T> call)
     {
         try
         {
             return call();
         }
-        catch (ImageException e)
+        catch (Exception e) when (e is ImageException or NetworkException)
         {
             throw From(e);
         }
@@ -43,7 +45,7 @@ internal static class LayerErrors
         {
             await call().ConfigureAwait(false);
         }
-        catch (ImageException e)
+        catch (Exception e) when (e is ImageException or NetworkException)
         {
             throw From(e);
         }
@@ -68,7 +70,7 @@ internal static class LayerErrors
         {
             return await call().ConfigureAwait(false);
         }
-        catch (NetworkException e)
+        catch (Exception e) when (e is ImageException or NetworkException)
         {
             throw From(e);
         }

@@ -90,7 +90,8 @@ public sealed class NetworkService
             Name = request.Name, Driver = request.Driver, EnableIPv4 = request.EnableIPv4, EnableIPv6 = request.EnableIPv6, Internal = request.Internal, Attachable = request.Attachable,
             Ingress = request.Ingress, ConfigOnly = request.ConfigOnly, ConfigFrom = request.ConfigFrom?.Network ?? "", Scope = request.Scope,
             Options = request.Options ?? [], Labels = request.Labels ?? [], IpamDriver = request.IPAM?.Driver ?? "", IpamOptions = request.IPAM?.Options,
-            Subnets = [.. (request.IPAM?.Config ?? []).Select(c => new SubnetRequest(c.Subnet ?? "", c.IPRange, c.Gateway, c.AuxiliaryAddresses))],
+            // A null among them is an empty one, as Go reads it.
+            Subnets = [.. (request.IPAM?.Config ?? []).Select(c => new SubnetRequest(c?.Subnet ?? "", c?.IPRange, c?.Gateway, c?.AuxiliaryAddresses))],
         }, cancellationToken)).ConfigureAwait(false);
         Emit(record, "create");
         return new NetworkCreateResponse { Id = record.Id };
@@ -106,11 +107,7 @@ public sealed class NetworkService
 
     private async Task RemoveAsync(NetworkRecord record, CancellationToken cancellationToken)
     {
-        await LayerErrors.TranslateAsync(async () =>
-        {
-            await _core.Networks.RemoveAsync(record.Id, cancellationToken).ConfigureAwait(false);
-            return true;
-        }).ConfigureAwait(false);
+        await LayerErrors.TranslateAsync(() => _core.Networks.RemoveAsync(record.Id, cancellationToken)).ConfigureAwait(false);
         if (!record.Spec.ConfigOnly) Emit(record, "destroy");
     }
 

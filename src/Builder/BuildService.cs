@@ -70,7 +70,7 @@ public sealed class BuildService
         try
         {
             var reference = ImageReference.Parse(name).WithDefaultTag();
-            if (!request.Pull && Find(name, platform) is { } here) return here;
+            if (!request.Pull && (Find(reference.ToString(), platform) ?? (IsId(name) ? Find(name, platform) : null)) is { } here) return here;
             var step = new ScratchStep { Title = "[internal] load metadata for " + reference, Text = "FROM " + name, Lines = lines };
             progress.Started(step);
             try
@@ -83,13 +83,16 @@ public sealed class BuildService
                 throw;
             }
             progress.Ended(step, null);
-            return _images.Get(name);
+            return _images.Get(reference.ToString());
         }
         catch (ImageException e)
         {
             throw new BuildException(e.Message, lines, e);
         }
     }
+
+    // A name comes first: a short one may well be how some id begins.
+    private static bool IsId(string name) => name.Length >= 12 && name.All(char.IsAsciiHexDigitLower);
 
     private Image? Find(string name, Platform platform)
     {

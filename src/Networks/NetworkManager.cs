@@ -210,6 +210,9 @@ public sealed partial class NetworkManager : IAsyncDisposable
             cancellationToken.ThrowIfCancellationRequested();
             Restore(container);
         }
+        // All names before any question: those that waited for us ask for containers that come later in the list.
+        foreach (var container in running) Tell(SandboxChangeKind.Named, sandboxes[container.Sandbox.ContainerId].State, null);
+        foreach (var container in running) TellOpened(container);
         firewall?.Replace(sandboxes.Values.SelectMany(s => s.Ports?.Redirected ?? []));
         foreach (var network in networks) network.Sweep();
     });
@@ -246,7 +249,12 @@ public sealed partial class NetworkManager : IAsyncDisposable
             hostPorts.StartProxies(sandbox.Ports);
         }
         sandboxes[state.ContainerId] = sandbox;
+    }
+
+    private void TellOpened(RunningContainer container)
+    {
         if (SandboxChanged is null) return;
+        var sandbox = sandboxes[container.Sandbox.ContainerId];
         try
         {
             using var inside = container.Pid > 0 ? NetworkNamespace.OfProcess(container.Pid) : null;

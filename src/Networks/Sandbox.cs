@@ -29,6 +29,8 @@ public readonly record struct SandboxChange(SandboxChangeKind Kind, SandboxState
 
 public enum SandboxChangeKind : byte
 {
+    /// <summary>Found running by a new daemon, which will open it in a moment: it can be asked for by name already.</summary>
+    Named,
     /// <summary>Joined, before its first process exists; or taken over from a former daemon.</summary>
     Opened,
     /// <summary>Connected, disconnected or renamed.</summary>

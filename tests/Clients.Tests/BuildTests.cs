@@ -144,14 +144,25 @@ public sealed class BuildTests(SharedDaemon shared) : IClassFixture<SharedDaemon
     [InlineData("FROM BASE\nRUN exit 7", 7, "The command '/bin/sh -c exit 7' returned a non-zero code: 7")]
     [InlineData("FROM BASE\nCOPY nothing /", 1, "failed to calculate checksum of ref: \"/nothing\": not found")]
     [InlineData("FROM BASE\nCOPY ../../etc/shadow /", 1, "failed to calculate checksum of ref: \"/etc/shadow\": not found")]
-    [InlineData("FROM BASE AS a\nFROM b AS a\n", 1, null)]
-    public async Task A_build_that_fails_says_why_and_leaves_no_image(string dockerfile, int exit, string? message)
+    [InlineData("FROM 127.0.0.1:9/nothing\n", 1, "127.0.0.1:9")]
+    public async Task A_build_that_fails_says_why_and_leaves_no_image(string dockerfile, int exit, string message)
     {
         var before = (await _daemon.Docker("images", "-aq")).Output;
         var result = await Build(Context("wrong", ("Dockerfile", dockerfile)), "-t", "wrong:1").MayFail();
         Assert.Equal(exit, result.ExitCode);
-        if (message is not null) Assert.Contains(message, result.Error, StringComparison.Ordinal);
+        Assert.Contains(message, result.Error, StringComparison.Ordinal);
         Assert.Equal(before, (await _daemon.Docker("images", "-aq")).Output);
+    }
+
+    // Failed: FROM b took the image whose id happened to begin with b.
+    [Fact]
+    public async Task A_base_is_found_by_its_name_or_a_whole_short_id_and_by_no_beginning_of_one()
+    {
+        var id = (await _daemon.Docker("images", "-q", "--no-trunc", shared.Image)).Output.Trim()["sha256:".Length..];
+        await Build(Context("by-id", ("Dockerfile", $"FROM {id[..12]}\nLABEL by=id\n")));
+        await _daemon.Docker("tag", shared.Image, "127.0.0.1:9/" + id[..5]);
+        Assert.NotEqual(0, (await Build(Context("by-prefix", ("Dockerfile", $"FROM 127.0.0.1:9/{id[..4]}\n"))).MayFail()).ExitCode);
+        await _daemon.Docker("rmi", "127.0.0.1:9/" + id[..5]);
     }
 
     [Fact]

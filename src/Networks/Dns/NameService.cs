@@ -61,6 +61,7 @@ public sealed class NameService : IDisposable
                 [.. new[] { e.IPAddress, e.IPv6Address }.Where(a => a.Length > 0).Select(IPAddress.Parse)])),
         ];
         names.Set(id, endpoints);
+        if (change.Kind == SandboxChangeKind.Named) return;
         try
         {
             lock (gate)

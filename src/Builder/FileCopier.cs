@@ -51,12 +51,10 @@ internal sealed class FileCopier(CopyStep copy, SafeFileHandle source, Cancellat
     {
         if (owner.Length == 0) return (0, 0);
         using var files = layer.OpenFiles();
-        var user = Users.Resolve(owner, [], Read("/etc/passwd"), Read("/etc/group"));
+        var user = Users.Resolve(owner, [], files);
         // A number without a group names the group, too.
         var onlyNumber = !owner.Contains(':') && uint.TryParse(owner, out _);
         return (user.Uid, onlyNumber ? user.Uid : user.Gid);
-
-        string? Read(string path) => files.TryReadFile(path, 4 << 20, out var content) ? Encoding.UTF8.GetString(content) : null;
     }
 
     // Relative to the source's root; excludes are told relative to what is copied from.

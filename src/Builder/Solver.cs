@@ -95,7 +95,9 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
             shown = true;
             var root = results[0].Layers;
             var (content, files) = await DescribeAsync(step, results).ConfigureAwait(false);
-            var key = Fields.Hash(Fields.Join(step.Definition, Fields.Join([.. root.Select(l => l.ToString())]), content));
+            var below = Fields.Join([.. root.Select(l => l.ToString())]);
+            var key = Fields.Hash(Fields.Join(step.Definition, below, content));
+            below = Fields.Hash(below);
             if (!step.NoCache && cache.Find(key) is { } known)
             {
                 if (known.Layer.Length == 0 || (Digest.TryParse(known.Layer, out var layer) && session.TryHold([layer])))
@@ -106,11 +108,11 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
                 }
             }
             var definition = Fields.Hash(step.Definition);
-            if (!step.NoCache && Why(definition, root, files) is { } why) progress.Missed(step, why);
+            if (!step.NoCache && Why(definition, below, files) is { } why) progress.Missed(step, why);
             var made = await ExecuteAsync(step, results).ConfigureAwait(false);
             cache.Add(new CacheRecord
             {
-                Key = key, Definition = definition, Description = step.Title, Layer = made.IsEmpty ? "" : made.ToString(), Below = Fields.Hash(Fields.Join([.. root.Select(l => l.ToString())])),
+                Key = key, Definition = definition, Description = step.Title, Layer = made.IsEmpty ? "" : made.ToString(), Below = below,
                 SizeBytes = made.IsEmpty ? 0 : session.SizeOf(made), Files = files?.Count <= BuildCache.MaxFilesTold ? files.DistinctBy(f => f.Path).ToDictionary(f => f.Path, f => f.Digest.ToString()) : null,
             });
             progress.Ended(step, null);
@@ -164,10 +166,10 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
         }
     }
 
-    private string? Why(string definition, IReadOnlyList<Digest> root, List<TreeEntry>? files)
+    private string? Why(string definition, string below, List<TreeEntry>? files)
     {
         if (cache.Last(definition) is not { } last) return null;
-        if (last.Below != Fields.Hash(Fields.Join([.. root.Select(l => l.ToString())]))) return "what it stands on has changed";
+        if (last.Below != below) return "what it stands on has changed";
         if (files is null || last.Files is not { } before) return null;
         var changed = files.Where(f => before.TryGetValue(f.Path, out var digest) && digest != f.Digest.ToString()).Select(f => f.Path).ToList();
         var added = files.Where(f => !before.ContainsKey(f.Path)).Select(f => f.Path).ToList();

@@ -1,5 +1,3 @@
-using System.Buffers.Text;
-using System.Text;
 using System.Text.Json;
 using Berth.Api;
 using Berth.Builder;
@@ -55,7 +53,7 @@ internal static class BuildRoutes
                 Dockerfile = dockerfile, DockerfileName = name, Target = query["target"], Names = [.. query.All("t").Where(t => t.Length > 0).Select(Name)], NoCache = query.Bool("nocache"), Pull = query.Bool("pull"),
                 Arguments = Texts(query["buildargs"], "buildargs"), Labels = Texts(query["labels"], "labels"), Network = query["networkmode"] is { Length: > 0 } mode ? mode : "default", Limits = limits,
                 Platform = query["platform"] is { Length: > 0 } platform ? LayerPlatform(platform) : Images.Platform.Host, PlatformGiven = query["platform"].Length > 0,
-                Sources = new SentContext(engine, new BuildContext(directory, root, ignored), Logins(request.Http.Request.Headers["X-Registry-Config"].ToString())),
+                Sources = new SentContext(engine, new BuildContext(directory, root, ignored), ImageRoutes.HeaderJson(request, "X-Registry-Config", ApiJson.Wire.DictionaryStringAuthConfig) ?? []),
             };
             var result = await builder.BuildAsync(build, output, output.Begin, gone);
             output.Finish(result, build.Names);
@@ -171,21 +169,6 @@ internal static class BuildRoutes
         catch (JsonException e)
         {
             throw EngineException.Invalid($"error reading {what}: {e.Message}");
-        }
-    }
-
-    // Of every registry the client is logged in to.
-    private static Dictionary<string, AuthConfig> Logins(string header)
-    {
-        if (header.Length == 0) return [];
-        try
-        {
-            var text = Encoding.UTF8.GetString(Base64Url.DecodeFromChars(header.Replace('+', '-').Replace('/', '_').TrimEnd('=')));
-            return JsonSerializer.Deserialize(text, ApiJson.Wire.DictionaryStringAuthConfig) ?? [];
-        }
-        catch (Exception e) when (e is FormatException or JsonException)
-        {
-            return [];
         }
     }
 

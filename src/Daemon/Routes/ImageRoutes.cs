@@ -2,6 +2,7 @@ using System.Buffers.Text;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
 using Berth.Api;
 using Berth.Api.Go;
 using Berth.Daemon.Http;
@@ -221,16 +222,18 @@ internal static class ImageRoutes
         return platform.Variant is { Length: > 0 } variant ? $"{platform.Os}/{platform.Architecture}/{variant}" : $"{platform.Os}/{platform.Architecture}";
     }
 
-    /// <summary>JSON in base64url; what cannot be read counts as none, as with Docker.</summary>
-    private static AuthConfig? Credentials(ApiRequest request)
+    private static AuthConfig? Credentials(ApiRequest request) => HeaderJson(request, "X-Registry-Auth", ApiJson.Wire.AuthConfig);
+
+    /// <summary>A header of JSON in base64url; what cannot be read counts as none, as with Docker.</summary>
+    internal static T? HeaderJson<T>(ApiRequest request, string name, JsonTypeInfo<T> type) where T : class
     {
-        var header = request.Http.Request.Headers["X-Registry-Auth"].ToString();
+        var header = request.Http.Request.Headers[name].ToString();
         if (header.Length == 0)
             return null;
         try
         {
             var text = Encoding.UTF8.GetString(Base64Url.DecodeFromChars(header.Replace('+', '-').Replace('/', '_').TrimEnd('=')));
-            return JsonSerializer.Deserialize(text, ApiJson.Wire.AuthConfig);
+            return JsonSerializer.Deserialize(text, type);
         }
         catch (Exception e) when (e is FormatException or JsonException)
         {

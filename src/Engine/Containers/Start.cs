@@ -355,25 +355,18 @@ public sealed partial class ContainerService
 
     internal ResolvedUser ResolveUser(ContainerRecord record, string spec)
     {
-        if (record.ImageId.Length == 0) return Resolve(null, null);
-        using var files = _core.Images.OpenFiles(record.Id);
-        return Resolve(Read(files, "/etc/passwd"), Read(files, "/etc/group"));
-
-        ResolvedUser Resolve(string? passwd, string? group)
+        var groups = record.HostConfig.GroupAdd ?? [];
+        try
         {
-            try
-            {
-                return Users.Resolve(spec, record.HostConfig.GroupAdd ?? [], passwd, group);
-            }
-            catch (EngineException e)
-            {
-                // At start it is no longer the client's request that is wrong: dockerd answers 500.
-                throw EngineException.System(e.Message);
-            }
+            if (record.ImageId.Length == 0) return Users.Resolve(spec, groups, null, null);
+            using var files = _core.Images.OpenFiles(record.Id);
+            return Users.Resolve(spec, groups, files);
         }
-
-        static string? Read(LayerFileReader files, string path) =>
-            files.TryReadFile(path, Users.MaxFileBytes, out var content) ? global::System.Text.Encoding.UTF8.GetString(content) : null;
+        catch (EngineException e)
+        {
+            // At start it is no longer the client's request that is wrong: dockerd answers 500.
+            throw EngineException.System(e.Message);
+        }
     }
 
     private List<SpecMount> MountsOf(ContainerRecord record)

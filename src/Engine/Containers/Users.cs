@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Text;
+using Berth.Images;
 
 namespace Berth.Engine;
 
@@ -71,6 +73,14 @@ public static class Users
         var gids = new List<uint> { (uint)gid };
         foreach (var g in supplementary.Concat(AdditionalGroups(groupAdd, group))) gids.Add((uint)g);
         return new ResolvedUser((uint)uid, (uint)gid, home, gids);
+    }
+
+    /// <summary>The same against the files of an image or container.</summary>
+    public static ResolvedUser Resolve(string spec, IReadOnlyList<string> groupAdd, LayerFileReader files)
+    {
+        return Resolve(spec, groupAdd, Read("/etc/passwd"), Read("/etc/group"));
+
+        string? Read(string path) => files.TryReadFile(path, MaxFileBytes, out var content) ? Encoding.UTF8.GetString(content) : null;
     }
 
     private static List<int> AdditionalGroups(IReadOnlyList<string> wanted, string? group)

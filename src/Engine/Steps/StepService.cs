@@ -65,7 +65,7 @@ public sealed class StepService
             joined = true;
             var spec = SpecCompiler.Compile(new SpecInput
             {
-                Container = record, Facts = _core.Facts, Options = _core.Options, User = ResolveUser(step), Mounts = [.. step.Mounts.Select(MountOf), .. WriteFiles(bundle, record, sandbox.State)],
+                Container = record, Facts = _core.Facts, Options = _core.Options, User = UserOf(step), Mounts = [.. step.Mounts.Select(MountOf), .. WriteFiles(bundle, record, sandbox.State)],
                 Devices = step.Privileged ? Devices.Resolve(record.HostConfig).Devices : [], Seccomp = Seccomp.For(record, _core.Options),
             });
             await File.WriteAllBytesAsync(Path.Combine(bundle, "config.json"), OciJson.Serialize(spec), cancellationToken).ConfigureAwait(false);
@@ -160,12 +160,10 @@ public sealed class StepService
         };
     }
 
-    private static ResolvedUser ResolveUser(StepRequest step)
+    private static ResolvedUser UserOf(StepRequest step)
     {
         using var files = step.Layer.OpenFiles();
-        return Users.Resolve(step.User, [], Read("/etc/passwd"), Read("/etc/group"));
-
-        string? Read(string path) => files.TryReadFile(path, Users.MaxFileBytes, out var content) ? global::System.Text.Encoding.UTF8.GetString(content) : null;
+        return Users.Resolve(step.User, [], files);
     }
 
     private static SpecMount MountOf(StepMount mount) =>
@@ -173,11 +171,7 @@ public sealed class StepService
 
     private List<SpecMount> WriteFiles(string bundle, ContainerRecord record, SandboxState networks)
     {
-        var (own, options) = (!Modes.IsHost(record.HostConfig.NetworkMode), _core.Options);
-        var hosts = _containers.HostsText(record, networks, []);
-        var path = ResolvConf.HostPath(HostFacts.TryRead, own);
-        var resolvers = ResolvConf.For(HostFacts.TryRead(path) is { } text ? text + "\n" : "", path, options.Dns, options.DnsSearch, options.DnsOptions, own);
-        return [Write("hosts", hosts), Write("resolv.conf", resolvers)];
+        return [Write("hosts", _containers.HostsText(record, networks, [])), Write("resolv.conf", NameFiles.WithoutNames(record, _core.Options))];
 
         SpecMount Write(string name, string content)
         {

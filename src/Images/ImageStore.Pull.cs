@@ -302,7 +302,7 @@ public sealed partial class ImageStore
                 {
                     await DownloadOnceAsync(registry, diffId, blob, partial, hold, sink, cancellation).ConfigureAwait(false);
                 }
-                catch (Exception e) when (e is PiecesException || (partial is { Length: > 0 } && IsDiskFull(e)))
+                catch (Exception e) when (e is PiecesException || (partial is { HasTakenRoom: true } && IsDiskFull(e)))
                 {
                     // A file that a power cut has damaged, or a registry that changed its mind: once more, in one piece. Or there is no room for both the layer and its blob.
                     if (e is PiecesException) partial?.Clear();

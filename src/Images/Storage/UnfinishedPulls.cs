@@ -128,6 +128,11 @@ internal sealed class PartialBlob(UnfinishedPulls pulls, string path, SafeFileHa
 
     public long Length { get; private set; } = RandomAccess.GetLength(file);
 
+    /// <summary>
+    /// Whether it took room on the disk at any time. It may have given that back by itself a moment ago, so whoever has just found the disk full may find room now.
+    /// </summary>
+    public bool HasTakenRoom => Length > 0 || Volatile.Read(ref failed);
+
     public int Read(Span<byte> buffer, long offset) => RandomAccess.Read(file, buffer, offset);
 
     /// <summary>What is appended goes on where the file ends. When the disk is full the file makes room: the layer itself is worth more.</summary>
@@ -148,8 +153,8 @@ internal sealed class PartialBlob(UnfinishedPulls pulls, string path, SafeFileHa
     /// <summary>Nothing more is put aside, and what was is given back.</summary>
     public void GiveUp()
     {
+        Volatile.Write(ref failed, true);
         Clear();
-        failed = true;
         File.Delete(path);
     }
 

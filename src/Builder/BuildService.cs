@@ -8,6 +8,27 @@ namespace Berth.Builder;
 /// <summary>What a build made.</summary>
 public sealed record BuildResult(Digest Image, IReadOnlyList<Finding> Findings);
 
+/// <summary>
+/// What a build made, before anything becomes of it: the layers are held until this is disposed of. Exporters begin here: the files of the result are those of
+/// <see cref="Layers"/> in <see cref="Session"/>.
+/// </summary>
+public sealed class BuildOutcome(BuildPlan plan, ImageConfig config, IReadOnlyList<Digest> layers, ImageStore.LayerSession session) : IDisposable
+{
+    public BuildPlan Plan => plan;
+
+    /// <summary>Of the image this would be.</summary>
+    public ImageConfig Config => config;
+
+    /// <summary>Lowest first.</summary>
+    public IReadOnlyList<Digest> Layers => layers;
+    public ImageStore.LayerSession Session => session;
+
+    /// <summary>Makes it an image of the store.</summary>
+    public Task<Digest> CreateImageAsync(IReadOnlyList<ImageReference> names) => session.CreateImageAsync(config, names);
+
+    public void Dispose() => session.Dispose();
+}
+
 /// <summary>One builder, whichever door a build comes through: plans, carries out, and makes the image.</summary>
 public sealed class BuildService
 {
@@ -29,30 +50,51 @@ public sealed class BuildService
     /// <summary>For the files of a build that are not layers.</summary>
     public ImageStore.LayerSession OpenSession() => _images.OpenSession();
 
-    /// <summary>Builds; what was built before is found again.</summary>
+    /// <summary>Builds an image with the names asked for; what was built before is found again.</summary>
     /// <param name="begin">Called with the plan before any of it is carried out.</param>
     /// <exception cref="DockerfileException">The Dockerfile is wrong.</exception>
     /// <exception cref="BuildException">A step failed.</exception>
     public async Task<BuildResult> BuildAsync(BuildRequest request, IBuildProgress progress, Action<BuildPlan> begin, CancellationToken cancellation)
     {
-        var document = Document.Parse(request.Dockerfile.Span);
-        if (document.Directives.Syntax is { } syntax && !IsBuiltIn(syntax))
-            throw new DockerfileException($"the frontend {syntax} is not supported: the Dockerfile language is built in, and no other is run", document.Directives.LinesOf("syntax"));
-        var plan = await new Planner(document, request, (name, platform, lines) => ResolveAsync(request, progress, name, platform, lines, cancellation)).PlanAsync().ConfigureAwait(false);
+        using var outcome = await SolveAsync(request, progress, begin, cancellation).ConfigureAwait(false);
+        return new BuildResult(await outcome.CreateImageAsync(request.Names).ConfigureAwait(false), outcome.Plan.Checks.Findings);
+    }
+
+    /// <summary>Carries a build out and leaves to the caller what becomes of it: an image, files, nothing.</summary>
+    /// <param name="begin">Called with the plan before any of it is carried out.</param>
+    /// <exception cref="DockerfileException">The Dockerfile is wrong.</exception>
+    /// <exception cref="BuildException">A step failed.</exception>
+    public async Task<BuildOutcome> SolveAsync(BuildRequest request, IBuildProgress progress, Action<BuildPlan> begin, CancellationToken cancellation)
+    {
+        var plan = await PlanAsync(request, progress, cancellation).ConfigureAwait(false);
         begin(plan);
-        using var session = _images.OpenSession();
+        var session = _images.OpenSession();
         var solver = new Solver(session, _engine.Containers.Steps, Cache, _mounts, request, progress, cancellation);
         try
         {
             var root = await solver.SolveAsync(plan.Root).ConfigureAwait(false);
-            var image = await session.CreateImageAsync(Configuration(plan, root, solver.Made), request.Names).ConfigureAwait(false);
-            return new BuildResult(image, plan.Checks.Findings);
+            return new BuildOutcome(plan, Configuration(plan, root, solver.Made), root.Layers, session);
+        }
+        catch
+        {
+            session.Dispose();
+            throw;
         }
         finally
         {
             // What was made before a failure need not be made again.
             Cache.Save();
         }
+    }
+
+    /// <summary>What a build would do, and what there is to say about its Dockerfile; images it stands on are asked for their configurations.</summary>
+    /// <exception cref="DockerfileException">The Dockerfile is wrong.</exception>
+    public Task<BuildPlan> PlanAsync(BuildRequest request, IBuildProgress progress, CancellationToken cancellation)
+    {
+        var document = Document.Parse(request.Dockerfile.Span);
+        if (document.Directives.Syntax is { } syntax && !IsBuiltIn(syntax))
+            throw new DockerfileException($"the frontend {syntax} is not supported: the Dockerfile language is built in, and no other is run", document.Directives.LinesOf("syntax"));
+        return new Planner(document, request, (name, platform, lines) => ResolveAsync(request, progress, name, platform, lines, cancellation)).PlanAsync();
     }
 
     /// <summary>Forgets what builds made, and the caches of their commands.</summary>

@@ -54,8 +54,19 @@ public sealed partial class EngineClient
         return SendAsync("POST", path, bodyStream: content, contentType: "text/plain", cancellationToken: cancellationToken);
     }
 
+    /// <summary>Loads the images of a tar; the answer's body is a stream of <see cref="JsonMessage"/>.</summary>
+    /// <param name="platform">JSON, or null.</param>
     public Task<EngineResponse> LoadImagesAsync(Stream content, bool quiet = false, string? platform = null, CancellationToken cancellationToken = default) =>
         SendAsync("POST", new EnginePath("/images/load").Add("quiet", quiet ? "1" : "0").AddIf("platform", platform), bodyStream: content, contentType: "application/x-tar", cancellationToken: cancellationToken);
+
+    /// <summary>The images as one tar, the answer's body.</summary>
+    /// <param name="platform">JSON, or null.</param>
+    public Task<EngineResponse> SaveImagesAsync(IReadOnlyList<string> names, string? platform = null, CancellationToken cancellationToken = default)
+    {
+        var path = new EnginePath("/images/get");
+        foreach (var name in names) path = path.Add("names", name);
+        return SendAsync("GET", path.AddIf("platform", platform), cancellationToken: cancellationToken);
+    }
 
     /// <summary>A stream of JSON objects, one after the other with or without white space between, as messages.</summary>
     public static IAsyncEnumerable<JsonMessage> ReadMessagesAsync(Stream body, CancellationToken cancellationToken = default) =>

@@ -41,6 +41,7 @@ internal static class CommandTable
         InspectCommand.ImageCommand,
         ImagesCommand.Command,
         LoadCommand.Command,
+        SaveCommand.Command,
         ImportCommand.Command,
         PullCommand.Command,
         PushCommand.Command,

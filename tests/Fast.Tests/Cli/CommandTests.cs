@@ -91,6 +91,13 @@ public class CommandTests
     [InlineData("inspect nope", 1, "Error: No such object: nope\n")]
     [InlineData("port web 99", 1, "Error: No public port '99' published for web\n")]
     [InlineData("load -i /nowhere", 1, "open /nowhere: no such file or directory\n")]
+    [InlineData("load --platform foo -i /dev/null", 1, "invalid platform: \"foo\": unknown operating system or architecture: invalid argument\n")]
+    [InlineData("save --platform a/b/c/d i", 1, "invalid platform: \"a/b/c/d\": cannot parse platform specifier: invalid argument\n")]
+    [InlineData("save -o /nowhere/x i", 1, "failed to save image: invalid output path: stat /nowhere: no such file or directory\n")]
+    [InlineData("save -o /dev/null i", 1, "failed to save image: cannot write to a character device file\n")]
+    [InlineData("save -o /tmp i", 1, "failed to save image: cannot write to a directory\n")]
+    [InlineData("export -o /dev/stdin web", 1, "failed to export container: cannot write to a symbolic link directly\n")]
+    [InlineData("save nope", 1, "Error response from daemon: page not found\n")]
     [InlineData("--foo", 125, "unknown flag: --foo\n\nUsage:  berth [OPTIONS] COMMAND [ARG...]\n\nRun 'berth --help' for more information\n")]
     [InlineData("-H nonsense ps", 1, "unable to parse docker host `nonsense`\n")]
     public async Task Errors_and_exit_codes_are_dockers(string line, int exitCode, string error)
@@ -115,6 +122,30 @@ public class CommandTests
         Assert.StartsWith("WARNING: careful\nberth: Error response from daemon: ", result.Error);
         Assert.EndsWith("\n\nRun 'berth run --help' for more information\n", result.Error);
         Assert.Equal("abc\n", result.Output);
+    }
+
+    [Fact]
+    public async Task An_archive_replaces_the_file_only_when_it_is_whole_and_is_its_owners_alone()
+    {
+        var path = Path.Combine(Path.GetTempPath(), Path.GetRandomFileName());
+        try
+        {
+            await File.WriteAllTextAsync(path, "before", TestContext.Current.CancellationToken);
+            var failed = await new CliRun().Answer("GET /images/get", """{"message":"No such image: b:latest"}""", "404 Not Found").RunAsync("save", "-o", path, "b");
+            Assert.Equal("Error response from daemon: No such image: b:latest\n", failed.Error);
+            Assert.Equal("before", await File.ReadAllTextAsync(path, TestContext.Current.CancellationToken));
+
+            var saved = await new CliRun().Answer("GET /images/get", "the archive").RunAsync("save", "--platform", "linux/amd64", "-o", path, "a", "b:c");
+            Assert.Equal((0, ""), (saved.ExitCode, saved.Error));
+            Assert.Equal(["GET /images/get?names=a&names=b%3Ac&platform=%7B%22architecture%22%3A%22amd64%22%2C%22os%22%3A%22linux%22%7D"], saved.Requests);
+            Assert.Equal("the archive", await File.ReadAllTextAsync(path, TestContext.Current.CancellationToken));
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
+            Assert.Empty(Directory.EnumerateFiles(Path.GetTempPath(), Path.GetFileName(path) + ".tmp-*"));
+        }
+        finally
+        {
+            File.Delete(path);
+        }
     }
 
     [Fact]

@@ -45,6 +45,8 @@ internal static class FileVerbs
         },
     ];
 
+    private const string ExportFailure = "failed to export container";
+
     private static async Task<int> DiffAsync(Invocation invocation)
     {
         foreach (var change in await invocation.Context.Client.ChangesAsync(invocation.Arguments.Positional[0], invocation.Cancelled))
@@ -56,28 +58,11 @@ internal static class FileVerbs
     {
         var (context, flags) = (invocation.Context, invocation.Arguments);
         var path = flags.String("output");
-        if (path.Length == 0 && context.Terminal.OutputIsTerminal) throw new CommandException("cowardly refusing to save to a terminal. Use the -o flag or redirect");
+        if (path.Length > 0) OutputFile.Check(path, ExportFailure);
+        else if (context.Terminal.OutputIsTerminal) throw new CommandException("cowardly refusing to save to a terminal. Use the -o flag or redirect");
         using var response = await context.Client.ExportContainerAsync(flags.Positional[0], invocation.Cancelled);
-        if (path.Length == 0)
-        {
-            await response.Body.CopyToAsync(context.OutStream, invocation.Cancelled);
-            return 0;
-        }
-        // Under another name until it is whole: what was there before is worth more than half an archive.
-        var unfinished = path + ".tmp-" + Environment.ProcessId;
-        try
-        {
-            await using (var file = new FileStream(unfinished, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0)) await response.Body.CopyToAsync(file, invocation.Cancelled);
-            File.Move(unfinished, path, overwrite: true);
-        }
-        catch (Exception e) when (e is UnauthorizedAccessException or DirectoryNotFoundException)
-        {
-            throw new CommandException($"failed to export container: open {path}: {Files.Reason(e)}");
-        }
-        finally
-        {
-            File.Delete(unfinished);
-        }
+        if (path.Length > 0) await OutputFile.WriteAsync(context, path, response.Body, ExportFailure);
+        else await response.Body.CopyToAsync(context.OutStream, invocation.Cancelled);
         return 0;
     }
 

@@ -1,4 +1,3 @@
-using Berth.Api;
 using Berth.Cli.CommandLine;
 using Berth.Cli.Output;
 
@@ -24,11 +23,11 @@ internal static class LoadCommand
     private static async Task<int> RunAsync(Invocation invocation)
     {
         var (context, flags) = (invocation.Context, invocation.Arguments);
-        var file = flags.String("input");
+        var (file, platform) = (flags.String("input"), PlatformFlag.Json(flags));
         if (file.Length == 0 && context.Terminal.InputIsTerminal) throw new CommandException("requested load from stdin, but stdin is empty");
         await using var content = file.Length == 0 ? context.InStream : Files.OpenRead(file);
         var quiet = flags.Bool("quiet") || !context.Terminal.OutputIsTerminal;
-        using var response = await context.Client.LoadImagesAsync(content, quiet, flags.String("platform"), invocation.Cancelled);
+        using var response = await context.Client.LoadImagesAsync(content, quiet, platform, invocation.Cancelled);
         if (response.Header("Content-Type")?.StartsWith("application/json", StringComparison.Ordinal) == true)
             await new ProgressDisplay(context.Out, context.Terminal.OutputIsTerminal, context.Terminal.Size.Width).ShowAsync(response.Body, null, invocation.Cancelled);
         else

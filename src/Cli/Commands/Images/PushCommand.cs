@@ -1,4 +1,3 @@
-using Berth.Api;
 using Berth.Cli.CommandLine;
 using Berth.Cli.Output;
 using Berth.Cli.Registries;
@@ -29,7 +28,7 @@ internal static class PushCommand
         var (context, flags) = (invocation.Context, invocation.Arguments);
         var text = flags.Positional[0];
         var name = ImageName.Parse(text);
-        var (all, quiet, platform) = (flags.Bool("all-tags"), flags.Bool("quiet"), flags.String("platform"));
+        var (all, quiet, platform) = (flags.Bool("all-tags"), flags.Bool("quiet"), PlatformFlag.Json(flags));
         if (all && (name.Tag.Length > 0 || name.Digest.Length > 0)) throw new CommandException("tag can't be used with --all-tags/-a");
         if (!all && name is { Tag: "", Digest: "" })
         {
@@ -38,18 +37,9 @@ internal static class PushCommand
         }
         var repository = name.Digest.Length > 0 ? $"{name.Repository}@{name.Digest}" : name.Repository;
         context.Flush();
-        using var response = await context.Client.PushImageAsync(repository, name.Tag, PlatformJson(platform), await Credentials.ForImageAsync(context, text), context.Cancelled);
+        using var response = await context.Client.PushImageAsync(repository, name.Tag, platform, await Credentials.ForImageAsync(context, text), context.Cancelled);
         await new ProgressDisplay(quiet ? TextWriter.Null : context.Out, context.Terminal.OutputIsTerminal, context.Terminal.Size.Width).ShowAsync(response.Body, _ => { }, context.Cancelled);
         if (quiet) context.Out.Write(PullCommand.FullName(name.Tag.Length > 0 ? $"{name.Repository}:{name.Tag}" : repository) + "\n");
         return 0;
-    }
-
-    // os/arch[/variant] as the engine's routes of today take it.
-    private static string? PlatformJson(string text)
-    {
-        if (text.Length == 0) return null;
-        var parts = text.Split('/');
-        if (parts.Length is < 2 or > 3) throw new CommandException($"Invalid platform {text}");
-        return System.Text.Json.JsonSerializer.Serialize(new Platform { Os = parts[0], Architecture = parts[1], Variant = parts.Length > 2 ? parts[2] : null }, ApiJson.Wire.Platform);
     }
 }

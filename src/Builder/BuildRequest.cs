@@ -37,6 +37,21 @@ public sealed record BuildRequest
     /// <summary>RUN --security=insecure and --network=host are granted.</summary>
     public bool AllowInsecure { get; init; }
     public required IBuildSources Sources { get; init; }
+
+    /// <summary>What is to come out; empty: an image in the store, with <see cref="Names"/>.</summary>
+    public IReadOnlyList<BuildOutput> Outputs { get; init; } = [];
+
+    /// <summary>Where outputs that are files go; null when the client takes none.</summary>
+    public IOutputSink? Sink { get; init; }
+
+    /// <summary>Where else results are looked for.</summary>
+    public IReadOnlyList<CacheLocation> CacheFrom { get; init; } = [];
+
+    /// <summary>Where results are put for others.</summary>
+    public IReadOnlyList<CacheLocation> CacheTo { get; init; } = [];
+
+    /// <summary>How the result was made, to be said beside it: provenance, sbom; each with its attributes as the client wrote them.</summary>
+    public IReadOnlyDictionary<string, string> Attestations { get; init; } = new Dictionary<string, string>();
 }
 
 /// <summary>Where a build's files come from.</summary>
@@ -50,6 +65,10 @@ public interface IBuildSources
 
     /// <summary>An image as the registry's credentials of this build's client allow.</summary>
     Task PullAsync(ImageReference name, Platform platform, Action<JsonMessage> progress, CancellationToken cancellation);
+
+    /// <summary>What the client would say who it is to a registry; null: nobody.</summary>
+    /// <param name="name">For which repository; the token may be for it alone.</param>
+    Task<RegistryCredentials?> GetCredentialsAsync(ImageReference name, bool push, CancellationToken cancellation) => Task.FromResult<RegistryCredentials?>(null);
 }
 
 /// <summary>A directory with the context's files.</summary>

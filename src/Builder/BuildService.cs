@@ -6,7 +6,12 @@ using Berth.Images;
 namespace Berth.Builder;
 
 /// <summary>What a build made.</summary>
-public sealed record BuildResult(Digest Image, IReadOnlyList<Finding> Findings);
+/// <param name="Image">Empty when no image was asked for.</param>
+public sealed record BuildResult(Digest Image, IReadOnlyList<Finding> Findings)
+{
+    /// <summary>What is known of the outputs, by BuildKit's names: containerimage.digest, image.name and so on.</summary>
+    public IReadOnlyDictionary<string, string> Metadata { get; init; } = new Dictionary<string, string>();
+}
 
 /// <summary>
 /// What a build made, before anything becomes of it: the layers are held until this is disposed of. Exporters begin here: the files of the result are those of

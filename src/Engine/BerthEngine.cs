@@ -110,15 +110,22 @@ public sealed class BerthEngine : IAsyncDisposable
         return new NetworkManagerOptions
         {
             BridgeName = options.BridgeName,
-            BridgeAddress = options.BridgeIp is not { Length: > 0 } bip ? null : InetInterface.TryParse(bip, out var address) ? address : throw Bad("--bip", bip),
-            FixedCidr = options.FixedCidr is not { Length: > 0 } cidr ? null : InetPrefix.TryParse(cidr, out var prefix) ? prefix : throw Bad("--fixed-cidr", cidr),
-            DefaultGateway = options.DefaultGateway is not { Length: > 0 } gw ? null : InetAddress.TryParse(gw, out var gateway) ? gateway : throw Bad("--default-gateway", gw),
+            BridgeAddress = Address("--bip", options.BridgeIp, ipv6: false), BridgeAddress6 = Address("--bip6", options.BridgeIp6, ipv6: true),
+            FixedCidr = Address("--fixed-cidr", options.FixedCidr, ipv6: false)?.Prefix, FixedCidr6 = Address("--fixed-cidr-v6", options.FixedCidr6, ipv6: true)?.Prefix,
+            DefaultGateway = Gateway("--default-gateway", options.DefaultGateway, ipv6: false), DefaultGateway6 = Gateway("--default-gateway-v6", options.DefaultGateway6, ipv6: true),
+            EnableIPv6 = options.EnableIPv6,
             Mtu = options.Mtu, InterContainerCommunication = options.InterContainerCommunication, IpMasquerade = options.IpMasquerade, IpForward = options.IpForward,
             DefaultBindAddress = options.DefaultHostBinding is "" or "0.0.0.0" ? null
                 : global::System.Net.IPAddress.TryParse(options.DefaultHostBinding, out var bind) ? bind : throw Bad("--ip", options.DefaultHostBinding),
             AddressPools = [.. options.DefaultAddressPools.Where(p => InetPrefix.TryParse(p.Base, out _)).Select(p => (InetPrefix.TryParse(p.Base, out var range) ? range : default, p.Size))],
-            Firewall = options.Firewall, PublishThrough = options.PublishThrough, DataDirectory = Path.Combine(options.DataRoot, "network"),
+            Firewall = options.Firewall, Firewall6 = options.Firewall6, PublishThrough = options.PublishThrough, DataDirectory = Path.Combine(options.DataRoot, "network"),
         };
+
+        InetInterface? Address(string flag, string? text, bool ipv6) => text is not { Length: > 0 } ? null
+            : InetInterface.TryParse(text, out var address) && address.Address.IsIPv6 == ipv6 ? address : throw Bad(flag, text);
+
+        InetAddress? Gateway(string flag, string? text, bool ipv6) => text is not { Length: > 0 } ? null
+            : InetAddress.TryParse(text, out var address) && address.IsIPv6 == ipv6 ? address : throw Bad(flag, text);
     }
 
     /// <summary>

@@ -38,13 +38,22 @@ public sealed record EngineOptions
     /// <summary>Default gateway of containers on the bridge; null: the bridge's own address.</summary>
     public string? DefaultGateway { get; init; }
 
+    /// <summary>--ipv6, --bip6, --fixed-cidr-v6, --default-gateway-v6: the default bridge's IPv6, off unless asked for.</summary>
+    public bool EnableIPv6 { get; init; }
+    public string? BridgeIp6 { get; init; }
+    public string? FixedCidr6 { get; init; }
+    public string? DefaultGateway6 { get; init; }
+
     public int Mtu { get; init; } = 1500;
     public bool InterContainerCommunication { get; init; } = true;
     public bool IpMasquerade { get; init; } = true;
     public bool IpForward { get; init; } = true;
 
-    /// <summary>Whether the engine writes firewall rules at all (--iptables).</summary>
+    /// <summary>Whether the engine writes firewall rules for IPv4 (--iptables).</summary>
     public bool Firewall { get; init; } = true;
+
+    /// <summary>And for IPv6 (--ip6tables).</summary>
+    public bool Firewall6 { get; init; } = true;
 
     /// <summary>Which of the host's firewall rules decide about published ports (--publish-through).</summary>
     public Berth.Networks.PublishThrough PublishThrough { get; init; }

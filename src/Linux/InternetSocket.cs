@@ -18,6 +18,7 @@ public static unsafe class InternetSocket
 {
     private const int SOCK_DGRAM = 2, SOCK_NONBLOCK = 0x800, SO_REUSEADDR = 2, SO_ERROR = 4;
     private const int AF_INET = 2, AF_INET6 = 10;
+    private const int IPPROTO_IPV6 = 41, IPV6_V6ONLY = 26, IPPROTO_SCTP = 132; // include/uapi/linux/in.h, in6.h
     private const int MaxAddressBytes = 28; // struct sockaddr_in6
     private const nuint SIOCGSKNS = 0x894C; // include/uapi/linux/sockios.h
 
@@ -26,6 +27,26 @@ public static unsafe class InternetSocket
     public static SafeFileHandle Open(AddressFamily family, bool stream) =>
         LibC.Check(LibC.socket(family == AddressFamily.InterNetworkV6 ? AF_INET6 : AF_INET, (stream ? SocketAbi.SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SocketAbi.SOCK_CLOEXEC, 0),
             "socket", $"{family}, {(stream ? "SOCK_STREAM" : "SOCK_DGRAM")}");
+
+    /// <summary>An SCTP socket of the calling thread's network namespace, its IPv6 kind for IPv6 alone; null: this kernel has no SCTP.</summary>
+    public static SafeFileHandle? TryOpenSctp(AddressFamily family)
+    {
+        var socket = LibC.socket(family == AddressFamily.InterNetworkV6 ? AF_INET6 : AF_INET, SocketAbi.SOCK_STREAM | SOCK_NONBLOCK | SocketAbi.SOCK_CLOEXEC, IPPROTO_SCTP);
+        if (socket.IsInvalid && LibC.LastErrno == Errno.EPROTONOSUPPORT)
+        {
+            socket.Dispose();
+            return null;
+        }
+        LibC.Check(socket, "socket", $"{family}, IPPROTO_SCTP");
+        var one = 1;
+        if (family == AddressFamily.InterNetworkV6 && LibC.NetlinkOption(socket, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(int)) < 0)
+        {
+            var errno = LibC.LastErrno;
+            socket.Dispose();
+            throw new LinuxException("setsockopt", "IPV6_V6ONLY", errno);
+        }
+        return socket;
+    }
 
     /// <param name="reuse">SO_REUSEADDR: for a listener, connections of a former one that still linger are no hindrance.</param>
     public static void Bind(SafeFileHandle socket, IPEndPoint address, bool reuse = false)

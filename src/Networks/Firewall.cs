@@ -8,7 +8,9 @@ namespace Berth.Networks;
 /// Keeps the engine's tables as <see cref="FirewallPlan"/> says. Remembers what is published, so that a table that somebody flushed
 /// (<c>nft flush ruleset</c>, a reload of another firewall) is written anew: the kernel tells of it, and of what else others take out of our tables.
 /// </summary>
-internal sealed class Firewall(string table, PublishThrough through, HostNamespace host, ReadinessLoop loop, ILogger logger) : IDisposable, IReady
+/// <param name="ipv4">Rules are written for IPv4 (--iptables).</param>
+/// <param name="ipv6">And for IPv6 (--ip6tables).</param>
+internal sealed class Firewall(string table, PublishThrough through, bool ipv4, bool ipv6, HostNamespace host, ReadinessLoop loop, ILogger logger) : IDisposable, IReady
 {
     private readonly NftablesEvents? events = Watch(host, logger);
     private int slot;
@@ -24,16 +26,16 @@ internal sealed class Firewall(string table, PublishThrough through, HostNamespa
     {
         lock (gate)
         {
-            networks.AddRange(all);
+            networks.AddRange(all.Select(OfOurFamilies));
             try
             {
-                Run(FirewallPlan.For(table, networks, ports: null, through));
+                Run(FirewallPlan.For(table, networks, ports: null, through, ipv4));
             }
             catch (NetworkException e)
             {
                 // A table of that name with other maps or hooks, from another version perhaps: it is ours by its name.
                 logger.FirewallRebuilt(table, e.Message);
-                Run(RemoveBoth() + FirewallPlan.For(table, networks, ports: null, through));
+                Run(RemoveBoth() + FirewallPlan.For(table, networks, ports: null, through, ipv4));
             }
         }
         foreach (var chain in ForeignForwardDrops()) logger.ForeignForwardDrop(chain);
@@ -47,13 +49,19 @@ internal sealed class Firewall(string table, PublishThrough through, HostNamespa
         {
             published.Clear();
             published.UnionWith(ports);
-            Run(RemoveBoth() + FirewallPlan.For(table, networks, [.. published], through));
+            Run(RemoveBoth() + FirewallPlan.For(table, networks, [.. published], through, ipv4));
         }
-        if (HasIPv6) return;
+        // Of a former daemon with other flags.
+        if (!ipv4) RemoveIfThere(family6: false);
+        if (!HasIPv6) RemoveIfThere(family6: true);
+    }
+
+    private void RemoveIfThere(bool family6)
+    {
         try
         {
             // With the gate, like every change: who reads the news without it would take ours for somebody else's.
-            lock (gate) Run(FirewallPlan.RemoveTable(table, ipv6: true));
+            lock (gate) Run(FirewallPlan.RemoveTable(table, family6));
         }
         catch (NetworkException)
         {
@@ -61,10 +69,12 @@ internal sealed class Firewall(string table, PublishThrough through, HostNamespa
         }
     }
 
+    private FirewallNetwork OfOurFamilies(FirewallNetwork network) => network with { Subnet = ipv4 ? network.Subnet : null, Subnet6 = ipv6 ? network.Subnet6 : null };
+
     private bool HasIPv6 => networks.Exists(n => n.Subnet6 is not null);
 
     // In the same transaction as what follows: nothing ever passes without rules.
-    private string RemoveBoth() => FirewallPlan.RemoveTable(table) + (HasIPv6 ? FirewallPlan.RemoveTable(table, ipv6: true) : "");
+    private string RemoveBoth() => (ipv4 ? FirewallPlan.RemoveTable(table) : "") + (HasIPv6 ? FirewallPlan.RemoveTable(table, ipv6: true) : "");
 
     /// <summary>Withdraws some ports and publishes others, in one transaction.</summary>
     internal void Change(IReadOnlyList<FirewallPort> withdrawn, IReadOnlyList<FirewallPort> added)
@@ -86,8 +96,9 @@ internal sealed class Firewall(string table, PublishThrough through, HostNamespa
         }
     }
 
-    internal void AddNetwork(FirewallNetwork network)
+    internal void AddNetwork(FirewallNetwork wanted)
     {
+        var network = OfOurFamilies(wanted);
         lock (gate)
         {
             networks.Add(network);
@@ -107,7 +118,7 @@ internal sealed class Firewall(string table, PublishThrough through, HostNamespa
     {
         lock (gate)
         {
-            if (networks.RemoveAll(n => n.Bridge == network.Bridge) > 0) RunOrRebuild(FirewallPlan.RemoveNetwork(table, network), NftablesRemovals.Structure);
+            if (networks.RemoveAll(n => n.Bridge == network.Bridge) > 0) RunOrRebuild(FirewallPlan.RemoveNetwork(table, OfOurFamilies(network)), NftablesRemovals.Structure);
         }
     }
 
@@ -132,16 +143,17 @@ internal sealed class Firewall(string table, PublishThrough through, HostNamespa
     private void Rebuild(string reason)
     {
         logger.FirewallRebuilt(table, reason);
-        Run(RemoveBoth() + FirewallPlan.For(table, networks, [.. published], through));
+        Run(RemoveBoth() + FirewallPlan.For(table, networks, [.. published], through, ipv4));
         // News of a flush that came right behind it was read with its own.
-        if (events is not null && !IsThere()) throw new NetworkException(NetworkErrorKind.System, $"firewall table ip {table} was removed again at once");
+        if (events is not null && !IsThere()) throw new NetworkException(NetworkErrorKind.System, $"firewall table {table} was removed again at once");
     }
 
     private bool IsThere()
     {
+        if (!ipv4 && !HasIPv6) return true;
         try
         {
-            nftables.Run($"list chain ip {table} forward");
+            nftables.Run($"list chain {(ipv4 ? "ip" : "ip6")} {table} forward");
             return true;
         }
         catch (NftablesException)
@@ -207,6 +219,7 @@ internal sealed class Firewall(string table, PublishThrough through, HostNamespa
 
     private void Run(string script, NftablesRemovals removes = NftablesRemovals.Structure | NftablesRemovals.Elements)
     {
+        if (script.Length == 0) return; // a network of a family that we write no rules for
         logger.FirewallTransaction(script);
         try
         {
@@ -216,7 +229,7 @@ internal sealed class Firewall(string table, PublishThrough through, HostNamespa
         }
         catch (NftablesException e)
         {
-            throw new NetworkException(NetworkErrorKind.System, $"firewall table ip {table}: {e.Message}", e);
+            throw new NetworkException(NetworkErrorKind.System, $"firewall table {table}: {e.Message}", e);
         }
     }
 

@@ -62,13 +62,14 @@ public static class FirewallPlan
     public static string TableName(string bridge) => "berth_" + bridge;
 
     /// <summary>Both tables, whole. <paramref name="ports"/> null: published ports stay as they are, and so do chains of networks that are no longer there.</summary>
-    public static string For(string table, IReadOnlyList<FirewallNetwork> networks, IReadOnlyList<FirewallPort>? ports, PublishThrough through = PublishThrough.Forward)
+    /// <param name="ipv4">False: nothing for IPv4, and no network has it.</param>
+    public static string For(string table, IReadOnlyList<FirewallNetwork> networks, IReadOnlyList<FirewallPort>? ports, PublishThrough through = PublishThrough.Forward, bool ipv4 = true)
     {
         var text = new StringBuilder();
         foreach (var family in (ReadOnlySpan<Family>)[IPv4, IPv6])
         {
             // No network, no table: a machine may have no IPv6 at all. One that is there already is brought up to date by AddNetwork and RemoveNetwork.
-            if (family.IsIPv6 && !networks.Any(n => Has(n, family)) && !(ports ?? []).Any(p => p.IsIPv6)) continue;
+            if (family.IsIPv6 ? !networks.Any(n => Has(n, family)) && !(ports ?? []).Any(p => p.IsIPv6) : !ipv4) continue;
             WriteFrame(text, table, family, through);
             foreach (var (kind, set) in ports is null ? Sets : [.. Sets, .. PortSets]) Line(text, $"flush {kind} {family.Name} {table} {set}");
             foreach (var network in networks) WriteNetwork(text, table, family, network);

@@ -1,6 +1,8 @@
 using System.Net;
 using System.Net.Sockets;
+using Berth.Linux;
 using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
 
 namespace Berth.Networks;
 
@@ -9,7 +11,7 @@ namespace Berth.Networks;
 /// with somebody who has it is found; packets that the firewall redirects never reach that socket, and what does (IPv6, or
 /// no firewall) is carried by a <see cref="PortProxy"/>. Error texts are Docker's.
 /// </summary>
-internal sealed class HostPorts(HostNamespace host, bool redirects, IPAddress? defaultAddress, ILogger logger)
+internal sealed class HostPorts(HostNamespace host, NetworkManagerOptions engine, ILogger logger)
 {
     /// <summary>How many ports of the ephemeral range are tried when other programs have them; as Docker.</summary>
     private const int MaxAttempts = 10;
@@ -72,7 +74,7 @@ internal sealed class HostPorts(HostNamespace host, bool redirects, IPAddress? d
             {
                 if (!TryReserve(protocol, [address], port.HostPort, out _)) continue;
             }
-            Socket? socket = null;
+            IDisposable? socket = null;
             try
             {
                 socket = Open(protocol, address, port.HostPort);
@@ -104,7 +106,7 @@ internal sealed class HostPorts(HostNamespace host, bool redirects, IPAddress? d
         {
             if (port.Socket is null || port.Proxy is not null) continue;
             // [::1] and what is for [::] from there are never redirected: the kernel has no route_localnet for it.
-            var redirected = redirects && port.Address.AddressFamily == AddressFamily.InterNetwork && !port.Container.IsIPv6;
+            var redirected = engine is { Firewall: true, PublishThrough: PublishThrough.Forward } && port.Address.AddressFamily == AddressFamily.InterNetwork && !port.Container.IsIPv6;
             Func<IPEndPoint> target = () => new IPEndPoint(port.Container.ToIPAddress(), port.Published.ContainerPort);
             // A listening TCP socket takes connections whether anyone accepts or not, and a client would hang if the redirection is ever
             // missing; so TCP is always accepted. A UDP socket costs its sender nothing.
@@ -113,9 +115,12 @@ internal sealed class HostPorts(HostNamespace host, bool redirects, IPAddress? d
         }
     }
 
+    /// <summary>Whether there are rules of ours for this address family.</summary>
+    internal bool HasRules(bool ipv6) => ipv6 ? engine.Firewall6 : engine.Firewall;
+
     private IEnumerable<IPAddress> AddressesFor(IPAddress? asked, PortTarget container)
     {
-        var address = asked ?? Normal(container.DefaultHostAddress ?? defaultAddress);
+        var address = asked ?? Normal(container.DefaultHostAddress ?? engine.DefaultBindAddress);
         if (address is not null && !(asked is null && address.Equals(IPAddress.Any))) return [address];
         return HasIPv6() ? [IPAddress.Any, IPAddress.IPv6Any] : [IPAddress.Any];
     }
@@ -158,7 +163,7 @@ internal sealed class HostPorts(HostNamespace host, bool redirects, IPAddress? d
                 foreach (var address in addresses)
                 {
                     var published = new PublishedPort(containerPort.Port, containerPort.Protocol.Name(), address.ToString(), port);
-                    Socket? socket;
+                    IDisposable? socket;
                     try
                     {
                         socket = Open(containerPort.Protocol, address, port);
@@ -187,11 +192,12 @@ internal sealed class HostPorts(HostNamespace host, bool redirects, IPAddress? d
         throw failure!;
     }
 
-    /// <summary>Null for SCTP: reserved among ourselves, and redirected by the firewall, but held by no socket.</summary>
-    private Socket? Open(PortProtocol protocol, IPAddress address, ushort port)
+    /// <summary>Null for SCTP on a kernel without: reserved among ourselves, and redirected by the firewall, but held by no socket, for nobody on the host could have one.</summary>
+    /// <exception cref="SocketException">Somebody else has it.</exception>
+    private IDisposable? Open(PortProtocol protocol, IPAddress address, ushort port)
     {
-        if (protocol == PortProtocol.Sctp) return null;
-        return host.Run(() =>
+        if (protocol == PortProtocol.Sctp) return host.Run(() => OpenSctp(address, port));
+        return host.Run<IDisposable?>(() =>
         {
             var socket = protocol == PortProtocol.Tcp
                 ? new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp)
@@ -210,6 +216,29 @@ internal sealed class HostPorts(HostNamespace host, bool redirects, IPAddress? d
                 throw;
             }
         });
+    }
+
+    // Bound and no more: associations that the firewall does not redirect are refused, for we carry none.
+    private static SafeFileHandle? OpenSctp(IPAddress address, ushort port)
+    {
+        var socket = InternetSocket.TryOpenSctp(address.AddressFamily);
+        if (socket is null) return null;
+        try
+        {
+            InternetSocket.Bind(socket, new IPEndPoint(address, port));
+            return socket;
+        }
+        catch (LinuxException e)
+        {
+            socket.Dispose();
+            throw new SocketException((int)(e.Errno switch
+            {
+                Errno.EADDRINUSE => SocketError.AddressAlreadyInUse,
+                Errno.EADDRNOTAVAIL => SocketError.AddressNotAvailable,
+                Errno.EACCES => SocketError.AccessDenied,
+                _ => SocketError.SocketError,
+            }));
+        }
     }
 
     private bool TryReserveOneOf(PortProtocol protocol, IPAddress[] addresses, PortRange wanted, ushort next, out ushort port)
@@ -328,20 +357,21 @@ internal sealed record PortTarget(InetAddress? Address, InetAddress? Address6)
 }
 
 /// <summary>One published port and the socket that holds it.</summary>
-internal sealed class BoundPort(PublishedPort published, PortProtocol protocol, IPAddress address, InetAddress container, Socket? socket) : IDisposable
+internal sealed class BoundPort(PublishedPort published, PortProtocol protocol, IPAddress address, InetAddress container, IDisposable? holder) : IDisposable
 {
     internal PublishedPort Published { get; } = published;
     internal PortProtocol Protocol { get; } = protocol;
     internal IPAddress Address { get; } = address;
     /// <summary>Another one when another network of the container becomes its gateway.</summary>
     internal InetAddress Container { get; set; } = container;
-    internal Socket? Socket { get; } = socket;
+    /// <summary>What reaches it is carried on; null for SCTP, and where nothing of the host's is taken.</summary>
+    internal Socket? Socket { get; } = holder as Socket;
     internal PortProxy? Proxy { get; set; }
 
     public void Dispose()
     {
         Proxy?.Dispose();
-        Socket?.Dispose();
+        holder?.Dispose();
     }
 }
 
@@ -357,7 +387,7 @@ internal sealed class BoundPorts(HostPorts owner) : IDisposable
     /// <summary>What the firewall redirects or opens: what stays within its address family. Nothing leads from ::1 but the socket.</summary>
     internal IReadOnlyList<FirewallPort> Redirected =>
     [
-        .. all.Where(p => p.Address.AddressFamily == AddressFamily.InterNetworkV6 == p.Container.IsIPv6 && !p.Address.Equals(IPAddress.IPv6Loopback))
+        .. all.Where(p => p.Address.AddressFamily == AddressFamily.InterNetworkV6 == p.Container.IsIPv6 && !p.Address.Equals(IPAddress.IPv6Loopback) && owner.HasRules(p.Container.IsIPv6))
             .Select(p => new FirewallPort(p.Protocol, InetAddress.TryFrom(p.Address, out var a) ? a : default, p.Published.HostPort, p.Container, p.Published.ContainerPort)),
     ];
 

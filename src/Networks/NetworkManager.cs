@@ -109,11 +109,11 @@ public sealed partial class NetworkManager : IAsyncDisposable
         }
         var bridges = all.OfType<BridgeNetwork>().Select(b => b.Settings).ToArray();
         var table = FirewallPlan.TableName(EngineName);
-        if (options.Firewall)
+        if (options.Firewall || options.Firewall6)
         {
             try
             {
-                firewall = new Firewall(table, options.PublishThrough, host, Loop, logger);
+                firewall = new Firewall(table, options.PublishThrough, options.Firewall, options.Firewall6, host, Loop, logger);
                 firewall.Initialise([.. bridges.Select(b => b.ForFirewall)]);
             }
             catch when (made is { IsNew: true })
@@ -123,7 +123,7 @@ public sealed partial class NetworkManager : IAsyncDisposable
             }
             foreach (var bridge in bridges) RouteLoopback(bridge.Bridge);
         }
-        hostPorts = new HostPorts(host, options.Firewall && options.PublishThrough == PublishThrough.Forward, options.DefaultBindAddress, logger);
+        hostPorts = new HostPorts(host, options, logger);
         networks = [.. all];
         SweepBridges(bridges);
         store.Save(all.Select(n => n.Spec));
@@ -133,7 +133,7 @@ public sealed partial class NetworkManager : IAsyncDisposable
     // for it would also let containers reach the host's loopback.
     private void RouteLoopback(string bridge)
     {
-        if (firewall is not null) host.Run(() => Set($"/proc/sys/net/ipv4/conf/{bridge}/route_localnet", "1"));
+        if (options.Firewall) host.Run(() => Set($"/proc/sys/net/ipv4/conf/{bridge}/route_localnet", "1"));
     }
 
     private NetworkSpec StoredAs(IReadOnlyList<NetworkSpec> stored, string name, string driver) =>
@@ -147,30 +147,23 @@ public sealed partial class NetworkManager : IAsyncDisposable
 
         claim = host.Run(() => HostBridge.Claim(name));
         var spec = StoredAs(stored, "bridge", "bridge");
-        InetInterface? remembered = spec.Subnets is [{ Gateway: { } own } before, ..] ? new InetInterface(own, before.Subnet.Length) : null;
-        var bridge = host.Run(() => HostBridge.Prepare(name, options.BridgeAddress, remembered, pools, options.Mtu));
+        // Those of the others, which are made after this one.
+        var taken = stored.Where(s => s.Id != spec.Id && !s.ConfigOnly).SelectMany(s => s.Subnets).Select(s => s.Subnet).ToList();
+        BridgeWish Wish(bool ipv6, InetInterface? given, InetPrefix? range) => new(ipv6, given, range,
+            spec.Subnets.FirstOrDefault(s => s.Subnet.IsIPv6 == ipv6) is { Gateway: { } own } before ? new InetInterface(own, before.Subnet.Length) : null, taken);
+        if (options.EnableIPv6 && options.IpForward) host.Run(() => EnableForwarding("/proc/sys/net/ipv6/conf/all/forwarding"));
+        var bridge = host.Run(() => HostBridge.Prepare(name, Wish(ipv6: false, options.BridgeAddress, options.FixedCidr),
+            options.EnableIPv6 ? Wish(ipv6: true, options.BridgeAddress6, options.FixedCidr6) : null, pools, options.Mtu));
         bridgeIsOurs = bridge.IsOurs;
-        var subnet = bridge.Address.Prefix;
-        if (options.FixedCidr is { } range && !subnet.Contains(range))
-            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"fixed-cidr {range} is not within the bridge's subnet {subnet}");
-        if (options.DefaultGateway is { } gateway && !subnet.Contains(gateway))
-            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"default gateway {gateway} is not within the bridge's subnet {subnet}");
 
-        spec = spec with
-        {
-            Subnets =
-            [
-                new SubnetSpec(subnet)
-                {
-                    Range = options.FixedCidr, Gateway = bridge.Address.Address, GivenGateway = options.DefaultGateway ?? bridge.Address.Address,
-                    Auxiliary = options.DefaultGateway is { } other ? new Dictionary<string, InetAddress> { ["DefaultGatewayIPv4"] = other } : new Dictionary<string, InetAddress>(),
-                },
-            ],
-        };
+        List<SubnetSpec> subnets = [DefaultSubnet(bridge.Address, options.FixedCidr, options.DefaultGateway)];
+        if (bridge.Address6 is { } address6) subnets.Add(DefaultSubnet(address6, options.FixedCidr6, options.DefaultGateway6));
+        spec = spec with { EnableIPv6 = options.EnableIPv6, Subnets = subnets };
         var settings = new BridgeSettings
         {
             Bridge = name,
-            IPv4 = spec.Subnets[0],
+            IPv4 = subnets[0],
+            IPv6 = spec.SubnetOf(ipv6: true),
             MtuBytes = options.Mtu,
             InterContainerCommunication = options.InterContainerCommunication,
             Masquerade = options.IpMasquerade,
@@ -179,6 +172,20 @@ public sealed partial class NetworkManager : IAsyncDisposable
         };
         logger.BridgeReady(name, bridge.Address, options.Firewall ? FirewallPlan.TableName(EngineName) : "(none)");
         return new BridgeNetwork(spec, settings, bridge, links!, reaper!, logger);
+    }
+
+    private static SubnetSpec DefaultSubnet(InetInterface bridge, InetPrefix? range, InetAddress? gateway)
+    {
+        var subnet = bridge.Prefix;
+        if (range is { } part && !subnet.Contains(part))
+            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"fixed-cidr {part} is not within the bridge's subnet {subnet}");
+        if (gateway is { } given && !subnet.Contains(given))
+            throw new NetworkException(NetworkErrorKind.InvalidArgument, $"default gateway {given} is not within the bridge's subnet {subnet}");
+        return new SubnetSpec(subnet)
+        {
+            Range = range, Gateway = bridge.Address, GivenGateway = gateway ?? bridge.Address,
+            Auxiliary = gateway is { } other ? new Dictionary<string, InetAddress> { [subnet.IsIPv6 ? "DefaultGatewayIPv6" : "DefaultGatewayIPv4"] = other } : new Dictionary<string, InetAddress>(),
+        };
     }
 
     private void EnableForwarding(string path)
@@ -290,8 +297,15 @@ public sealed partial class NetworkManager : IAsyncDisposable
 
     private Network? NetworkOf(EndpointState endpoint) => Array.Find(networks, n => n.Id == endpoint.NetworkId);
 
-    /// <summary>The address that <c>host-gateway</c> stands for in --add-host: the default bridge's; null when there is no bridge.</summary>
-    public InetAddress? HostGateway => networks.OfType<BridgeNetwork>().FirstOrDefault(b => b.Settings.IsDefault)?.Settings.IPv4?.Gateway;
+    /// <summary>What <c>host-gateway</c> stands for in --add-host: the default bridge's addresses, IPv4 first; none when there is no bridge.</summary>
+    public IReadOnlyList<InetAddress> HostGateways
+    {
+        get
+        {
+            var bridge = networks.OfType<BridgeNetwork>().FirstOrDefault(b => b.Settings.IsDefault)?.Settings;
+            return [.. new[] { bridge?.IPv4?.Gateway, bridge?.IPv6?.Gateway }.OfType<InetAddress>()];
+        }
+    }
 
     /// <summary>The containers that are on networks now.</summary>
     public IReadOnlyList<SandboxState> Sandboxes => [.. sandboxes.Values.Select(s => s.State)];

@@ -19,11 +19,23 @@ public sealed record NetworkManagerOptions
     /// Null: the bridge's own address when it exists, else what the data directory remembers, else the first default pool that no host route overlaps.</summary>
     public InetInterface? BridgeAddress { get; init; }
 
-    /// <summary>Containers' addresses come from this part of the subnet only (<c>--fixed-cidr</c>).</summary>
+    /// <summary>Containers' addresses come from this part of the subnet only (<c>--fixed-cidr</c>). Without <see cref="BridgeAddress"/> it is the subnet, too.</summary>
     public InetPrefix? FixedCidr { get; init; }
 
     /// <summary>Default route of containers (<c>--default-gateway</c>). Null: the bridge's address.</summary>
     public InetAddress? DefaultGateway { get; init; }
+
+    /// <summary><c>--ipv6</c>: the default network has IPv6 as well.</summary>
+    public bool EnableIPv6 { get; init; }
+
+    /// <summary><c>--bip6</c>, as <see cref="BridgeAddress"/>.</summary>
+    public InetInterface? BridgeAddress6 { get; init; }
+
+    /// <summary><c>--fixed-cidr-v6</c>, as <see cref="FixedCidr"/>.</summary>
+    public InetPrefix? FixedCidr6 { get; init; }
+
+    /// <summary><c>--default-gateway-v6</c>.</summary>
+    public InetAddress? DefaultGateway6 { get; init; }
 
     /// <summary><c>--mtu</c>, bytes.</summary>
     public int Mtu { get; init; } = 1500;
@@ -40,8 +52,11 @@ public sealed record NetworkManagerOptions
     /// <summary><c>--ip</c>: host address of published ports that name none. Null: all addresses (0.0.0.0 and [::]).</summary>
     public IPAddress? DefaultBindAddress { get; init; }
 
-    /// <summary><c>--iptables</c>: false leaves the firewall alone; published ports then work through the daemon's own proxy only.</summary>
+    /// <summary><c>--iptables</c>: false writes no rules for IPv4; published ports then work through the daemon's own proxy only.</summary>
     public bool Firewall { get; init; } = true;
+
+    /// <summary><c>--ip6tables</c>: the same for IPv6.</summary>
+    public bool Firewall6 { get; init; } = true;
 
     /// <summary><c>--publish-through</c>: which of the host's firewall rules decide about published ports.</summary>
     public PublishThrough PublishThrough { get; init; }

@@ -13,6 +13,7 @@ public static class ResolvConf
 
     /// <summary>For a container that would otherwise have no server at all; the ones Docker falls back to.</summary>
     private static readonly string[] FallbackServers = ["8.8.8.8", "8.8.4.4"];
+    private static readonly string[] FallbackServers6 = ["2001:4860:4860::8888", "2001:4860:4860::8844"];
 
     /// <summary>The file to start from: /etc/resolv.conf, or the one systemd-resolved keeps for those who can't reach its stub on 127.0.0.53.</summary>
     /// <param name="readAllText">Content of a file, or null when it can't be read.</param>
@@ -26,8 +27,9 @@ public static class ResolvConf
     /// <param name="search">--dns-search; "." alone means no search list.</param>
     /// <param name="options">--dns-option.</param>
     /// <param name="ownNamespace">False for --network host: the host's loopback servers are then reachable and are kept.</param>
+    /// <param name="ipv6">The container has IPv6.</param>
     /// <exception cref="NetworkException">InvalidArgument: an entry of <paramref name="dns"/> is not an address.</exception>
-    public static string For(string hostText, string hostPath, IReadOnlyList<string> dns, IReadOnlyList<string> search, IReadOnlyList<string> options, bool ownNamespace)
+    public static string For(string hostText, string hostPath, IReadOnlyList<string> dns, IReadOnlyList<string> search, IReadOnlyList<string> options, bool ownNamespace, bool ipv6 = false)
     {
         var host = Parse(hostText);
         var overrides = new List<string>();
@@ -42,10 +44,10 @@ public static class ResolvConf
         }
         else if (ownNamespace)
         {
-            // Loopback would be the container's own, and IPv6 there is none of.
-            servers = [.. servers.Where(s => IPAddress.Parse(s) is { AddressFamily: AddressFamily.InterNetwork } a && !IPAddress.IsLoopback(a))];
+            // Loopback would be the container's own.
+            servers = [.. servers.Where(s => IPAddress.Parse(s) is var a && (ipv6 || a.AddressFamily == AddressFamily.InterNetwork) && !IPAddress.IsLoopback(a))];
             usedFallback = servers.Count == 0;
-            if (usedFallback) servers = [.. FallbackServers];
+            if (usedFallback) servers = ipv6 ? [.. FallbackServers, .. FallbackServers6] : [.. FallbackServers];
         }
         var searchList = host.Search;
         if (search.Count > 0)

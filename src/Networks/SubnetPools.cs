@@ -59,13 +59,13 @@ internal sealed class SubnetPools(IReadOnlyList<(InetPrefix Base, int Size)> poo
     }
 
     /// <summary>For the default bridge, which may be there already (<paramref name="ownIndex"/>).</summary>
-    internal InetInterface ChooseForBridge(NetlinkSocket netlink, int ownIndex, InetInterface? remembered)
+    internal InetInterface ChooseForBridge(NetlinkSocket netlink, int ownIndex, bool ipv6, InetInterface? remembered, IReadOnlyCollection<InetPrefix> taken)
     {
-        var routes = netlink.Routes().Where(r => r.LinkIndex != ownIndex).Select(PrefixOf).Where(p => p.Length > 0).ToArray();
+        var routes = netlink.Routes(ipv6).Where(r => r.LinkIndex != ownIndex).Select(PrefixOf).Where(p => p.Length > 0).ToArray();
         if (remembered is { } r && !routes.Any(r.Prefix.Overlaps)) return r;
-        foreach (var subnet in Subnets(ipv6: false))
-            if (!routes.Any(subnet.Overlaps)) return new InetInterface(subnet.Network + 1, subnet.Length);
-        throw new NetworkException(NetworkErrorKind.Exhausted, "all predefined address pools have been fully subnetted: every default subnet overlaps a route of this host; choose one with --bip");
+        foreach (var subnet in Subnets(ipv6))
+            if (!taken.Any(subnet.Overlaps) && !routes.Any(subnet.Overlaps)) return new InetInterface(subnet.Network + 1, subnet.Length);
+        throw new NetworkException(NetworkErrorKind.Exhausted, $"all predefined address pools have been fully subnetted: every default subnet overlaps a route of this host; choose one with --{(ipv6 ? "bip6" : "bip")}");
     }
 
     internal static InetPrefix PrefixOf(RouteInfo route) => InetAddress.TryFrom(route.Destination, out var address) ? new InetPrefix(address, route.PrefixLength) : default;

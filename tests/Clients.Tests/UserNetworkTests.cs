@@ -37,6 +37,35 @@ public sealed class UserNetworkTests(SharedDaemon shared) : IClassFixture<Shared
         Assert.False(Directory.Exists("/sys/class/net/br-un1"));
     }
 
+    [Fact]
+    public async Task The_default_bridge_has_IPv6_when_the_daemon_is_told()
+    {
+        // Without ip-forward: this machine's own settings are none of the test's business.
+        await using var daemon = await TestDaemon.StartAsync("--ipv6", "--fixed-cidr-v6", "fd00:2642::/64", "--ip-forward=false");
+        var image = await daemon.LoadBusyboxAsync();
+        Assert.Equal("true fd00:2642::/64 fd00:2642::1", (await daemon.Docker("network", "inspect", "bridge", "--format", "{{.EnableIPv6}} {{with index .IPAM.Config 1}}{{.Subnet}} {{.Gateway}}{{end}}")).Line);
+        await daemon.Docker("run", "-d", "--name", "v6", "-p", "[::1]::80", "--add-host", "host.docker.internal:host-gateway", image, "sh", "-c", "mkdir /www; echo six > /www/index.html; exec httpd -f -p [::]:80 -h /www");
+        Assert.Equal("fd00:2642::2 64 fd00:2642::1", (await daemon.Docker("inspect", "v6", "--format", "{{with .NetworkSettings.Networks.bridge}}{{.GlobalIPv6Address}} {{.GlobalIPv6PrefixLen}} {{.IPv6Gateway}}{{end}}")).Line);
+        var hosts = (await daemon.Docker("exec", "v6", "cat", "/etc/hosts")).Output;
+        Assert.Contains($"{daemon.Gateway}\thost.docker.internal\nfd00:2642::1\thost.docker.internal\n", hosts);
+        Assert.Contains("\nfd00:2642::2\t", hosts);
+        var port = (await daemon.Docker("port", "v6", "80")).Line;
+        Assert.StartsWith("[::1]:", port);
+        using var http = new HttpClient { Timeout = TimeSpan.FromSeconds(5) };
+        await Eventually.HoldsAsync("the port answers", async () =>
+        {
+            try
+            {
+                return await http.GetStringAsync($"http://{port}/") == "six\n";
+            }
+            catch (HttpRequestException)
+            {
+                return false;
+            }
+        });
+        await daemon.Docker("rm", "-f", "v6");
+    }
+
     [Theory]
     [InlineData(403, "operation is not permitted on predefined bridge network ", """{"Name":"bridge"}""")]
     [InlineData(400, "invalid name: name is empty", """{"Name":""}""")]

@@ -50,6 +50,7 @@ internal static class Flags
     private static readonly Flag[] All =
     [
         new("bip", '\0', "string", "IPv4 address for the default bridge", (o, v) => E(o, o.Engine with { BridgeIp = v })),
+        new("bip6", '\0', "string", "IPv6 address for the default bridge", (o, v) => E(o, o.Engine with { BridgeIp6 = v })),
         new("bridge", 'b', "string", "Name of the default bridge (default \"berth0\"); made when it is missing", (o, v) => E(o, o.Engine with { BridgeName = v })),
         new("cgroup-parent", '\0', "string", "Set parent cgroup for all containers (default \"/berth\")", (o, v) => E(o, o.Engine with { CgroupParent = v })),
         new("config-file", '\0', "string", $"Daemon configuration file (default \"{DefaultConfigFile}\")", (o, v) => o with { ConfigFile = Path.GetFullPath(v) }),
@@ -59,6 +60,7 @@ internal static class Flags
         new("default-cgroupns-mode", '\0', "string", "Default mode for containers cgroup namespace (\"host\" | \"private\")",
             (o, v) => E(o, o.Engine with { DefaultCgroupnsMode = v is "host" or "private" ? v : throw new FlagsException($"invalid default cgroup namespace ({v}): use \"host\" or \"private\"") })),
         new("default-gateway", '\0', "ip", "Default gateway IPv4 address for the default bridge network", (o, v) => E(o, o.Engine with { DefaultGateway = Ip("default-gateway", v) })),
+        new("default-gateway-v6", '\0', "ip", "Default gateway IPv6 address for the default bridge network", (o, v) => E(o, o.Engine with { DefaultGateway6 = Ip("default-gateway-v6", v) })),
         new("default-ipc-mode", '\0', "string", "Default mode for containers ipc (\"shareable\" | \"private\") (default \"private\")",
             (o, v) => E(o, o.Engine with { DefaultIpcMode = v is "shareable" or "private" ? v : throw new FlagsException($"default IPC mode setting ({v}) is invalid; use \"shareable\" or \"private\"") })),
         new("default-runtime", '\0', "string", "", (o, v) => v is "berth" or "runc" or "io.containerd.runc.v2" ? o : throw Unsupported($"--default-runtime {v}", NoRuntimes)),
@@ -77,6 +79,7 @@ internal static class Flags
         }),
         new("exec-root", '\0', "string", "Root directory for execution state files (default \"/run/berth\")", (o, v) => E(o, o.Engine with { ExecRoot = Path.GetFullPath(v) })),
         new("fixed-cidr", '\0', "string", "IPv4 subnet for the default bridge network", (o, v) => E(o, o.Engine with { FixedCidr = v })),
+        new("fixed-cidr-v6", '\0', "string", "IPv6 subnet for the default bridge network", (o, v) => E(o, o.Engine with { FixedCidr6 = FixedCidr6(v) })),
         new("group", 'G', "string", "Group for the unix socket (default \"docker\")", (o, v) => o with { Group = v, GroupGiven = true }),
         new("help", '\0', "", "Print usage", (o, _) => o),
         new("host", 'H', "list", "Daemon socket(s) to connect to (unix://path, tcp://address:port, fd://)", (o, v) => o with { Hosts = [.. o.Hosts, Host(v)] }),
@@ -93,7 +96,9 @@ internal static class Flags
         new("ip", '\0', "ip", "Host IP for port publishing from the default bridge network (default 0.0.0.0)", (o, v) => E(o, o.Engine with { DefaultHostBinding = Ip("ip", v) })),
         new("ip-forward", '\0', "", "Enable IP forwarding in system configuration (default true)", (o, v) => E(o, o.Engine with { IpForward = Bool("ip-forward", v) })),
         new("ip-masq", '\0', "", "Enable IP masquerading for the default bridge network (default true)", (o, v) => E(o, o.Engine with { IpMasquerade = Bool("ip-masq", v) })),
-        new("iptables", '\0', "", "Enable addition of firewall rules (default true)", (o, v) => E(o, o.Engine with { Firewall = Bool("iptables", v) })),
+        new("ip6tables", '\0', "", "Enable addition of firewall rules for IPv6 (default true)", (o, v) => E(o, o.Engine with { Firewall6 = Bool("ip6tables", v) })),
+        new("iptables", '\0', "", "Enable addition of firewall rules for IPv4 (default true)", (o, v) => E(o, o.Engine with { Firewall = Bool("iptables", v) })),
+        new("ipv6", '\0', "", "Enable IPv6 on the default bridge network", (o, v) => E(o, o.Engine with { EnableIPv6 = Bool("ipv6", v) })),
         new("label", '\0', "list", "Set key=value labels to the daemon", (o, v) => E(o, o.Engine with { Labels = [.. o.Engine.Labels, v.IndexOf('=') > 0 ? v : throw new FlagsException($"bad attribute format: {v}")] })),
         new("live-restore", '\0', "", "Containers always outlive the daemon here; accepted for dockerd's sake", (o, v) => { Bool("live-restore", v); return o; }),
         new("log-driver", '\0', "string", "Default driver for container logs (default \"json-file\")", (o, v) => E(o, o.Engine with { LogDriver = v })),
@@ -137,15 +142,14 @@ internal static class Flags
 
         // dockerd's, of which Berth has nothing: refused rather than ignored, since each promises something.
         Refused("add-runtime", "runtime", NoRuntimes), Refused("allow-direct-routing", "", "direct routing to published ports is not there yet"),
-        Refused("authorization-plugin", "list", "there are no plugins"), Refused("bip6", "string", NoIPv6), Refused("cdi-spec-dir", "list", "devices of the Container Device Interface are not there yet"),
+        Refused("authorization-plugin", "list", "there are no plugins"), Refused("cdi-spec-dir", "list", "devices of the Container Device Interface are not there yet"),
         Refused("containerd", "string", NoContainerd), Refused("containerd-namespace", "string", NoContainerd), Refused("containerd-plugins-namespace", "string", NoContainerd),
         Refused("cpu-rt-period", "int", "realtime scheduling is set per container"), Refused("cpu-rt-runtime", "int", "realtime scheduling is set per container"), Refused("cri-containerd", "", NoContainerd),
-        Refused("default-gateway-v6", "ip", NoIPv6), Refused("default-network-opt", "mapmap", "options of networks are given when they are made"), Refused("fixed-cidr-v6", "string", NoIPv6),
-        Refused("ip6tables", "", NoIPv6), Refused("ipv6", "", NoIPv6), Refused("rootless", "", "Berth runs as root"),
+        Refused("default-network-opt", "mapmap", "options of networks are given when they are made"), Refused("rootless", "", "Berth runs as root"),
         Refused("selinux-enabled", "", "SELinux labels are not set"), Refused("storage-opt", "list", "overlayfs needs none"), Refused("userns-remap", "string", "user namespaces are not there yet"),
     ];
 
-    private const string NoRuntimes = "Berth starts containers itself, there is no OCI runtime to choose", NoIPv6 = "IPv6 is not there yet", NoContainerd = "there is no containerd";
+    private const string NoRuntimes = "Berth starts containers itself, there is no OCI runtime to choose", NoContainerd = "there is no containerd";
 
     private static Flag Accepted(string name, string kind) => new(name, '\0', kind, "", (o, v) =>
     {
@@ -450,6 +454,19 @@ internal static class Flags
 
     private static int Int(string flag, string value) => int.TryParse(value, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var n)
         ? n : throw Invalid(flag, value, $"strconv.ParseInt: parsing \"{value}\": invalid syntax");
+
+    // What dockerd says of one that can be no subnet of containers.
+    private static string FixedCidr6(string value)
+    {
+        if (value.Length == 0) return value;
+        const string LinkLocal = "fe80::/64";
+        var problem = !Networks.InetPrefix.TryParse(value, out var prefix) ? $"netip.ParsePrefix(\"{value}\"): {(value.Contains('/') ? "unable to parse" : "no '/'")}"
+            : !prefix.IsIPv6 ? $"'{value}' is not a valid IPv6 subnet"
+            : prefix.Network.Value >> 120 == 0xff ? $"multicast subnet '{value}' is not allowed"
+            : prefix.ToString() != LinkLocal && Networks.InetPrefix.TryParse(LinkLocal, out var linkLocal) && prefix.Overlaps(linkLocal) ? $"'{value}' clashes with the Link-Local prefix '{LinkLocal}'"
+            : null;
+        return problem is null ? value : throw new FlagsException($"invalid fixed-cidr-v6: invalid fixed-cidr-v6: {problem}");
+    }
 
     private static string Ip(string flag, string value) => System.Net.IPAddress.TryParse(value.Trim(), out var address)
         ? address.ToString() : throw Invalid(flag, value, $"invalid string being converted to IP address: {value}");

@@ -16,12 +16,13 @@ internal static class NameFiles
         return ResolvConf.ForNameService(Read(path), path, Dns(record, options), Search(record, options), Options(record, options));
     }
 
+    /// <param name="networks">Null: not its own.</param>
     /// <exception cref="NetworkException">InvalidArgument.</exception>
-    public static string WithoutNames(ContainerRecord record, EngineOptions options)
+    public static string WithoutNames(ContainerRecord record, SandboxState? networks, EngineOptions options)
     {
         var ownNetwork = !Modes.IsHost(record.HostConfig.NetworkMode);
         var path = ResolvConf.HostPath(HostFacts.TryRead, ownNetwork);
-        return ResolvConf.For(Read(path), path, Dns(record, options), Search(record, options), Options(record, options), ownNetwork);
+        return ResolvConf.For(Read(path), path, Dns(record, options), Search(record, options), Options(record, options), ownNetwork, networks?.Endpoints.Any(e => e.IPv6Address.Length > 0) == true);
     }
 
     private static string Read(string path) => HostFacts.TryRead(path) is { } text ? text + "\n" : "";

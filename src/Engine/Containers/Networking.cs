@@ -129,7 +129,7 @@ public sealed partial class ContainerService
     {
         var host = record.HostConfig;
         string[] extra = [.. host.ExtraHosts ?? [], .. LinkHosts(linked)];
-        var gateway = _core.Options.HostGatewayIps is { Count: > 0 } given ? given : _core.Networks.HostGateway?.ToString() is { } own ? [own] : [];
+        var gateway = _core.Options.HostGatewayIps is { Count: > 0 } given ? given : [.. _core.Networks.HostGateways.Select(a => a.ToString())];
         if (Modes.IsHost(host.NetworkMode)) return HostsFile.ForHostNetwork(HostFacts.TryRead("/etc/hosts") is { } text ? text + "\n" : "", extra, gateway);
         var addresses = (networks?.Endpoints ?? []).SelectMany(e => new[] { e.IPAddress, e.IPv6Address }).Where(a => a.Length > 0);
         return HostsFile.For([.. addresses], record.Config.Hostname, record.Config.Domainname, extra, gateway);

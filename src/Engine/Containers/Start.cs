@@ -463,7 +463,7 @@ public sealed partial class ContainerService
             var ownNetwork = !Modes.IsHost(host.NetworkMode);
             Write("hostname", record.Config.Hostname + "\n");
             Write("hosts", HostsText(record, networks, linked));
-            var resolution = HasNames(networks) ? NameFiles.For(record, _core.Options).Text : NameFiles.WithoutNames(record, _core.Options);
+            var resolution = HasNames(networks) ? NameFiles.For(record, _core.Options).Text : NameFiles.WithoutNames(record, networks, _core.Options);
             Write("resolv.conf", resolution);
             // To tell later whether the container has changed it.
             if (!HasNames(networks)) Write("resolv.conf.made", resolution);

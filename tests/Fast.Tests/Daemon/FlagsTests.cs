@@ -18,6 +18,15 @@ public class FlagsTests
     }
 
     [Fact]
+    public void The_default_bridge_has_IPv6_when_asked()
+    {
+        var engine = Parse("--ipv6", "--bip6", "fd00:1::1/64", "--fixed-cidr-v6=fd00:1::/80", "--default-gateway-v6", "fd00:1::9", "--ip6tables=false").Engine;
+        Assert.Equal((true, "fd00:1::1/64", "fd00:1::/80", "fd00:1::9", false), (engine.EnableIPv6, engine.BridgeIp6, engine.FixedCidr6, engine.DefaultGateway6, engine.Firewall6));
+        Assert.Equal((true, false, true), (WithFile("""{"ipv6":true,"ip6tables":false}""").Engine is var file && file.EnableIPv6, file.Firewall6, file.Firewall));
+        Assert.Equal((false, true), (Parse().Engine.EnableIPv6, Parse().Engine.Firewall6));
+    }
+
+    [Fact]
     public void Socket_and_pid_file_follow_the_exec_root()
     {
         var options = Parse("--exec-root", "/x/run");
@@ -42,6 +51,10 @@ public class FlagsTests
     [InlineData("invalid argument \"maybe\" for \"--icc\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax", "--icc=maybe")]
     [InlineData("invalid logging level: loud", "-l", "loud")]
     [InlineData("\"berthd\" accepts no arguments: foo", "foo")]
+    [InlineData("invalid fixed-cidr-v6: invalid fixed-cidr-v6: netip.ParsePrefix(\"foo\"): no '/'", "--fixed-cidr-v6", "foo")]
+    [InlineData("invalid fixed-cidr-v6: invalid fixed-cidr-v6: '10.0.0.0/8' is not a valid IPv6 subnet", "--fixed-cidr-v6", "10.0.0.0/8")]
+    [InlineData("invalid fixed-cidr-v6: invalid fixed-cidr-v6: multicast subnet 'ff02::/64' is not allowed", "--fixed-cidr-v6", "ff02::/64")]
+    [InlineData("invalid fixed-cidr-v6: invalid fixed-cidr-v6: 'fe80::/10' clashes with the Link-Local prefix 'fe80::/64'", "--fixed-cidr-v6", "fe80::/10")]
     [InlineData("--userns-remap is not supported by this version of Berth: user namespaces are not there yet", "--userns-remap", "default")]
     public void A_wrong_command_line_is_refused_by_name(string message, params string[] arguments) =>
         Assert.Equal(message, Assert.Throws<FlagsException>(() => Parse(arguments)).Message);

@@ -21,6 +21,13 @@ public sealed class ResolutionFilesTests
         """, For(HostFile));
 
     [Fact]
+    public void A_container_with_IPv6_keeps_servers_of_both_families()
+    {
+        Assert.StartsWith("nameserver 192.0.2.53\nnameserver 2001:db8::53\nsearch", ResolvConf.For(HostFile, "/etc/resolv.conf", [], [], [], ownNamespace: true, ipv6: true));
+        Assert.StartsWith("nameserver 8.8.8.8\nnameserver 8.8.4.4\nnameserver 2001:4860:4860::8888\nnameserver 2001:4860:4860::8844\n", ResolvConf.For("nameserver ::1\n", "/etc/resolv.conf", [], [], [], ownNamespace: true, ipv6: true));
+    }
+
+    [Fact]
     public void A_container_on_the_host_network_keeps_all_servers() =>
         Assert.StartsWith("nameserver 127.0.0.1\nnameserver 192.0.2.53\nnameserver 2001:db8::53\nsearch", For(HostFile, own: false));
 

@@ -55,14 +55,16 @@ public sealed class BuildService
     /// <summary>For the files of a build that are not layers.</summary>
     public ImageStore.LayerSession OpenSession() => _images.OpenSession();
 
-    /// <summary>Builds an image with the names asked for; what was built before is found again.</summary>
+    /// <summary>Builds, and makes of it what was asked for: by default an image with the names asked for.</summary>
     /// <param name="begin">Called with the plan before any of it is carried out.</param>
     /// <exception cref="DockerfileException">The Dockerfile is wrong.</exception>
     /// <exception cref="BuildException">A step failed.</exception>
     public async Task<BuildResult> BuildAsync(BuildRequest request, IBuildProgress progress, Action<BuildPlan> begin, CancellationToken cancellation)
     {
         using var outcome = await SolveAsync(request, progress, begin, cancellation).ConfigureAwait(false);
-        return new BuildResult(await outcome.CreateImageAsync(request.Names).ConfigureAwait(false), outcome.Plan.Checks.Findings);
+        var exporter = new Exporter(request, [outcome], [[]], progress, _time);
+        foreach (var output in request.Outputs.Count > 0 ? request.Outputs : [BuildOutput.Image(request.Names)]) await exporter.ExportAsync(output, cancellation).ConfigureAwait(false);
+        return new BuildResult(exporter.Image, outcome.Plan.Checks.Findings) { Metadata = exporter.Metadata };
     }
 
     /// <summary>Carries a build out and leaves to the caller what becomes of it: an image, files, nothing.</summary>

@@ -33,16 +33,12 @@ public sealed class ImageArchive : IDisposable
 {
     private const string LayerType = "application/vnd.oci.image.layer.v1.tar";
 
-    private readonly LayerStore layers;
     private readonly IDisposable hold;
-    private readonly SortedDictionary<string, Member> members = new(StringComparer.Ordinal);
-
-    // Content, or a layer; a directory has neither.
-    private sealed record Member(byte[]? Content, Digest Layer, long Bytes, DateTimeOffset Modified);
+    private readonly ArchiveMembers members;
 
     internal ImageArchive(LayerStore layers, IReadOnlyList<SavedImage> images, IDisposable hold)
     {
-        (this.layers, this.hold) = (layers, hold);
+        (this.hold, members) = (hold, new ArchiveMembers(layers));
         var epoch = DateTimeOffset.UnixEpoch;
         foreach (var saved in images)
         {
@@ -51,12 +47,12 @@ public sealed class ImageArchive : IDisposable
             foreach (var layer in image.DiffIds)
             {
                 // Opened once now: whatever is missing is an error that still has a status.
-                using (var tar = layers.OpenTar(layer)) members.TryAdd(Archive.BlobPath(layer), new Member(null, layer, tar.TarBytes, created));
+                using (var tar = layers.OpenTar(layer)) members.AddLayer(Archive.BlobPath(layer), layer, tar.TarBytes, created);
             }
-            members.TryAdd(Archive.BlobPath(image.Id), new Member(image.ConfigBytes.ToArray(), default, image.ConfigBytes.Length, created));
+            members.Add(Archive.BlobPath(image.Id), image.ConfigBytes.ToArray(), created);
         }
         var manifests = images.ToDictionary(i => i, i => Manifest(i.Image));
-        foreach (var bytes in manifests.Values) Add(Archive.BlobPath(Digest.Sha256(bytes)), bytes);
+        foreach (var bytes in manifests.Values) members.Add(Archive.BlobPath(Digest.Sha256(bytes)), bytes);
         // One index per image for several platforms, which has its names. Those that came along for it are in there, and nothing to Docker.
         HashSet<SavedImage> within = [.. images.SelectMany(i => i.Platforms).Where(i => i.Names.Count == 0)];
         var entries = new List<(SavedImage Saved, string Type, byte[] Bytes)>();
@@ -66,56 +62,24 @@ public sealed class ImageArchive : IDisposable
             else
             {
                 var index = PlatformIndex([.. saved.Platforms.Append(saved).OrderBy(i => i.Image.Id).Select(i => (i.Image.Platform, manifests[i]))]);
-                Add(Archive.BlobPath(Digest.Sha256(index)), index);
+                members.Add(Archive.BlobPath(Digest.Sha256(index)), index);
                 entries.Add((saved, MediaTypes.OciIndex, index));
             }
         }
-        Add("index.json", Index(entries));
+        members.Add("index.json", Index(entries));
         images = [.. images.Where(i => !within.Contains(i))];
-        Add("manifest.json", DockerManifest(images));
-        Add("oci-layout", """{"imageLayoutVersion": "1.0.0"}"""u8.ToArray());
-        if (Repositories(images) is { } repositories) Add("repositories", repositories);
-        if (images.Count > 0) members["blobs/"] = members["blobs/sha256/"] = new Member(null, default, 0, epoch);
-
-        void Add(string path, byte[] content) => members.TryAdd(path, new Member(content, default, content.Length, epoch));
+        members.Add("manifest.json", DockerManifest(images));
+        members.Add("oci-layout", """{"imageLayoutVersion": "1.0.0"}"""u8.ToArray());
+        if (Repositories(images) is { } repositories) members.Add("repositories", repositories);
+        if (images.Count > 0) members.AddDirectories();
     }
 
     /// <summary>Writes the archive; once.</summary>
     /// <exception cref="ImageException">A layer is damaged: what was written is not whole and must not look as if it were.</exception>
-    public Task CopyToAsync(Stream output, CancellationToken cancellation) => BlockPipe.ThroughAsync(stream => Write(stream, cancellation), output, cancellation);
+    public Task CopyToAsync(Stream output, CancellationToken cancellation) => BlockPipe.ThroughAsync(stream => members.Write(stream, cancellation), output, cancellation);
 
     /// <summary>The length of what <see cref="CopyToAsync"/> writes.</summary>
-    public long MeasureBytes() => TarWriter.MeasureBytes(members.Select(m => Header(m.Key, m.Value)));
-
-    private void Write(Stream output, CancellationToken cancellation)
-    {
-        var tar = new TarWriter(output);
-        var buffer = new byte[BlockPipe.BlockBytes];
-        foreach (var (path, member) in members)
-        {
-            cancellation.ThrowIfCancellationRequested();
-            tar.WriteHeader(Header(path, member));
-            if (member.Content is { } content) tar.WriteContent(content);
-            if (member.Layer.IsEmpty) continue;
-            using var layer = layers.OpenTar(member.Layer);
-            for (int count; (count = layer.Read(buffer)) > 0;)
-            {
-                cancellation.ThrowIfCancellationRequested();
-                tar.WriteContent(buffer.AsSpan(0, count));
-            }
-        }
-        tar.Complete();
-    }
-
-    private static TarEntry Header(string path, Member member)
-    {
-        var isDirectory = path.EndsWith('/');
-        return new TarEntry
-        {
-            Name = Encoding.ASCII.GetBytes(path), LinkName = [], Kind = isDirectory ? TarKind.Directory : TarKind.File, Mode = isDirectory ? 0x1EDu : 0x1A4u, Uid = 0, Gid = 0,
-            StoredBytes = member.Bytes, LengthBytes = member.Bytes, Modified = (member.Modified.ToUnixTimeSeconds(), 0), Major = 0, Minor = 0, Xattrs = [], Segments = null,
-        };
-    }
+    public long MeasureBytes() => members.MeasureBytes();
 
     // ---- the documents, in the words and the order of Docker's
 
@@ -146,7 +110,7 @@ public sealed class ImageArchive : IDisposable
         foreach (var layer in image.DiffIds)
         {
             json.WriteStartObject();
-            Descriptor(json, LayerType, layer, members[Archive.BlobPath(layer)].Bytes);
+            Descriptor(json, LayerType, layer, members.BytesOf(Archive.BlobPath(layer)));
             json.WriteEndObject();
         }
         json.WriteEndArray();
@@ -230,7 +194,7 @@ public sealed class ImageArchive : IDisposable
             {
                 json.WriteStartObject(layer.ToString());
                 json.WriteString("mediaType", LayerType);
-                json.WriteNumber("size", members[Archive.BlobPath(layer)].Bytes);
+                json.WriteNumber("size", members.BytesOf(Archive.BlobPath(layer)));
                 json.WriteString("digest", layer.ToString());
                 json.WriteEndObject();
             }

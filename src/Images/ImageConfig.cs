@@ -23,6 +23,11 @@ public sealed record ImageConfig
     [JsonPropertyName("config")] public ContainerConfig? Config { get; init; }
     [JsonPropertyName("rootfs")] public RootFs? RootFs { get; init; }
     [JsonPropertyName("history")] public IReadOnlyList<HistoryRecord>? History { get; init; }
+    /// <summary>What a build that begins here may find again (BuildKit's name for it): see docs/building.md, "Results of elsewhere".</summary>
+    [JsonPropertyName("moby.buildkit.cache.v0")] public byte[]? InlineCache { get; init; }
+
+    /// <summary>What it is written as; the image's id is the digest of this.</summary>
+    public byte[] ToBytes() => JsonSerializer.SerializeToUtf8Bytes(this, ImagesJson.Default.ImageConfig);
 }
 
 /// <summary>How containers of the image run unless told otherwise.</summary>

@@ -44,7 +44,7 @@ public sealed partial class ImageStore
     }
 
     /// <summary>See <see cref="OpenSession"/>. Safe for concurrent use.</summary>
-    public sealed class LayerSession : IDisposable
+    public sealed partial class LayerSession : IDisposable
     {
         private readonly ImageStore store;
         private readonly Hold hold;
@@ -115,7 +115,7 @@ public sealed partial class ImageStore
         public async Task<Digest> CreateImageAsync(ImageConfig config, IReadOnlyList<ImageReference> names)
         {
             await hold.MakeDurableAsync().ConfigureAwait(false);
-            var id = store.Commit(hold, JsonSerializer.SerializeToUtf8Bytes(config, ImagesJson.Default.ImageConfig), []);
+            var id = store.Commit(hold, config.ToBytes(), []);
             foreach (var name in names) store.Tag(id, name);
             return id;
         }

@@ -50,6 +50,7 @@ internal sealed class ClassicOutput(Action<JsonMessage> send, bool quiet) : IBui
 
     public void Pulling(BuildStep step, JsonMessage progress)
     {
+        if (step is ExportStep) return;
         lock (_lock)
             if (!quiet) send(progress);
     }

@@ -35,12 +35,14 @@ internal sealed class BlockGzip : IDisposable
     private readonly CancellationTokenSource gone = new();
     private readonly Task reading;
     private readonly Action<int>? onRead;
+    private readonly int level;
 
     /// <param name="source">Read by a thread of its own, with blocking calls, until its end or until this is disposed; not closed.</param>
     /// <param name="onRead">Told how much was read of it, from that thread.</param>
-    public BlockGzip(Stream source, Action<int>? onRead = null)
+    /// <param name="level">zlib's, 0 to 9.</param>
+    public BlockGzip(Stream source, Action<int>? onRead = null, int level = Level)
     {
-        this.onRead = onRead;
+        (this.onRead, this.level) = (onRead, Math.Clamp(level, 0, 9));
         reading = Task.Factory.StartNew(() => Read(source), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
     }
 
@@ -103,13 +105,13 @@ internal sealed class BlockGzip : IDisposable
         while (!blocks.Writer.TryWrite(block)) blocks.Writer.WaitToWriteAsync(gone.Token).AsTask().GetAwaiter().GetResult();
     }
 
-    private static ArraySegment<byte> Compress(byte[] block, int count)
+    private ArraySegment<byte> Compress(byte[] block, int count)
     {
         var member = ArrayPool<byte>.Shared.Rent(BlockBytes + Expansion);
         try
         {
             var target = new MemoryStream(member, writable: true);
-            using (var gzip = new GZipStream(target, new ZLibCompressionOptions { CompressionLevel = Level }, leaveOpen: true)) gzip.Write(block, 0, count);
+            using (var gzip = new GZipStream(target, new ZLibCompressionOptions { CompressionLevel = level }, leaveOpen: true)) gzip.Write(block, 0, count);
             return new ArraySegment<byte>(member, 0, (int)target.Position);
         }
         finally

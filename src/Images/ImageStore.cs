@@ -100,6 +100,7 @@ public sealed partial class ImageStore : IDisposable
         layers = new LayerStore(Path.Combine(root, "layers"), temporaryDirectory, options.Logger) { UnsuspectedBytes = options.UnsuspectedLayerBytes };
         unfinished = new UnfinishedPulls(Path.Combine(root, "partial"), options.Time, options.Logger);
         known = new KnownBlobs(layers);
+        sharing = new LayerSharing(layers, temporaryDirectory, options.Logger);
     }
 
     /// <summary>Opens or makes the store and sweeps away what a killed process left half-made.</summary>
@@ -114,6 +115,7 @@ public sealed partial class ImageStore : IDisposable
         store.Sweep();
         store.TrimUnfinished(UnfinishedPulls.MaxBytes);
         store.MakeMountPoints();
+        store.ShareLater();
         return store;
     }
 
@@ -192,6 +194,7 @@ public sealed partial class ImageStore : IDisposable
 
     public void Dispose()
     {
+        EndSharing();
         // Usually nothing is left to do; a large tree is finished by the next start.
         Discarding.Wait(DiscardGrace);
         transport.Dispose();
@@ -320,6 +323,7 @@ public sealed partial class ImageStore : IDisposable
                 layer.Publish();
             }
             Volatile.Write(ref unsynced, 1);
+            store.ShareLater();
         }
 
         /// <summary>Returns when the layers published so far are on the disk: one syncfs for all of them, for an fsync of each file takes many times as long.</summary>

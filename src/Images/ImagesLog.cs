@@ -49,4 +49,10 @@ internal static partial class ImagesLog
 
     [LoggerMessage(15, LogLevel.Information, "Download of {Digest} goes on after {Bytes} bytes that an earlier pull has brought")]
     public static partial void DownloadContinued(ILogger logger, Digest digest, long bytes);
+
+    [LoggerMessage(16, LogLevel.Information, "{Files} files of new layers share {Bytes} bytes on the disk with equal ones, found in {Milliseconds} ms")]
+    public static partial void Shared(ILogger logger, int files, long bytes, long milliseconds);
+
+    [LoggerMessage(17, LogLevel.Debug, "Layer {DiffId} was not looked through for files that others have: {Reason}")]
+    public static partial void NotShared(ILogger logger, Digest diffId, string reason);
 }

@@ -17,7 +17,7 @@ internal sealed class LayerTar : ReadOnlyStream
     private const OpenFlags FileFlags = OpenFlags.ReadOnly | OpenFlags.NoFollow | OpenFlags.NonBlocking;
 
     // The paths were written without links; one that has any now was not written by us.
-    private const ResolveFlags Inside = ResolveFlags.Beneath | ResolveFlags.NoSymlinks | ResolveFlags.NoMagicLinks | ResolveFlags.NoMounts;
+    internal const ResolveFlags Inside = ResolveFlags.Beneath | ResolveFlags.NoSymlinks | ResolveFlags.NoMagicLinks | ResolveFlags.NoMounts;
 
     private readonly Digest diffId;
     private readonly SafeFileHandle diff;

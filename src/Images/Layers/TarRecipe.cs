@@ -54,6 +54,33 @@ internal static class TarRecipe
         }
         throw new InvalidDataException("a number is too long");
     }
+
+    /// <summary>Paths of the files that a record gives at least so many bytes; of one that was replaced later on, what is there now has the path.</summary>
+    /// <exception cref="InvalidDataException"/>
+    /// <exception cref="IOException"/>
+    public static IEnumerable<byte[]> FilesOf(string layer, long minBytes)
+    {
+        using var file = new FileStream(Path.Combine(layer, FileName), FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
+        var magic = new byte[Magic.Length];
+        if (file.ReadAtLeast(magic, magic.Length, throwOnEndOfStream: false) < magic.Length || !magic.AsSpan().SequenceEqual(Magic)) throw new InvalidDataException("its recipe is none");
+        using var records = new BufferedStream(new DeflateStream(file, CompressionMode.Decompress), 64 * 1024);
+        byte[] path = [], given = path, literal = new byte[4096];
+        while (ReadNumber(records) is var record and not 0)
+        {
+            var length = (long)(record >> 1);
+            if ((record & 1) == 0)
+            {
+                for (; length > 0; length -= Math.Min(length, literal.Length)) records.ReadExactly(literal, 0, (int)Math.Min(length, literal.Length));
+                continue;
+            }
+            var pathBytes = ReadNumber(records);
+            if (pathBytes > FileAt.MaxPathBytes) throw new InvalidDataException("a path is too long");
+            if (pathBytes > 0) records.ReadExactly(path = new byte[pathBytes]);
+            ReadNumber(records); // where in the file
+            if (length < minBytes || ReferenceEquals(path, given)) continue;
+            yield return given = path;
+        }
+    }
 }
 
 /// <summary>Writes a recipe as the tar goes by. Not thread-safe; nothing is complete before <see cref="Complete"/>.</summary>

@@ -17,6 +17,8 @@ public enum OpenFlags
     NonBlocking = 0x800,
     Directory = 0x10000,
     NoFollow = 0x20000,
+    /// <summary>O_NOATIME: for the owner and for root.</summary>
+    NoAccessTime = 0x40000,
     CloseOnExec = 0x80000,
     /// <summary>O_PATH: names a file without opening it.</summary>
     Path = 0x200000,

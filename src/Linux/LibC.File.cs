@@ -9,6 +9,9 @@ internal static unsafe partial class LibC
     [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial SafeFileHandle openat(int dirfd, string path, int flags, uint mode);
 
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int flock(SafeFileHandle fd, int operation);
+
     // glibc has no openat2 before 2.42; 437 on every architecture.
     internal static int openat2(int dirfd, byte* path, OpenHow* how) =>
         (int)syscall(437, dirfd, (nint)path, (nint)how, sizeof(OpenHow));

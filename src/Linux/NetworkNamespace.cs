@@ -6,7 +6,7 @@ namespace Berth.Linux;
 /// <summary>
 /// Network namespaces by descriptor, without a name in any file system: the kernel removes one, and every interface in it, when the
 /// last descriptor and the last process in it are gone. setns(2) and unshare(2) change the calling thread only, so each call here
-/// has a thread of its own that ends with it; the pool's threads never leave the engine's namespace.
+/// is carried out by a thread that does nothing else; the pool's threads never leave the engine's namespace.
 /// </summary>
 public static class NetworkNamespace
 {
@@ -61,21 +61,93 @@ public static class NetworkNamespace
     private static T OnThread<T>(Func<T> body)
     {
         T result = default!;
-        Exception? failure = null;
-        var thread = new Thread(() =>
-        {
-            try
-            {
-                result = body();
-            }
-            catch (Exception e)
-            {
-                failure = e;
-            }
-        }, maxStackSize: 256 * 1024) { IsBackground = true, Name = "berth-netns" };
-        thread.Start();
-        thread.Join();
+        var failure = Traveller.Send(() => result = body());
         if (failure is not null) System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(failure);
         return result;
+    }
+
+    /// <summary>
+    /// A thread that goes elsewhere and comes home again. One is kept for the next call: starting a thread makes its starter spin until it runs, which on a busy machine
+    /// costs more than what it is to do.
+    /// </summary>
+    private sealed class Traveller
+    {
+        private static readonly Lock Gate = new();
+        private static Traveller? resting;
+
+        private readonly object door = new();
+        private Errand? next;
+
+        private sealed class Errand(Action task)
+        {
+            public readonly Action Task = task;
+            public Exception? Failure;
+            public bool IsDone;
+        }
+
+        /// <summary>Runs it on a thread of ours and waits; what it threw, or null.</summary>
+        public static Exception? Send(Action task)
+        {
+            Traveller? traveller;
+            lock (Gate) (traveller, resting) = (resting, null);
+            if (traveller is null)
+            {
+                traveller = new Traveller();
+                new Thread(traveller.Live, maxStackSize: 256 * 1024) { IsBackground = true, Name = "berth-netns" }.Start();
+            }
+            var errand = new Errand(task);
+            lock (traveller.door)
+            {
+                traveller.next = errand;
+                Monitor.Pulse(traveller.door);
+            }
+            lock (errand)
+                while (!errand.IsDone) Monitor.Wait(errand);
+            return errand.Failure;
+        }
+
+        private void Live()
+        {
+            SafeFileHandle? home = null;
+            bool stays;
+            do
+            {
+                Errand errand;
+                lock (door)
+                {
+                    while (next is null) Monitor.Wait(door);
+                    (errand, next) = (next, null);
+                }
+                try
+                {
+                    home ??= FileAt.Open(null, "/proc/self/ns/net", OpenFlags.ReadOnly); // the first thread's, which never leaves
+                    errand.Task();
+                }
+                catch (Exception e)
+                {
+                    errand.Failure = e;
+                }
+                stays = home is not null && TryRest(home);
+                lock (errand)
+                {
+                    errand.IsDone = true;
+                    Monitor.Pulse(errand);
+                }
+            }
+            while (stays);
+            home?.Dispose();
+        }
+
+        // Before the caller is told that it is done, so that its next call finds a thread. One that can't come home, or is one too many, ends.
+        private bool TryRest(SafeFileHandle home)
+        {
+            if (LibC.setns((int)home.DangerousGetHandle(), CLONE_NEWNET) != 0) return false;
+            lock (Gate)
+            {
+                if (resting is not null) return false;
+                resting = this;
+                return true;
+            }
+        }
     }
 }

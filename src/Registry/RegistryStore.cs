@@ -58,9 +58,9 @@ public sealed partial class RegistryStore : IDisposable
     private readonly RegistryStoreOptions options;
     private readonly string repositories, temporary;
     private readonly BlobStore blobs;
-    private readonly FileStream held;
+    private readonly FileLock held;
 
-    private RegistryStore(string root, RegistryStoreOptions options, FileStream held)
+    private RegistryStore(string root, RegistryStoreOptions options, FileLock held)
     {
         (Root, this.options, this.held) = (root, options, held);
         repositories = Path.Combine(root, "repositories");
@@ -93,25 +93,19 @@ public sealed partial class RegistryStore : IDisposable
         }
     }
 
-    // The lock is flock's and ends with the process; what is written there is for people, and for whoever wants to tell the process something.
-    private static FileStream Hold(string path)
+    // What is written there is for people, and for whoever wants to tell the process something.
+    private static FileLock Hold(string path)
     {
-        FileStream file;
-        try
+        if (FileLock.TryTake(path) is not { } held)
         {
-            file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0);
-        }
-        catch (IOException) when (File.Exists(path))
-        {
-            // Opening it as FileStream would ask for the lock.
-            using var handle = FileAt.Open(null, path, OpenFlags.ReadOnly);
+            using var other = FileAt.Open(null, path, OpenFlags.ReadOnly);
             var text = new byte[16];
-            var length = RandomAccess.Read(handle, text, 0);
+            var length = RandomAccess.Read(other, text, 0);
             throw new StoreInUseException(int.TryParse(Encoding.ASCII.GetString(text, 0, length), NumberStyles.None, CultureInfo.InvariantCulture, out var pid) ? pid : null);
         }
-        file.SetLength(0);
-        file.Write(Encoding.ASCII.GetBytes(Environment.ProcessId.ToString(CultureInfo.InvariantCulture)));
-        return file;
+        RandomAccess.SetLength(held.File, 0);
+        RandomAccess.Write(held.File, Encoding.ASCII.GetBytes(Environment.ProcessId.ToString(CultureInfo.InvariantCulture)), 0);
+        return held;
     }
 
     public void Dispose() => held.Dispose();

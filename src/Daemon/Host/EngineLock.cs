@@ -1,4 +1,5 @@
 using System.Globalization;
+using Berth.Linux;
 
 namespace Berth.Daemon.Host;
 
@@ -8,7 +9,7 @@ namespace Berth.Daemon.Host;
 /// </summary>
 internal sealed class EngineLock : IDisposable
 {
-    private readonly List<FileStream> _held = [];
+    private readonly List<FileLock> _held = [];
     private readonly string _pidFile;
 
     private EngineLock(string pidFile) => _pidFile = pidFile;
@@ -44,16 +45,13 @@ internal sealed class EngineLock : IDisposable
     private void Hold(string what, string root, DaemonOptions options)
     {
         var path = Path.Combine(root, "berthd.lock");
-        try
+        if (FileLock.TryTake(path) is { } taken)
         {
-            // FileShare.None is flock(LOCK_EX | LOCK_NB) here.
-            _held.Add(new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0));
+            _held.Add(taken);
+            return;
         }
-        catch (IOException) when (File.Exists(path))
-        {
-            var pid = File.Exists(options.EffectivePidFile) ? File.ReadAllText(options.EffectivePidFile).Trim() : "";
-            throw new FlagsException($"failed to start daemon: another berthd{(pid.Length > 0 ? $" (process {pid})" : "")} uses the {what} {root}");
-        }
+        var pid = File.Exists(options.EffectivePidFile) ? File.ReadAllText(options.EffectivePidFile).Trim() : "";
+        throw new FlagsException($"failed to start daemon: another berthd{(pid.Length > 0 ? $" (process {pid})" : "")} uses the {what} {root}");
     }
 
     public void Dispose()
@@ -61,7 +59,7 @@ internal sealed class EngineLock : IDisposable
         if (_held.Count == 2)
             File.Delete(_pidFile);
         foreach (var file in _held)
-            file.Dispose(); // the file stays: removing it would let a third daemon lock a new one beside the second's
+            file.Dispose();
         _held.Clear();
     }
 }

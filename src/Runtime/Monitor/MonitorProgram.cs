@@ -30,8 +30,7 @@ public static class MonitorProgram
             Session.Begin();
             Session.SetFileModeMask(0x12); // 022, as containers expect it
             Directory.SetCurrentDirectory("/");
-            // .NET holds the file with flock: one monitor per exec root, and the kernel lets go of it when it dies.
-            using var once = new FileStream(Path.Combine(execRoot, LockFile), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            using var once = FileLock.TryTake(Path.Combine(execRoot, LockFile)) ?? throw new IOException($"another berth-monitor serves {execRoot}");
             ProtectFromOutOfMemory();
             var inherited = OpenFiles.Raise();
 

@@ -90,7 +90,7 @@ internal sealed class CommandRunner(ImageStore.LayerSession session, StepService
         if (lower.Count == 0) lower = [session.NewDirectory()];
         var writable = mount.ReadOnly ? null : session.NewLayer([]);
         using (var mounted = writable is null && lower.Count == 1 ? DetachedMount.Bind(null, lower[0], recursive: false)
-            : DetachedMount.Overlay(lower, writable?.UpperDirectory, writable?.WorkDirectory, MountAttributes.NoDev))
+            : DetachedMount.Overlay(lower, writable?.UpperDirectory, writable?.WorkDirectory, MountAttributes.NoDev, isVolatile: writable is not null))
         {
             DetachedMount.SetAttributes(mounted, writable is null ? MountAttributes.ReadOnly : 0, 0, MountPropagation.Private, recursive: false);
             HostMount.Attach(mounted, place);

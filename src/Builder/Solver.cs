@@ -225,7 +225,7 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
             work(alone);
             return;
         }
-        using var tree = new PrivateMountTree(DetachedMount.Overlay(lower, layer.UpperDirectory, layer.WorkDirectory, MountAttributes.NoDev));
+        using var tree = new PrivateMountTree(DetachedMount.Overlay(lower, layer.UpperDirectory, layer.WorkDirectory, MountAttributes.NoDev, isVolatile: true));
         work(tree.Root);
     }
 

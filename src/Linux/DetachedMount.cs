@@ -31,15 +31,21 @@ public static unsafe class DetachedMount
     /// </remarks>
     /// <param name="lower">Topmost first.</param>
     /// <param name="upper">Null for a read-only overlay.</param>
-    public static SafeFileHandle Overlay(IReadOnlyList<string> lower, string? upper, string? work, MountAttributes attributes)
+    /// <param name="isVolatile">
+    /// Nothing in it has to outlive the machine: fsync(2) there does nothing, and taking it down does not write the whole file system below to the disk, as it otherwise does.
+    /// </param>
+    public static SafeFileHandle Overlay(IReadOnlyList<string> lower, string? upper, string? work, MountAttributes attributes, bool isVolatile = false)
     {
-        if (!LayersOneByOne.Value) return OverlayByMount(lower, upper, work, attributes);
+        // A volatile mount leaves this behind, for whoever has to know that the machine may have gone down meanwhile. We do, and what we mount once more then is still of use.
+        if (work is not null && Path.Combine(work, "work/incompat/volatile") is var mark && Directory.Exists(mark)) Directory.Delete(mark, recursive: true);
+        if (!LayersOneByOne.Value) return OverlayByMount(lower, upper, work, attributes, isVolatile);
         using var context = OpenFileSystem("overlay");
         Configure(context, MountAbi.FSCONFIG_SET_STRING, "source", "overlay");
         foreach (var (key, value) in OverlayOptions) Configure(context, MountAbi.FSCONFIG_SET_STRING, key, value);
         foreach (var layer in lower) Configure(context, MountAbi.FSCONFIG_SET_STRING, "lowerdir+", layer);
         if (upper is not null) Configure(context, MountAbi.FSCONFIG_SET_STRING, "upperdir", upper);
         if (work is not null) Configure(context, MountAbi.FSCONFIG_SET_STRING, "workdir", work);
+        if (isVolatile) Configure(context, MountAbi.FSCONFIG_SET_FLAG, "volatile", null);
         return Finish(context, "overlay", attributes);
     }
 
@@ -74,7 +80,7 @@ public static unsafe class DetachedMount
     /// The same by mount(2), which needs a place to mount on: a helper child has a namespace of its own for that and leaves a detached copy in our descriptors, which it shares. The layers are named
     /// by their descriptors' numbers, relative to /proc/self/fd: so the one page that mount(2) takes is enough for some 800.
     /// </summary>
-    internal static SafeFileHandle OverlayByMount(IReadOnlyList<string> lower, string? upper, string? work, MountAttributes attributes)
+    internal static SafeFileHandle OverlayByMount(IReadOnlyList<string> lower, string? upper, string? work, MountAttributes attributes, bool isVolatile = false)
     {
         var reserved = new List<SafeFileHandle>();
         try
@@ -92,6 +98,7 @@ public static unsafe class DetachedMount
             if (upper is not null) data += $",upperdir={Reserve()}";
             if (work is not null) data += $",workdir={Reserve()}";
             foreach (var (key, value) in OverlayOptions) data += $",{key}={value}";
+            if (isVolatile) data += ",volatile";
 
             const string AnyDirectory = "/dev";
             var plan = new SpawnPlan();

@@ -7,4 +7,5 @@ namespace Berth.Runtime;
 /// <param name="LowerDirectories">Layers, topmost first; at most 500, overlayfs's own bound.</param>
 /// <param name="UpperDirectory">Where changes go.</param>
 /// <param name="WorkDirectory">Overlay's scratch directory, empty, on the file system of <paramref name="UpperDirectory"/>.</param>
-public sealed record RootFilesystem(IReadOnlyList<string> LowerDirectories, string UpperDirectory, string WorkDirectory);
+/// <param name="IsVolatile">What the container writes is not to outlive the machine, see <see cref="Linux.DetachedMount.Overlay"/>.</param>
+public sealed record RootFilesystem(IReadOnlyList<string> LowerDirectories, string UpperDirectory, string WorkDirectory, bool IsVolatile = false);

@@ -292,7 +292,8 @@ public sealed partial class ContainerService
         if (record.ImageId.Length > 0)
         {
             return _core.Images.TryGetWritableLayer(record.Id, out var layer)
-                ? new RootFilesystem(layer.LowerDirectories, layer.UpperDirectory, layer.WorkDirectory)
+                // One that goes when it ends does not come back after the machine went down, either.
+                ? new RootFilesystem(layer.LowerDirectories, layer.UpperDirectory, layer.WorkDirectory, IsVolatile: record.HostConfig.AutoRemove)
                 : throw EngineException.System($"the writable layer of container {record.Id} is gone");
         }
         // Made from no image: nothing but the places for its mounts.

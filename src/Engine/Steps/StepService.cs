@@ -76,7 +76,7 @@ public sealed class StepService
                 {
                     await _core.Monitor.LaunchAsync(new LaunchRequest
                     {
-                        ContainerId = id, BundleDirectory = bundle, RootFilesystem = new RootFilesystem(step.Layer.LowerDirectories, step.Layer.UpperDirectory, step.Layer.WorkDirectory),
+                        ContainerId = id, BundleDirectory = bundle, RootFilesystem = new RootFilesystem(step.Layer.LowerDirectories, step.Layer.UpperDirectory, step.Layer.WorkDirectory, IsVolatile: true),
                         Attachments = [attachment], NetworkNamespace = sandbox.Namespace,
                     }, CancellationToken.None).ConfigureAwait(false);
                     launched = true;

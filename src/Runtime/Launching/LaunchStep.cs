@@ -31,7 +31,7 @@ internal sealed record JoinContainer(CloneFlags Kinds) : LaunchStep
 
 internal sealed record MountRoot(RootFilesystem Root) : LaunchStep
 {
-    public override string ToString() => $"mount overlay on / lower={string.Join(':', Root.LowerDirectories)} upper={Root.UpperDirectory} work={Root.WorkDirectory}";
+    public override string ToString() => $"mount overlay on / lower={string.Join(':', Root.LowerDirectories)} upper={Root.UpperDirectory} work={Root.WorkDirectory}{(Root.IsVolatile ? " volatile" : "")}";
 }
 
 /// <summary>A new instance of a file system.</summary>

@@ -11,7 +11,7 @@ internal static class OverlayMount
     {
         try
         {
-            return DetachedMount.Overlay(root.LowerDirectories, root.UpperDirectory, root.WorkDirectory, 0);
+            return DetachedMount.Overlay(root.LowerDirectories, root.UpperDirectory, root.WorkDirectory, 0, root.IsVolatile);
         }
         catch (LinuxException exception)
         {

@@ -1,4 +1,5 @@
 using Berth.Linux;
+using Berth.Linux.Abi;
 using Berth.Runtime;
 using Berth.Runtime.Spec;
 
@@ -410,6 +411,21 @@ public sealed class StartTests
             cgroup.Remove();
             host.RemoveEmpty($"/berth-launch-test-{Environment.ProcessId}");
         }
+    }
+
+    [Fact]
+    public void A_volatile_overlay_can_be_mounted_again_whatever_the_next_one_is()
+    {
+        using var container = new TestContainer();
+        foreach (var isVolatile in (ReadOnlySpan<bool>)[true, true, false, true])
+        {
+            using var mount = DetachedMount.Overlay(container.Root.LowerDirectories, container.Root.UpperDirectory, container.Root.WorkDirectory, 0, isVolatile);
+            using var file = FileAt.Open(mount, $"written-{isVolatile}", OpenFlags.ReadWrite | OpenFlags.Create, 0x1A4);
+            RandomAccess.Write(file, "x"u8, 0);
+            RandomAccess.FlushToDisk(file);
+        }
+        Assert.True(File.Exists(Path.Combine(container.Root.UpperDirectory, "written-True")));
+        Assert.True(File.Exists(Path.Combine(container.Root.UpperDirectory, "written-False")));
     }
 
     [Fact]

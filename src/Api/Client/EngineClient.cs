@@ -58,7 +58,7 @@ public sealed partial class EngineClient : IDisposable
     /// <exception cref="IOException">The connection broke.</exception>
     public async Task<EngineResponse> SendAsync(
         string method, EnginePath path, ReadOnlyMemory<byte> body = default, Stream? bodyStream = null, string contentType = "application/json",
-        (string Name, string Value)? header = null, bool versioned = true, CancellationToken cancellationToken = default)
+        (string Name, string Value)? header = null, bool versioned = true, CancellationToken cancellationToken = default, IReadOnlyList<(string Name, string Value)>? moreHeaders = null)
     {
         while (true)
         {
@@ -68,6 +68,7 @@ public sealed partial class EngineClient : IDisposable
             {
                 long? length = bodyStream is { CanSeek: true } ? bodyStream.Length - bodyStream.Position : null;
                 var head = Head(method, versioned ? version : null, path.ToString(), contentType, body.Length, bodyStream is not null, length, header, upgrade: false);
+                if (moreHeaders is not null) head = head[..^2] + string.Concat(moreHeaders.Select(h => $"{h.Name}: {h.Value}\r\n")) + "\r\n";
                 IOException? writeFailed = null;
                 try
                 {

@@ -1,4 +1,5 @@
 using Berth.Cli.CommandLine;
+using Berth.Cli.Commands.Builds;
 using Berth.Cli.Commands.Containers;
 using Berth.Cli.Commands.Images;
 using Berth.Cli.Commands.Engine;
@@ -39,6 +40,7 @@ internal static class CommandTable
         InspectCommand.Command,
         InspectCommand.ContainerCommand,
         InspectCommand.ImageCommand,
+        BuildCommand.Command,
         ImagesCommand.Command,
         LoadCommand.Command,
         SaveCommand.Command,

@@ -7,6 +7,8 @@ namespace Berth.Builder;
 /// <summary>RUN --mount=type=cache: directories that outlive builds, by their id. Also the places where a command's other mounts are put together.</summary>
 internal sealed class CacheMounts
 {
+    private const string Unfinished = "new-";
+
     private readonly string _directory, _places;
     private readonly Lock _lock = new();
     private readonly Dictionary<string, int> _used = new(StringComparer.Ordinal);
@@ -20,6 +22,7 @@ internal sealed class CacheMounts
         const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
         Directory.CreateDirectory(directory, Private);
         Directory.CreateDirectory(places, Private);
+        foreach (var left in Directory.EnumerateDirectories(directory, Unfinished + "*")) FileTree.Remove(left);
         foreach (var left in Directory.EnumerateDirectories(places))
         {
             HostMount.UnmountAll(left);
@@ -37,11 +40,13 @@ internal sealed class CacheMounts
     }
 
     /// <summary>The cache's directory, until undone: alone (locked), with others (shared), or another one while it is in use (private).</summary>
-    public async Task<string> TakeAsync(RunMount mount, UndoStack undo, CancellationToken cancellation)
+    /// <param name="basis">What it begins with; empty for nothing.</param>
+    /// <param name="fill">Puts that into a directory.</param>
+    public async Task<string> TakeAsync(RunMount mount, string basis, Action<string>? fill, UndoStack undo, CancellationToken cancellation)
     {
         var id = mount.Id.Length > 0 ? mount.Id : PathPatterns.Clean(mount.Target);
         // What is asked of the directory itself makes it another one.
-        var name = Fields.Hash(Fields.Join(id, $"{mount.Mode} {mount.UserId} {mount.GroupId}"));
+        var name = Fields.Hash(Fields.Join(id, $"{mount.Mode} {mount.UserId} {mount.GroupId}", basis));
         if (mount.Sharing == CacheSharing.Locked)
         {
             SemaphoreSlim alone;
@@ -63,9 +68,21 @@ internal sealed class CacheMounts
         });
         var path = Path.Combine(_directory, chosen);
         if (Directory.Exists(path)) return path;
-        Directory.CreateDirectory(path);
-        FileAt.ChangeOwner(null, path, mount.UserId ?? 0, mount.GroupId ?? 0);
-        FileAt.ChangeMode(null, path, mount.Mode ?? 0x1ED);
+        // Whole or not at all: whoever takes it next cannot tell half a filling from what commands left.
+        var unfinished = Path.Combine(_directory, Unfinished + Path.GetRandomFileName());
+        Directory.CreateDirectory(unfinished);
+        try
+        {
+            await Task.Run(() => fill?.Invoke(unfinished), cancellation).ConfigureAwait(false);
+            FileAt.ChangeOwner(null, unfinished, mount.UserId ?? 0, mount.GroupId ?? 0);
+            FileAt.ChangeMode(null, unfinished, mount.Mode ?? 0x1ED);
+            lock (_lock)
+                if (!Directory.Exists(path)) Directory.Move(unfinished, path);
+        }
+        finally
+        {
+            FileTree.Remove(unfinished);
+        }
         return path;
     }
 

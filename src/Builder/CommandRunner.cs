@@ -36,7 +36,7 @@ internal sealed class CommandRunner(ImageStore.LayerSession session, StepService
                     mounts.Add(new StepMount(source.Mount.Target, Attach(from!, source.Mount, caches.NewPlace(undo), undo), ReadOnly: source.Mount.ReadOnly));
                     break;
                 case RunMountType.Cache:
-                    mounts.Add(new StepMount(source.Mount.Target, await caches.TakeAsync(source.Mount, undo, cancellation).ConfigureAwait(false), source.Mount.ReadOnly));
+                    mounts.Add(new StepMount(source.Mount.Target, await TakeCacheAsync(source.Mount, from, run.Lines, undo, cancellation).ConfigureAwait(false), source.Mount.ReadOnly));
                     break;
                 case RunMountType.Secret:
                     await AddSecretAsync(source.Mount, mounts, environment, caches.NewPlace(undo), undo, cancellation).ConfigureAwait(false);
@@ -55,6 +55,18 @@ internal sealed class CommandRunner(ImageStore.LayerSession session, StepService
         }, stdout, stderr, cancellation).ConfigureAwait(false);
         RemoveEmpty(layer, places);
         if (exit != 0) throw new BuildException($"process \"{string.Join(' ', run.Arguments)}\" did not complete successfully: exit code: {exit}", run.Lines) { ExitCode = exit };
+    }
+
+    private Task<string> TakeCacheAsync(RunMount mount, StepResult? from, LineSpan lines, UndoStack undo, CancellationToken cancellation)
+    {
+        if (from is null) return caches.TakeAsync(mount, "", null, undo, cancellation);
+        return caches.TakeAsync(mount, Fields.Join([mount.Source, .. from.Layers.Select(l => l.ToString())]), directory =>
+        {
+            using var source = SourceTree.Open(session, from);
+            var path = RootedPath.TryResolve(source.Root, "/" + mount.Source, mustExist: true, out _) ?? throw new BuildException($"failed to calculate checksum of ref: \"{PathPatterns.Clean("/" + mount.Source)}\": not found", lines);
+            using var target = FileAt.Open(null, directory, OpenFlags.ReadOnly | OpenFlags.Directory);
+            TreeCopy.Copy(source.Root, path, target, "/", new TreeCopyRules(), cancellation);
+        }, undo, cancellation);
     }
 
     // The places of mounts are made where the stage has none; they are no part of what the command did. Deepest first.

@@ -32,7 +32,7 @@ internal sealed class FileCopier(CopyStep copy, SafeFileHandle source, Cancellat
 
     public void CopyTo(SafeFileHandle root, WritableLayer layer)
     {
-        var rules = new TreeCopyRules { Owner = copy.Owner.Length > 0 ? OwnerOf(layer, copy.Owner) : null, Permissions = FileMode.Parse(copy.Mode), LooksIntoExcluded = _exclude?.HasExceptions == true };
+        var rules = new TreeCopyRules { Owner = copy.Owner.Length > 0 ? OwnerOf(layer, copy.Owner) : null, Permissions = FileMode.Parse(copy.Mode), NewDirectoryPermissions = FileMode.Octal(copy.Mode) ?? 0x1ED, LooksIntoExcluded = _exclude?.HasExceptions == true };
         // Where links in the stage's files lead, within it.
         var destination = RootedPath.TryResolve(root, copy.Destination, mustExist: false, out var errno) ?? throw new LinuxException("openat2", $"\"{copy.Destination}\"", errno);
         var asDirectory = copy.Destination.EndsWith('/') || IsDirectory(root, destination);

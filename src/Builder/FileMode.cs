@@ -12,12 +12,7 @@ internal static class FileMode
     {
         if (text.Length == 0) return null;
         var wrong = new DockerfileException($"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777");
-        if (text.All(char.IsAsciiDigit))
-        {
-            if (text.Any(c => c > '7') || text.Length > 8) throw wrong;
-            var mode = Convert.ToUInt32(text, 8);
-            return mode <= 0xFFF ? (_, _) => mode : throw wrong;
-        }
+        if (text.All(char.IsAsciiDigit)) return Octal(text) is { } mode ? (_, _) => mode : throw wrong;
         var changes = text.Split(',').Select(Clause).ToList();
         return (permissions, directory) => changes.Aggregate(permissions, (mode, change) => change(mode, directory));
 
@@ -40,6 +35,9 @@ internal static class FileMode
             return (mode, directory) => steps.Aggregate(mode, (current, step) => Apply(current, directory, who, step.Operation, step.Letters));
         }
     }
+
+    /// <summary>Null for anything but octal digits up to 7777.</summary>
+    public static uint? Octal(string text) => text.Length is > 0 and <= 8 && text.All(c => c is >= '0' and <= '7') && Convert.ToUInt32(text, 8) is var mode and <= 0xFFF ? mode : null;
 
     private static uint Apply(uint mode, bool directory, uint who, char operation, string letters)
     {

@@ -97,7 +97,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         }
         var state = new StageState(stage, document.Stages.Count > 1 && stage.Name.Length == 0 ? $"stage-{index}" : stage.Name) { Platform = wanted };
         if (FindStage(expansion.Text, index) is { } from) state.Inherit(await BuildAsync(from, wanted).ConfigureAwait(false));
-        else if (expansion.Text == "scratch") state.Root = new ScratchStep();
+        else if (expansion.Text == "scratch") (state.Root, state.Config) = (new ScratchStep(), new ContainerConfig { WorkingDir = "/" });
         else await UseImageAsync(state, expansion.Text, wanted).ConfigureAwait(false);
 
         if (ConfigChanges.Variable(state.Config.Env ?? [], "PATH") is null) state.Config = state.Config with { Env = [.. state.Config.Env ?? [], DefaultPath] };
@@ -229,8 +229,10 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
             if (request.Arguments.TryGetValue(argument.Name, out var given)) value = given;
             else if (argument.Value is { } text) value = new WordExpander(document.Directives.Escape, state.Get).Expand(text).Text;
             if (value is not null) state.Set(argument.Name, value);
-            state.Arguments.RemoveAll(a => a.Name == argument.Name);
-            state.Arguments.Add((argument.Name, value));
+            // Declared again it stays where it was: the history counts them in that order.
+            var known = state.Arguments.FindIndex(a => a.Name == argument.Name);
+            if (known >= 0) state.Arguments[known] = (argument.Name, value);
+            else state.Arguments.Add((argument.Name, value));
             shown.Add(value is null ? argument.Name : $"{argument.Name}={value}");
         }
         state.Note("ARG " + string.Join(' ', shown));
@@ -245,7 +247,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         var path = state.Config.WorkingDir!;
         BuildStep? step = null;
         if (path == "/") state.NextTitle("");
-        else step = state.Root = new DirectoryStep(state.Root, path, state.Config.User ?? "") { Title = state.NextTitle("WORKDIR " + workdir.Path), Text = workdir.Text, Lines = workdir.Lines, NoCache = request.NoCache };
+        else step = state.Root = new DirectoryStep(state.Root, PathPatterns.Clean(path), state.Config.User ?? "") { Title = state.NextTitle("WORKDIR " + workdir.Path), Text = workdir.Text, Lines = workdir.Lines, NoCache = request.NoCache };
         state.Note("WORKDIR " + path, step);
     }
 
@@ -283,7 +285,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
             if (line.AsSpan().TrimStart("0123456789").StartsWith("<<") && !line.Contains(' ') && run.Heredocs.Count == 1)
             {
                 var text = run.Heredocs[0].Text;
-                if (text.StartsWith("#!", StringComparison.Ordinal)) return (["/dev/pipes/" + run.Heredocs[0].Name], new InlineFile(run.Heredocs[0].Name, text, false));
+                if (text.StartsWith("#!", StringComparison.Ordinal)) return (ConfigChanges.Line(state.Config, new CommandLine(["/dev/pipes/" + run.Heredocs[0].Name], IsShell: true)), new InlineFile(run.Heredocs[0].Name, text, false));
                 command = new CommandLine([text], IsShell: true);
             }
             else command = new CommandLine([string.Concat([line, .. run.Heredocs.Select(h => $"\n{h.Content}{h.Name}")])], IsShell: true);
@@ -383,9 +385,11 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
 
     private static string Quoted(IReadOnlyList<string>? arguments) => "[" + string.Join(' ', (arguments ?? []).Select(GoText.Quote)) + "]";
 
-    // As Go prints the structure.
+    // As Go prints the structure with %q, the number of retries as a character.
     private static string Shown(HealthcheckInstruction check) =>
-        $"{{Test:[{string.Join(' ', check.Test)}] Interval:{GoDuration.Format(TimeSpan.FromTicks(check.Interval / 100))} Timeout:{GoDuration.Format(TimeSpan.FromTicks(check.Timeout / 100))} StartPeriod:{GoDuration.Format(TimeSpan.FromTicks(check.StartPeriod / 100))} StartInterval:{GoDuration.Format(TimeSpan.FromTicks(check.StartInterval / 100))} Retries:{check.Retries}}}";
+        $"&{{{Quoted(check.Test)} {Quoted(check.Interval)} {Quoted(check.Timeout)} {Quoted(check.StartPeriod)} {Quoted(check.StartInterval)} {GoText.QuoteRune(check.Retries)}}}";
+
+    private static string Quoted(long nanoseconds) => GoText.Quote(GoDuration.Format(TimeSpan.FromTicks(nanoseconds / 100)));
 
     // With its variables put in, as far as they are known, and the instruction in capitals.
     private string Shown(StageState state, string text)

@@ -141,7 +141,7 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
         switch (step)
         {
             case CopyStep copy when copy.Sources.Count > 0:
-                using (var source = OpenSource(results[1]))
+                using (var source = SourceTree.Open(session, results[1]))
                 {
                     var files = await Task.Run(() => new FileCopier(copy, source.Root, _stop.Token).Describe(MaxEntries)).ConfigureAwait(false);
                     return (Fields.Hash(Fields.Join([.. files.Select(f => f.Path + " " + f.Digest)])), files);
@@ -191,7 +191,7 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
                     await Task.Run(() => WithTree(layer, results[0].Layers, tree => TreeCopy.MakeDirectories(tree, directory.Path, new TreeCopyRules { Owner = FileCopier.OwnerOf(layer, directory.User) }).Dispose())).ConfigureAwait(false);
                     break;
                 case CopyStep copy:
-                    using (var source = OpenSource(results[1]))
+                    using (var source = SourceTree.Open(session, results[1]))
                         await Task.Run(() => WithTree(layer, results[0].Layers, tree => new FileCopier(copy, source.Root, _stop.Token).CopyTo(tree, layer))).ConfigureAwait(false);
                     break;
                 case RunStep run:
@@ -228,8 +228,13 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
         using var tree = new PrivateMountTree(DetachedMount.Overlay(lower, layer.UpperDirectory, layer.WorkDirectory, MountAttributes.NoDev, isVolatile: true));
         work(tree.Root);
     }
+}
 
-    private SourceTree OpenSource(StepResult result)
+/// <summary>Files to read, as long as it is not disposed of.</summary>
+internal sealed record SourceTree(Microsoft.Win32.SafeHandles.SafeFileHandle Root, IDisposable? Mount) : IDisposable
+{
+    /// <summary>A step's files as they are, which nobody can write to.</summary>
+    public static SourceTree Open(ImageStore.LayerSession session, StepResult result)
     {
         if (result.Context is { } context) return new SourceTree(context.Root, null);
         var lower = session.Directories(result.Layers, mountPoints: false);
@@ -237,10 +242,6 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
         var tree = new PrivateMountTree(lower.Count > 1 ? DetachedMount.Overlay(lower, null, null, MountAttributes.ReadOnly | MountAttributes.NoDev) : DetachedMount.Bind(null, lower[0], recursive: false));
         return new SourceTree(tree.Root, tree);
     }
-}
 
-/// <summary>Files to read, as long as it is not disposed of.</summary>
-internal sealed record SourceTree(Microsoft.Win32.SafeHandles.SafeFileHandle Root, IDisposable? Mount) : IDisposable
-{
     public void Dispose() => Mount?.Dispose();
 }

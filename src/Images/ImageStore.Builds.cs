@@ -72,7 +72,7 @@ public sealed partial class ImageStore
 
         /// <summary>Directories of these layers, topmost first.</summary>
         /// <param name="mountPoints">Also the places for a container's mounts: for running something, not for copying from.</param>
-        public IReadOnlyList<string> Directories(IReadOnlyList<Digest> diffIds, bool mountPoints) => mountPoints ? [.. store.Directories(diffIds), store.MountPoints] : [.. store.Directories(diffIds)];
+        public IReadOnlyList<string> Directories(IReadOnlyList<Digest> diffIds, bool mountPoints) => mountPoints ? [.. store.Directories(diffIds), store.StepMountPoints] : [.. store.Directories(diffIds)];
 
         public LayerFileReader OpenFiles(IReadOnlyList<Digest> diffIds) => new([.. store.Directories(diffIds)]);
 
@@ -88,13 +88,14 @@ public sealed partial class ImageStore
         }
 
         /// <summary>Makes what was written a layer, and keeps it. Nobody may write to it any more.</summary>
-        /// <returns>Empty when nothing was written.</returns>
+        /// <returns>Its diff id; one that is empty is a layer, too.</returns>
         public async Task<Digest> SealAsync(WritableLayer layer, CancellationToken cancellation)
         {
             try
             {
-                using var unpacked = await store.UnpackTreeAsync(layer.UpperDirectory, cancellation).ConfigureAwait(false);
-                if (unpacked.DiffId == EmptyLayer) return default;
+                if (!Directory.EnumerateFileSystemEntries(layer.UpperDirectory).Any() && hold.TryAdd(EmptyLayer)) return EmptyLayer;
+                using var unpacked = await Task.Factory.StartNew(() => store.layers.TryAdopt(layer.UpperDirectory, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default)
+                    .ConfigureAwait(false) ?? await store.UnpackTreeAsync(layer.UpperDirectory, cancellation).ConfigureAwait(false);
                 hold.Publish(unpacked);
                 return unpacked.DiffId;
             }

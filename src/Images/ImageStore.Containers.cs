@@ -92,19 +92,28 @@ public sealed partial class ImageStore
     /// </summary>
     public string MountPoints => mountPoints;
 
+    /// <summary>The same for commands of builds, which are not to know that they are in a container.</summary>
+    private string StepMountPoints => mountPoints + "-build";
+
     private void MakeMountPoints()
     {
-        if (Directory.Exists(mountPoints)) return;
+        MakeMountPoints(mountPoints, ".dockerenv");
+        MakeMountPoints(StepMountPoints);
+    }
+
+    private void MakeMountPoints(string path, params ReadOnlySpan<string> more)
+    {
+        if (Directory.Exists(path)) return;
         var unfinished = Path.Combine(temporaryDirectory, Path.GetRandomFileName());
         foreach (var directory in (ReadOnlySpan<string>)["", "dev", "dev/pts", "dev/shm", "etc", "proc", "sys"]) MakeDirectory(Path.Combine(unfinished, directory), 0x1ED);
-        foreach (var file in (ReadOnlySpan<string>)[".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf"])
+        foreach (var name in (ReadOnlySpan<string>)["dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf", .. more])
         {
-            var path = Path.Combine(unfinished, file);
-            FileAt.MakeNode(null, path, Linux.Abi.FileKind.Regular, 0x1ED);
-            FileAt.ChangeMode(null, path, 0x1ED);
+            var file = Path.Combine(unfinished, name);
+            FileAt.MakeNode(null, file, Linux.Abi.FileKind.Regular, 0x1ED);
+            FileAt.ChangeMode(null, file, 0x1ED);
         }
         FileAt.SymbolicLink("/proc/mounts", null, Path.Combine(unfinished, "etc/mtab"));
-        Directory.Move(unfinished, mountPoints);
+        Directory.Move(unfinished, path);
     }
 
     // Topmost first. A layer that occurs twice counts once, as the upper of the two: it hides whatever the lower one

@@ -36,7 +36,7 @@ public static class TreeArchive
             writer.Complete();
         }, output, cancellation);
 
-    /// <summary>Unpacks a tar (plain, gzip or zstd) into a directory.</summary>
+    /// <summary>Unpacks a tar (plain, or in any compression that is known) into a directory.</summary>
     /// <param name="directory">Its place in the root, resolved: see <see cref="RootedPath"/>.</param>
     /// <param name="owner">Instead of the owners in the tar.</param>
     /// <param name="keepKinds">Fail rather than replace a directory by something else, or something else by a directory.</param>
@@ -71,16 +71,12 @@ public static class TreeArchive
         }
     }
 
-    /// <summary>Whether a file is a tar, plain, gzip or zstd, by its content.</summary>
-    /// <exception cref="ImageException">System: it is compressed in a way that can't be undone here.</exception>
+    /// <summary>Whether a file is a tar, plain or compressed, by its content.</summary>
     public static bool IsTar(Stream file)
     {
-        var head = new byte[6];
-        var count = file.ReadAtLeast(head, head.Length, throwOnEndOfStream: false);
-        if (head.AsSpan(0, count) is [(byte)'B', (byte)'Z', (byte)'h', ..] or [0xFD, (byte)'7', (byte)'z', (byte)'X', (byte)'Z', 0]) throw ImageException.Failed("bzip2 and xz archives can't be unpacked here: use gzip, zstd or none, or ADD --unpack=false");
         try
         {
-            using var plain = Compression.Open(new PrefixedStream(head.AsMemory(0, count), file));
+            using var plain = Compression.Open(file);
             var block = new byte[TarReader.BlockBytes];
             return plain.ReadAtLeast(block, block.Length, throwOnEndOfStream: false) == block.Length && TarReader.HasValidChecksum(block);
         }

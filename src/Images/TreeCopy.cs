@@ -16,6 +16,9 @@ public sealed record TreeCopyRules
     /// <summary>Permissions from those there; told whether it is a directory.</summary>
     public Func<uint, bool, uint>? Permissions { get; init; }
 
+    /// <summary>Of directories that are made because something is copied into them.</summary>
+    public uint NewDirectoryPermissions { get; init; } = 0x1ED;
+
     /// <summary>Paths that are left out, relative to the root of the source.</summary>
     public Func<string, bool>? Excludes { get; init; }
 
@@ -54,12 +57,9 @@ public static class TreeCopy
         if (status.IsDirectory)
         {
             using var directory = FileAt.Open(root, path, OpenFlags.ReadOnly | OpenFlags.Directory | OpenFlags.NoFollow, Inside);
-            using var there = RootedPath.TryOpen(targetRoot, target, out _);
-            var isNew = there is null;
+            // It is what is in the directory that is copied: the target keeps what it is, and is none of the source's when it is made.
             using var into = MakeDirectories(targetRoot, target, rules);
             run.CopyContent(directory, path.Trim('/'), into, 0);
-            // A directory that was there keeps what it is.
-            if (isNew) run.FinishDirectory(targetRoot, target, status);
             return;
         }
         var (above, name) = Split(target);
@@ -97,10 +97,10 @@ public static class TreeCopy
             if (next is null && errno == Errno.ENOENT)
             {
                 var name = Encoding.UTF8.GetBytes(parts[i]);
-                errno = RawAt.MakeDirectory(at, name, 0x1ED);
+                errno = RawAt.MakeDirectory(at, name, 0x1C0);
                 if (errno == Errno.Success)
                 {
-                    Finish(at, name, rules.Owner ?? (0, 0), 0x1ED);
+                    Finish(at, name, rules.Owner ?? (0, 0), rules.NewDirectoryPermissions);
                     if (rules.LatestSeconds is { } latest) Check(RawAt.SetTimes(at, name, (latest, 0), (latest, 0)), "utimensat", name);
                 }
                 next = FileAt.TryOpen(root, soFar, Directory, Inside, out errno);
@@ -231,15 +231,6 @@ public static class TreeCopy
     {
         // Files with several names keep them: where the first was copied to.
         private readonly Dictionary<((uint, uint), ulong), string> links = [];
-
-        public void FinishDirectory(SafeFileHandle root, string path, FileStatus status)
-        {
-            var (above, name) = Split(path);
-            using var parent = FileAt.Open(root, above, OpenFlags.Path | OpenFlags.Directory, Inside);
-            var bytes = Encoding.UTF8.GetBytes(name);
-            Finish(parent, bytes, rules.Owner ?? (status.Uid, status.Gid), rules.Permissions?.Invoke(status.Permissions, true) ?? status.Permissions);
-            SetTimes(parent, bytes, status);
-        }
 
         public void CopyContent(SafeFileHandle directory, string prefix, SafeFileHandle into, int depth)
         {

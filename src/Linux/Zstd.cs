@@ -5,7 +5,7 @@ namespace Berth.Linux;
 /// <summary>
 /// Decompression by libzstd (Debian's libzstd1), which is loaded when first needed. Not thread-safe.
 /// </summary>
-public sealed unsafe class ZstdDecoder : IDisposable
+public sealed unsafe class ZstdDecoder : IStreamDecoder
 {
     private nint _stream;
 

@@ -33,6 +33,15 @@ public static class HostsFile
         return text.ToString();
     }
 
+    /// <summary>A build's command: its name is the loopback's, and no address of its own is told.</summary>
+    /// <exception cref="NetworkException">InvalidArgument, in Docker's words.</exception>
+    public static string ForStep(string hostname, IReadOnlyList<string> extraHosts, IReadOnlyList<string> hostGateways)
+    {
+        var text = new StringBuilder("127.0.0.1\tlocalhost ").Append(hostname).Append("\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+        AppendExtra(text, extraHosts, hostGateways);
+        return text.ToString();
+    }
+
     /// <summary>What stands behind the container's own addresses.</summary>
     public static string NamesOf(string hostname, string domainname)
     {

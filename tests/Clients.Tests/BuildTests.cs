@@ -99,7 +99,7 @@ public sealed class BuildTests(SharedDaemon shared) : IClassFixture<SharedDaemon
         await File.WriteAllBytesAsync(Path.Combine(context, "packed.tar"), Images.Tar(("inside", "i"u8.ToArray())));
         File.CreateSymbolicLink(Path.Combine(context, "tree/link"), "deep/file");
         await Build(context, "-t", "files:1");
-        Assert.Equal("5 6 700\n5 6 600\n", await RunAsync("files:1", "stat", "-c", "%u %g %a", "/owned", "/owned/deep/file"));
+        Assert.Equal("5 6 755\n5 6 700\n5 6 600\n", await RunAsync("files:1", "stat", "-c", "%u %g %a", "/owned", "/owned/deep", "/owned/deep/file"));
         Assert.Equal("a.txt\nb.txt\none\n", await RunAsync("files:1", "ls", "/flat"));
         Assert.Equal("f", await RunAsync("files:1", "cat", "/parents/tree/deep/file"));
         Assert.Equal("link\n", await RunAsync("files:1", "ls", "/excluded"));

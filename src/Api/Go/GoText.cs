@@ -53,6 +53,11 @@ public static class GoText
         return true;
     }
 
+    /// <summary>strconv.QuoteRune.</summary>
+    public static string QuoteRune(int rune) => Rune.IsValid(rune)
+        ? rune switch { '\'' => "'\\''", '"' => "'\"'", _ => $"'{Quote(new Rune(rune).ToString())[1..^1]}'" }
+        : "'\uFFFD'";
+
     /// <summary>In double quotes, with what does not print escaped (strconv.Quote).</summary>
     public static string Quote(string text)
     {

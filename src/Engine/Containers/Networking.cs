@@ -129,11 +129,16 @@ public sealed partial class ContainerService
     {
         var host = record.HostConfig;
         string[] extra = [.. host.ExtraHosts ?? [], .. LinkHosts(linked)];
-        var gateway = _core.Options.HostGatewayIps is { Count: > 0 } given ? given : [.. _core.Networks.HostGateways.Select(a => a.ToString())];
+        var gateway = HostGateways();
         if (Modes.IsHost(host.NetworkMode)) return HostsFile.ForHostNetwork(HostFacts.TryRead("/etc/hosts") is { } text ? text + "\n" : "", extra, gateway);
         var addresses = (networks?.Endpoints ?? []).SelectMany(e => new[] { e.IPAddress, e.IPv6Address }).Where(a => a.Length > 0);
         return HostsFile.For([.. addresses], record.Config.Hostname, record.Config.Domainname, extra, gateway);
     }
+
+    /// <summary>Of a build's command: without its address, so that the same command sees the same every time.</summary>
+    internal string StepHostsText(ContainerRecord record) => HostsFile.ForStep(record.Config.Hostname ?? "", record.HostConfig.ExtraHosts ?? [], HostGateways());
+
+    private IReadOnlyList<string> HostGateways() => _core.Options.HostGatewayIps is { Count: > 0 } given ? given : [.. _core.Networks.HostGateways.Select(a => a.ToString())];
 
     /// <summary>Of a container that runs: written in place, for it has the file mounted.</summary>
     private void UpdateHosts(Container container, SandboxState before, SandboxState after)

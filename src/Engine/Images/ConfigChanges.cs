@@ -116,7 +116,7 @@ public static class ConfigChanges
 
     // Beneath the one before, unless it begins at the root.
     private static string Directory(string? current, string path) =>
-        path.Length == 0 ? throw new DockerfileException("WORKDIR requires exactly one argument") : PathPatterns.Clean(path.StartsWith('/') ? path : $"/{current}/{path}");
+        path.Length == 0 ? throw new DockerfileException("WORKDIR requires exactly one argument") : path.StartsWith('/') ? path : PathPatterns.Clean($"/{current}/{path}"); // an absolute one stays as it was written
 
     // What is 0 was not said.
     private static HealthcheckConfig Healthcheck(HealthcheckInstruction check) => new()

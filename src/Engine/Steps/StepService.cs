@@ -171,7 +171,7 @@ public sealed class StepService
 
     private List<SpecMount> WriteFiles(string bundle, ContainerRecord record, SandboxState networks)
     {
-        return [Write("hosts", _containers.HostsText(record, networks, [])), Write("resolv.conf", NameFiles.WithoutNames(record, networks, _core.Options))];
+        return [Write("hosts", _containers.StepHostsText(record)), Write("resolv.conf", NameFiles.WithoutNames(record, networks, _core.Options))];
 
         SpecMount Write(string name, string content)
         {

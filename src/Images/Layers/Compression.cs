@@ -8,8 +8,7 @@ internal static class Compression
 {
     private const int MagicBytes = 6;
 
-    /// <summary>The uncompressed content of a stream, whichever of none, gzip and zstd it comes in.</summary>
-    /// <exception cref="InvalidDataException">bzip2 or xz, which no registry or docker save of today writes.</exception>
+    /// <summary>The uncompressed content of a stream, whichever of none, gzip, zstd, xz and bzip2 it comes in.</summary>
     public static Stream Open(Stream source)
     {
         var head = new byte[MagicBytes];
@@ -19,9 +18,9 @@ internal static class Compression
         {
             [0x1F, 0x8B, 8, ..] => new GZipStream(whole, CompressionMode.Decompress),
             // A zstd frame, or one of the skippable frames that may come before it.
-            [0x28, 0xB5, 0x2F, 0xFD, ..] or [>= 0x50 and <= 0x5F, 0x2A, 0x4D, 0x18, ..] => new ZstdStream(whole),
-            [(byte)'B', (byte)'Z', (byte)'h', ..] => throw new InvalidDataException("bzip2 compression is not supported; use gzip, zstd or none"),
-            [0xFD, (byte)'7', (byte)'z', (byte)'X', (byte)'Z', 0] => throw new InvalidDataException("xz compression is not supported; use gzip, zstd or none"),
+            [0x28, 0xB5, 0x2F, 0xFD, ..] or [>= 0x50 and <= 0x5F, 0x2A, 0x4D, 0x18, ..] => new DecoderStream(whole, new ZstdDecoder()),
+            [(byte)'B', (byte)'Z', (byte)'h', ..] => new DecoderStream(whole, new Bzip2Decoder()),
+            [0xFD, (byte)'7', (byte)'z', (byte)'X', (byte)'Z', 0] => new DecoderStream(whole, new XzDecoder()),
             _ => whole,
         };
     }
@@ -53,10 +52,10 @@ internal sealed class CountingStream(Stream source) : ReadOnlyStream
     }
 }
 
-/// <summary>zstd, frame after frame.</summary>
-internal sealed class ZstdStream(Stream source) : ReadOnlyStream
+/// <summary>What a decoder makes of a stream, frame after frame.</summary>
+/// <param name="decoder">Disposed of with it.</param>
+internal sealed class DecoderStream(Stream source, IStreamDecoder decoder) : ReadOnlyStream
 {
-    private readonly ZstdDecoder decoder = new();
     private readonly byte[] input = new byte[128 * 1024];
     private int start, end;
     private bool atFrameEnd = true, ended;

@@ -151,6 +151,80 @@ internal sealed class LayerStore
         }
     }
 
+    /// <summary>
+    /// Makes an overlay's upper directory a layer where it is: it is read once, for the diff id and the recipe, and renamed. The layer is the one that unpacking its tar would give. Blocks.
+    /// </summary>
+    /// <param name="upperDirectory">In the temporary directory's file system, and nobody writes to it any more. It is gone afterwards.</param>
+    /// <returns>Null, and the directory is as it was, when there is something in it that a layer does not have: a socket, an attribute.</returns>
+    /// <exception cref="LinuxException"/>
+    public UnpackedLayer? TryAdopt(string upperDirectory, CancellationToken cancellation)
+    {
+        var clock = Stopwatch.StartNew();
+        var temporary = Path.Combine(temporaryDirectory, Path.GetRandomFileName());
+        Directory.CreateDirectory(temporary);
+        var adopted = false;
+        try
+        {
+            using var hash = new HashStream();
+            TreeTar tree;
+            using (var recipe = new TarRecipeWriter(temporary))
+            using (var upper = FileAt.Open(null, upperDirectory, OpenFlags.ReadOnly | OpenFlags.Directory | OpenFlags.NoFollow))
+            {
+                var writer = new TarWriter(hash, recipe);
+                tree = new TreeTar(writer, new TreeTarRules { IsUpperDirectory = true, UserXattrs = true, Adopts = true }, cancellation);
+                tree.AddDirectory(upper, null);
+                if (tree.IsInexact) return null;
+                writer.Complete();
+            }
+            // Nothing of the root directory itself is in the tar.
+            FileAt.ChangeOwner(null, upperDirectory, 0, 0);
+            FileAt.ChangeMode(null, upperDirectory, 0x1ED);
+            Directory.Move(upperDirectory, Path.Combine(temporary, "diff"));
+            var record = new LayerRecord { SizeBytes = tree.SizeBytes, TarBytes = hash.Count };
+            File.WriteAllBytes(Path.Combine(temporary, "layer.json"), JsonSerializer.SerializeToUtf8Bytes(record, ImagesJson.Default.LayerRecord));
+            var diffId = hash.Digest();
+            ImagesLog.Unpacked(logger, diffId, record.SizeBytes, clock.ElapsedMilliseconds);
+            adopted = true;
+            return new UnpackedLayer(this, temporary, diffId, record);
+        }
+        finally
+        {
+            if (!adopted) Discard(temporary);
+        }
+    }
+
+    private sealed class HashStream : Stream
+    {
+        private readonly IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+
+        public long Count { get; private set; }
+
+        public Digest Digest() => Images.Digest.FromSha256Hash(hash.GetHashAndReset());
+
+        public override void Write(ReadOnlySpan<byte> buffer)
+        {
+            hash.AppendData(buffer);
+            Count += buffer.Length;
+        }
+
+        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
+        public override bool CanRead => false;
+        public override bool CanSeek => false;
+        public override bool CanWrite => true;
+        public override long Length => Count;
+        public override long Position { get => Count; set => throw new NotSupportedException(); }
+        public override void Flush() { }
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        protected override void Dispose(bool disposing)
+        {
+            hash.Dispose();
+            base.Dispose(disposing);
+        }
+    }
+
     // Reads, decompresses and hashes into the pipe; returns how much that was. Never throws: the reader of the pipe does.
     private long Feed(Stream source, BlockPipe pipe, IncrementalHash hash)
     {

@@ -8,7 +8,8 @@ namespace Berth.Images.Layers;
 /// seconds and there are no user names, so that the same tree gives the same bytes.
 /// </summary>
 /// <param name="output">Buffering is its own affair: headers come in small pieces.</param>
-internal sealed class TarWriter(Stream output)
+/// <param name="recipe">Is told how the tar went, for a tree that becomes a layer where it is: contents are then referred to by their members' names.</param>
+internal sealed class TarWriter(Stream output, TarRecipeWriter? recipe = null)
 {
     private const int NameBytes = 100, LinkBytes = 100;
     private const long MaxOctal7 = 0x1FFFFF, MaxOctal11 = 0x1FFFFFFFF;
@@ -17,6 +18,7 @@ internal sealed class TarWriter(Stream output)
     private readonly byte[] zeros = new byte[TarReader.BlockBytes];
     private readonly MemoryStream pax = new();
     private long contentLeft, paddingLeft;
+    private bool contentIsInFile;
 
     /// <summary>How long the archive is of members with these headers and their contents.</summary>
     public static long MeasureBytes(IEnumerable<TarEntry> entries)
@@ -52,8 +54,8 @@ internal sealed class TarWriter(Stream output)
         {
             // The name of the header itself is for those who do not know PAX, and would unpack it as a file.
             Header("PaxHeaders.0/"u8, entry.Name, default, 'x', 0, 0, 0, pax.Length, 0, 0, 0);
-            output.Write(pax.GetBuffer(), 0, (int)pax.Length);
-            output.Write(zeros, 0, (int)(-pax.Length & (TarReader.BlockBytes - 1)));
+            Put(pax.GetBuffer().AsSpan(0, (int)pax.Length));
+            Put(zeros.AsSpan(0, (int)(-pax.Length & (TarReader.BlockBytes - 1))));
         }
         var type = entry.Kind switch
         {
@@ -68,29 +70,40 @@ internal sealed class TarWriter(Stream output)
         Header(default, entry.Name, entry.LinkName, type, entry.Mode, entry.Uid > MaxOctal7 ? 0 : entry.Uid, entry.Gid > MaxOctal7 ? 0 : entry.Gid, size > MaxOctal11 ? 0 : size,
             seconds is < 0 or > MaxOctal11 ? 0 : seconds, entry.Major, entry.Minor);
         (contentLeft, paddingLeft) = (size, -size & (TarReader.BlockBytes - 1));
+        contentIsInFile = recipe is not null && size > TarRecipe.MaxInlineBytes;
+        if (contentIsInFile) recipe!.Content(entry.Name, 0, size);
     }
 
     public void WriteContent(ReadOnlySpan<byte> content)
     {
         contentLeft -= content.Length;
         if (contentLeft < 0) throw new InvalidOperationException("more content than the header said");
-        output.Write(content);
+        if (contentIsInFile) output.Write(content);
+        else Put(content);
     }
 
     /// <summary>The end of the archive.</summary>
     public void Complete()
     {
         Finish();
-        output.Write(zeros);
-        output.Write(zeros);
+        Put(zeros);
+        Put(zeros);
+        recipe?.Complete();
     }
 
     private void Finish()
     {
         // A file that shrank while it was read: the header is out, so zeros take the place of what is gone.
-        for (; contentLeft > 0; contentLeft -= Math.Min(contentLeft, zeros.Length)) output.Write(zeros, 0, (int)Math.Min(contentLeft, zeros.Length));
-        output.Write(zeros, 0, (int)paddingLeft);
+        if (contentLeft > 0 && contentIsInFile) throw new InvalidOperationException("a file of the layer changed while it was read");
+        for (; contentLeft > 0; contentLeft -= Math.Min(contentLeft, zeros.Length)) Put(zeros.AsSpan(0, (int)Math.Min(contentLeft, zeros.Length)));
+        Put(zeros.AsSpan(0, (int)paddingLeft));
         paddingLeft = 0;
+    }
+
+    private void Put(ReadOnlySpan<byte> bytes)
+    {
+        recipe?.Literal(bytes);
+        output.Write(bytes);
     }
 
     private void Header(ReadOnlySpan<byte> prefix, ReadOnlySpan<byte> name, ReadOnlySpan<byte> link, char type, uint mode, long uid, long gid, long size, long seconds, uint major, uint minor)
@@ -113,7 +126,7 @@ internal sealed class TarWriter(Stream output)
         var sum = 0;
         foreach (var b in header) sum += b;
         Octal(header.Slice(148, 7), sum);
-        output.Write(block);
+        Put(block);
     }
 
     // Beyond ASCII and beyond the field's length only PAX says it right; what is cut off here is for readers that don't know PAX.

@@ -12,6 +12,9 @@ internal sealed record TreeTarRules
 
     /// <summary>user.* attributes as well as security.capability, which alone Docker's clients are used to.</summary>
     public bool UserXattrs { get; init; }
+
+    /// <summary>The tree becomes the layer that the tar describes: the fractions of its times, which the tar does not have, go from the files, too.</summary>
+    public bool Adopts { get; init; }
 }
 
 /// <summary>
@@ -29,6 +32,12 @@ internal sealed class TreeTar(TarWriter tar, TreeTarRules rules, CancellationTok
 
     private readonly byte[] buffer = new byte[256 * 1024];
     private readonly Dictionary<((uint, uint) Device, ulong Inode), byte[]> seen = [];
+
+    /// <summary>Bytes of file content and link targets, each inode once.</summary>
+    public long SizeBytes { get; private set; }
+
+    /// <summary>Something is in the tree that the tar does not say, or says differently: unpacked it would be another tree.</summary>
+    public bool IsInexact { get; private set; }
 
     /// <summary>A directory on the way down: what is left to do in it.</summary>
     private sealed class Frame(SafeFileHandle handle, byte[] name, byte[] prefix)
@@ -137,6 +146,7 @@ internal sealed class TreeTar(TarWriter tar, TreeTarRules rules, CancellationTok
         }
         byte[] prefix = [.. name, (byte)'/'];
         AddDirectoryHeader(opened!, prefix, status);
+        Settle(frame.Handle!, entry.Name, status);
         return new Frame(opened!, entry.Name, prefix);
     }
 
@@ -166,9 +176,23 @@ internal sealed class TreeTar(TarWriter tar, TreeTarRules rules, CancellationTok
                 if (RawAt.Status(file!, default, out status) != Errno.Success || status.Kind != FileKind.Regular) return;
                 AddRegular(file!, name, status);
             }
+            Settle(directory, fileName, status);
             return;
         }
-        if (RawAt.Status(directory, fileName, out status) == Errno.Success && status.Kind is not (FileKind.Directory or FileKind.Regular)) AddSpecial(directory, fileName, name, status);
+        if (RawAt.Status(directory, fileName, out status) != Errno.Success || status.Kind is FileKind.Directory or FileKind.Regular) return;
+        AddSpecial(directory, fileName, name, status);
+        if (status.Kind == FileKind.Socket) IsInexact = true;
+        Settle(directory, fileName, status);
+    }
+
+    // A name that means something else in a tar is no name for a file of a layer.
+    private void Settle(SafeFileHandle directory, byte[] name, FileStatus status)
+    {
+        if (!rules.Adopts) return;
+        if (name.AsSpan().StartsWith(".wh."u8)) IsInexact = true;
+        if (status.Modified.Nanoseconds == 0) return;
+        var whole = (status.Modified.Seconds, 0u);
+        Check(RawAt.SetTimes(directory, name, whole, whole), "utimensat", name);
     }
 
     private void AddRegular(SafeFileHandle file, byte[] name, FileStatus status)
@@ -176,6 +200,7 @@ internal sealed class TreeTar(TarWriter tar, TreeTarRules rules, CancellationTok
         if (IsSeen(name, status)) return;
         var xattrs = Xattrs(file, default);
         var left = (long)status.SizeBytes;
+        SizeBytes += left;
         tar.WriteHeader(Entry(name, TarKind.File, status, xattrs) with { StoredBytes = left });
         while (left > 0)
         {
@@ -202,6 +227,7 @@ internal sealed class TreeTar(TarWriter tar, TreeTarRules rules, CancellationTok
         {
             case FileKind.SymbolicLink:
                 if (RawAt.ReadLink(directory, fileName, out target) != Errno.Success) return;
+                SizeBytes += target.Length;
                 kind = TarKind.SymbolicLink;
                 break;
             case FileKind.CharacterDevice: kind = TarKind.CharacterDevice; break;
@@ -241,12 +267,16 @@ internal sealed class TreeTar(TarWriter tar, TreeTarRules rules, CancellationTok
             {
                 capability = capability[..Revision2Bytes];
                 capability[3] = 2;
+                IsInexact = true;
             }
             found.Add(new("security.capability"u8.ToArray(), capability));
         }
         if (!rules.UserXattrs || RawAt.ListXattrs(file, name, out var keys) != Errno.Success) return found;
         foreach (var key in keys)
+        {
             if (key.AsSpan().StartsWith("user."u8) && RawAt.GetXattr(file, key, out var value) == Errno.Success) found.Add(new(key, value));
+            else if (!key.AsSpan().SequenceEqual("security.capability"u8) && !key.AsSpan().StartsWith("trusted.overlay."u8)) IsInexact = true;
+        }
         found.Sort(static (a, b) => a.Key.AsSpan().SequenceCompareTo(b.Key));
         return found;
     }

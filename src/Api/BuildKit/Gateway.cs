@@ -1,0 +1,266 @@
+namespace Berth.Api.BuildKit;
+
+// moby.buildkit.v1.frontend.LLBBridge: a client that drives its build itself.
+
+/// <summary>google.rpc.Status; the details are messages with their types.</summary>
+public sealed record RpcStatus(int Code, string Message) : IProtoMessage<RpcStatus>
+{
+    /// <summary>google.protobuf.Any, encoded.</summary>
+    public IReadOnlyList<byte[]> Details { get; init; } = [];
+
+    public void WriteTo(ProtoWriter writer)
+    {
+        writer.Int64(1, Code);
+        writer.String(2, Message);
+        foreach (var detail in Details) writer.Element(3, detail);
+    }
+
+    public static RpcStatus Parse(ReadOnlySpan<byte> bytes)
+    {
+        var (code, message, details) = (0, "", new List<byte[]>());
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: code = reader.Int32(); break;
+                case 2: message = reader.String(); break;
+                case 3: details.Add(reader.Bytes()); break;
+                default: reader.Skip(); break;
+            }
+        }
+        return new RpcStatus(code, message) { Details = details };
+    }
+
+    public static byte[] Any(string typeUrl, byte[] value)
+    {
+        var writer = new ProtoWriter();
+        writer.String(1, typeUrl);
+        writer.Bytes(2, value);
+        return writer.Written.ToArray();
+    }
+}
+
+public sealed record GatewaySolveRequest : IProtoMessage<GatewaySolveRequest>
+{
+    public byte[] Definition { get; init; } = [];
+    public string Frontend { get; init; } = "";
+    public IReadOnlyDictionary<string, string> Options { get; init; } = new Dictionary<string, string>();
+    public IReadOnlyList<TypeAndAttributes> CacheImports { get; init; } = [];
+
+    /// <summary>Definitions, encoded.</summary>
+    public IReadOnlyDictionary<string, byte[]> Inputs { get; init; } = new Dictionary<string, byte[]>();
+    public bool Evaluate { get; init; }
+
+    public void WriteTo(ProtoWriter writer)
+    {
+        writer.Bytes(1, Definition);
+        writer.String(2, Frontend);
+        writer.Map(3, Options);
+        writer.Bool(5, true);
+        writer.Bool(6, true);
+        writer.Messages(12, CacheImports);
+        writer.Map(13, Inputs);
+        writer.Bool(14, Evaluate);
+    }
+
+    public static GatewaySolveRequest Parse(ReadOnlySpan<byte> bytes)
+    {
+        var request = new GatewaySolveRequest();
+        var options = new Dictionary<string, string>(StringComparer.Ordinal);
+        var inputs = new Dictionary<string, byte[]>(StringComparer.Ordinal);
+        var imports = new List<TypeAndAttributes>();
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: request = request with { Definition = reader.Bytes() }; break;
+                case 2: request = request with { Frontend = reader.String() }; break;
+                case 3: reader.EntryTo(options); break;
+                case 12: imports.Add(reader.Message<TypeAndAttributes>()); break;
+                case 13:
+                    var (key, value) = reader.Entry();
+                    inputs[key] = value;
+                    break;
+                case 14: request = request with { Evaluate = reader.Bool() }; break;
+                default: reader.Skip(); break;
+            }
+        }
+        return request with { Options = options, Inputs = inputs, CacheImports = imports };
+    }
+}
+
+/// <summary>A result of a build, or several by platform; one that is empty is nothing at all.</summary>
+/// <param name="Definition">What it is made of, encoded, for use as another build's input.</param>
+public sealed record ResultRef(string Id, byte[] Definition) : IProtoMessage<ResultRef>
+{
+    public void WriteTo(ProtoWriter writer)
+    {
+        writer.String(1, Id);
+        writer.Bytes(2, Definition);
+    }
+
+    public static ResultRef Parse(ReadOnlySpan<byte> bytes)
+    {
+        var (id, definition) = ("", Array.Empty<byte>());
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: id = reader.String(); break;
+                case 2: definition = reader.Bytes(); break;
+                default: reader.Skip(); break;
+            }
+        }
+        return new ResultRef(id, definition);
+    }
+}
+
+public sealed record GatewayResult : IProtoMessage<GatewayResult>
+{
+    public ResultRef? Ref { get; init; }
+    public IReadOnlyDictionary<string, byte[]> Metadata { get; init; } = new Dictionary<string, byte[]>();
+
+    public void WriteTo(ProtoWriter writer)
+    {
+        writer.Message(3, Ref);
+        writer.Map(10, Metadata);
+    }
+
+    public static GatewayResult Parse(ReadOnlySpan<byte> bytes)
+    {
+        ResultRef? result = null;
+        var metadata = new Dictionary<string, byte[]>(StringComparer.Ordinal);
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: result = new ResultRef(reader.String(), []); break;
+                case 3: result = reader.Message<ResultRef>(); break;
+                case 10:
+                    var (key, value) = reader.Entry();
+                    metadata[key] = value;
+                    break;
+                default: reader.Skip(); break;
+            }
+        }
+        return new GatewayResult { Ref = result, Metadata = metadata };
+    }
+}
+
+public sealed record GatewaySolveResponse(GatewayResult Result) : IProtoMessage<GatewaySolveResponse>
+{
+    public void WriteTo(ProtoWriter writer) => writer.Message(3, Result);
+
+    public static GatewaySolveResponse Parse(ReadOnlySpan<byte> bytes)
+    {
+        var result = new GatewayResult();
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            if (field == 3) result = reader.Message<GatewayResult>();
+            else reader.Skip();
+        }
+        return new GatewaySolveResponse(result);
+    }
+}
+
+public sealed record ReturnRequest(GatewayResult? Result, RpcStatus? Error) : IProtoMessage<ReturnRequest>
+{
+    public void WriteTo(ProtoWriter writer)
+    {
+        writer.Message(1, Result);
+        writer.Message(2, Error);
+    }
+
+    public static ReturnRequest Parse(ReadOnlySpan<byte> bytes)
+    {
+        GatewayResult? result = null;
+        RpcStatus? error = null;
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: result = reader.Message<GatewayResult>(); break;
+                case 2: error = reader.Message<RpcStatus>(); break;
+                default: reader.Skip(); break;
+            }
+        }
+        return new ReturnRequest(result, error);
+    }
+}
+
+/// <summary>moby.buildkit.v1.apicaps.APICap: something that this server understands.</summary>
+public sealed record Capability(string Id) : IProtoMessage
+{
+    public void WriteTo(ProtoWriter writer)
+    {
+        writer.String(1, Id);
+        writer.Bool(2, true);
+    }
+}
+
+public sealed record PongResponse : IProtoMessage
+{
+    public IReadOnlyList<Capability> Frontend { get; init; } = [];
+    public IReadOnlyList<Capability> Definitions { get; init; } = [];
+    public IReadOnlyList<WorkerRecord> Workers { get; init; } = [];
+
+    public void WriteTo(ProtoWriter writer)
+    {
+        writer.Messages(1, Frontend);
+        writer.Messages(2, Definitions);
+        writer.Messages(3, Workers);
+    }
+}
+
+/// <summary>What a definition's last operation names, when it is one source: our own results, sent back to us as inputs.</summary>
+public static class SourceDefinition
+{
+    /// <summary>A definition whose result is one source.</summary>
+    public static byte[] Encode(string identifier)
+    {
+        var source = new ProtoWriter();
+        source.String(1, identifier);
+        var operation = new ProtoWriter();
+        operation.Element(3, source.Written);
+        var digest = "sha256:" + Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(operation.Written));
+        var input = new ProtoWriter();
+        input.String(1, digest);
+        var end = new ProtoWriter();
+        end.Element(1, input.Written);
+        var definition = new ProtoWriter();
+        definition.Element(1, operation.Written);
+        definition.Element(1, end.Written);
+        // Clients refuse an operation without its metadata.
+        definition.Map(2, new Dictionary<string, byte[]> { [digest] = [] });
+        return definition.Written.ToArray();
+    }
+
+    /// <summary>Identifiers of the sources in a definition.</summary>
+    /// <exception cref="ProtoException"/>
+    public static IReadOnlyList<string> Sources(ReadOnlySpan<byte> definition)
+    {
+        var found = new List<string>();
+        var reader = new ProtoReader(definition);
+        while (reader.TryNext(out var field))
+        {
+            if (field != 1)
+            {
+                reader.Skip();
+                continue;
+            }
+            var operation = new ProtoReader(reader.Span());
+            while (operation.TryNext(out var part))
+            {
+                if (part == 3) found.Add(TextMessage.Parse(operation.Span()).Text);
+                else operation.Skip();
+            }
+        }
+        return found;
+    }
+}

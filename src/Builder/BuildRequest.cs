@@ -58,7 +58,8 @@ public sealed record BuildRequest
 public interface IBuildSources
 {
     /// <summary>The files sent with the build, without what .dockerignore leaves out.</summary>
-    Task<BuildContext> OpenContextAsync(CancellationToken cancellation);
+    /// <param name="step">The step that waits for them: what is told of their coming is told of it.</param>
+    Task<BuildContext> OpenContextAsync(ContextStep step, CancellationToken cancellation);
 
     /// <summary>Null when nobody gave it.</summary>
     Task<byte[]?> GetSecretAsync(string id, CancellationToken cancellation);

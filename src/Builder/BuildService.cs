@@ -61,20 +61,25 @@ public sealed class BuildService
     /// <exception cref="BuildException">A step failed.</exception>
     public async Task<BuildResult> BuildAsync(BuildRequest request, IBuildProgress progress, Action<BuildPlan> begin, CancellationToken cancellation)
     {
-        using var outcome = await SolveAsync(request, progress, begin, cancellation).ConfigureAwait(false);
+        var plan = await PlanAsync(request, progress, cancellation).ConfigureAwait(false);
+        begin(plan);
+        using var outcome = await SolveAsync(request, plan, progress, cancellation).ConfigureAwait(false);
+        return await ExportAsync(request, outcome, progress, cancellation).ConfigureAwait(false);
+    }
+
+    /// <summary>Makes of a result what was asked for: by default an image with the names asked for.</summary>
+    /// <exception cref="BuildException">An output that can't be, or went wrong.</exception>
+    public async Task<BuildResult> ExportAsync(BuildRequest request, BuildOutcome outcome, IBuildProgress progress, CancellationToken cancellation)
+    {
         var exporter = new Exporter(request, [outcome], [[]], progress, _time);
         foreach (var output in request.Outputs.Count > 0 ? request.Outputs : [BuildOutput.Image(request.Names)]) await exporter.ExportAsync(output, cancellation).ConfigureAwait(false);
         return new BuildResult(exporter.Image, outcome.Plan.Checks.Findings) { Metadata = exporter.Metadata };
     }
 
     /// <summary>Carries a build out and leaves to the caller what becomes of it: an image, files, nothing.</summary>
-    /// <param name="begin">Called with the plan before any of it is carried out.</param>
-    /// <exception cref="DockerfileException">The Dockerfile is wrong.</exception>
     /// <exception cref="BuildException">A step failed.</exception>
-    public async Task<BuildOutcome> SolveAsync(BuildRequest request, IBuildProgress progress, Action<BuildPlan> begin, CancellationToken cancellation)
+    public async Task<BuildOutcome> SolveAsync(BuildRequest request, BuildPlan plan, IBuildProgress progress, CancellationToken cancellation)
     {
-        var plan = await PlanAsync(request, progress, cancellation).ConfigureAwait(false);
-        begin(plan);
         var session = _images.OpenSession();
         var solver = new Solver(session, _engine.Containers.Steps, Cache, _mounts, request, progress, cancellation);
         try
@@ -112,16 +117,21 @@ public sealed class BuildService
         return ([.. removed.Select(r => r.Key)], removed.Sum(r => r.SizeBytes) + (all ? _mounts.Prune() : 0));
     }
 
-    private static bool IsBuiltIn(string syntax) => ImageReference.TryParse(syntax, out var name) && name.FamiliarName is "docker/dockerfile" or "docker/dockerfile-upstream" or "dockerfile";
+    /// <summary>The frontend that a Dockerfile, or who builds one, names is the one we are.</summary>
+    public static bool IsBuiltIn(string syntax) => ImageReference.TryParse(syntax, out var name) && name.FamiliarName is "docker/dockerfile" or "docker/dockerfile-upstream" or "dockerfile";
 
     private async Task<Image> ResolveAsync(BuildRequest request, IBuildProgress progress, string name, Platform platform, LineSpan lines, CancellationToken cancellation)
     {
         try
         {
             var reference = ImageReference.Parse(name).WithDefaultTag();
-            if (!request.Pull && (Find(reference.ToString(), platform) ?? (IsId(name) ? Find(name, platform) : null)) is { } here) return here;
             var step = new ScratchStep { Title = "[internal] load metadata for " + reference, Text = "FROM " + name, Lines = lines };
             progress.Started(step);
+            if (!request.Pull && (Find(reference.ToString(), platform) ?? (IsId(name) ? Find(name, platform) : null)) is { } here)
+            {
+                progress.Ended(step, null);
+                return here;
+            }
             try
             {
                 await request.Sources.PullAsync(reference, platform, p => progress.Pulling(step, p), cancellation).ConfigureAwait(false);

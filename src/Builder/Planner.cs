@@ -105,7 +105,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         var instructions = new List<Instruction>(Triggers(state, stage));
         instructions.AddRange(stage.Instructions);
         state.StepCount = (state.IsOnImage ? 1 : 0) + instructions.Count(i => i is RunInstruction or TransferInstruction or WorkdirInstruction);
-        if (state.IsOnImage) state.Root = new ImageStep(state.Base!) { Title = state.NextTitle("FROM " + expansion.Text), Text = stage.Text, Lines = stage.Lines };
+        if (state.IsOnImage) state.Root = new ImageStep(state.Base!) { Title = state.NextTitle("FROM " + (ImageReference.TryParse(expansion.Text, out var reference) ? reference.WithDefaultTag().ToString() : expansion.Text)), Text = stage.Text, Lines = stage.Lines };
         _instructions.Add((stage.Text, state.IsOnImage ? state.Root : null));
         foreach (var instruction in instructions)
         {

@@ -87,7 +87,7 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
                 case ContextStep:
                     progress.Started(step);
                     shown = true;
-                    var context = await request.Sources.OpenContextAsync(_stop.Token).ConfigureAwait(false);
+                    var context = await request.Sources.OpenContextAsync((ContextStep)step, _stop.Token).ConfigureAwait(false);
                     progress.Ended(step, null);
                     return new StepResult([], context);
             }

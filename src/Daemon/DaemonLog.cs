@@ -55,6 +55,12 @@ internal static partial class DaemonLog
     [LoggerMessage(LogLevel.Debug, "Calling {Method} {Path}{Query}")]
     public static partial void Request(this ILogger log, string method, string path, string query);
 
+    [LoggerMessage(LogLevel.Debug, "Calling {Method}")]
+    public static partial void Call(this ILogger log, string method);
+
+    [LoggerMessage(LogLevel.Error, "{Method} failed unexpectedly")]
+    public static partial void CallFault(this ILogger log, Exception error, string method);
+
     [LoggerMessage(LogLevel.Debug, "{Method} {Path}: request cancelled by client")]
     public static partial void RequestCancelled(this ILogger log, string method, string path);
 

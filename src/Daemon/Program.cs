@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Berth.Builder;
 using Berth.Daemon;
+using Berth.Daemon.BuildKit;
 using Berth.Daemon.Host;
 using Berth.Daemon.Http;
 using Berth.Daemon.Registry;
@@ -70,11 +71,13 @@ try
         options.Engine with { ApiWarnings = Listeners.Warnings(options), Version = BuildInfo.EngineVersion, GitCommit = BuildInfo.GitCommit, BuildTime = BuildInfo.BuildTime }, loggers, time, stopping.Token);
 
     var router = new Router();
-    AllRoutes.Map(router, engine, new BuildService(engine, time));
-    using var server = new KestrelServer(Options.Create(KestrelSetup.Options(endpoints)), new SocketTransport(), loggers);
+    var builder = new BuildService(engine, time);
+    var buildKit = new BuildKitServer(engine, builder, time, log);
+    AllRoutes.Map(router, engine, builder, buildKit);
+    using var server = new KestrelServer(Options.Create(KestrelSetup.Options(endpoints, buildKit.Connections)), new SocketTransport(), loggers);
     var times = new ActionTimes();
     using var idle = new IdleTrim();
-    await server.StartAsync(new ApiServer(router, BuildInfo.EngineVersion, log, stopping.Token, times, idle), CancellationToken.None);
+    await server.StartAsync(new ApiServer(router, BuildInfo.EngineVersion, log, stopping.Token, times, idle, buildKit.ProcessAsync), CancellationToken.None);
     using var metrics = Metrics.Start(options.MetricsAddress, engine, times, BuildInfo.EngineVersion, log);
     _ = new Reload(args, options, engine, loggers, log).RunAsync(reloading, stopping.Token);
     foreach (var endpoint in endpoints)

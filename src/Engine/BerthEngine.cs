@@ -152,6 +152,9 @@ public sealed class BerthEngine : IAsyncDisposable
     public ImageStore ImageStore => _core.Images;
     public VolumeService Volumes => _core.Volumes;
     public NetworkService Networks { get; }
+
+    /// <summary>What host-gateway stands for in --add-host; none when nothing says so.</summary>
+    public IReadOnlyList<string> HostGateways => Options.HostGatewayIps is { Count: > 0 } given ? given : [.. _core.Networks.HostGateways.Select(a => a.ToString())];
     public SystemService System { get; }
     public DiskUsage DiskUsage { get; }
     public EventService Events => _core.Events;

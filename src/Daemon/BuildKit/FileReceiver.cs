@@ -78,7 +78,10 @@ internal sealed class FileReceiver(SafeFileHandle root, Action<long>? progress =
             await asking;
             await write(new Packet(PacketType.End), true);
             while (await read() is { } last)
+            {
+                progress?.Invoke(_received += last.EncodedBytes);
                 if (last.Type == PacketType.End) break;
+            }
         }
         finally
         {

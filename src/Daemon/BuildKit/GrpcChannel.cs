@@ -21,7 +21,7 @@ internal sealed class GrpcChannel : IDisposable
         _stream = new WatchedStream(stream);
         _client = new HttpMessageInvoker(new SocketsHttpHandler
         {
-            ConnectCallback = (_, _) => Interlocked.Exchange(ref _taken, 1) == 0 ? ValueTask.FromResult<Stream>(_stream) : throw new IOException("the connection is closed"),
+            ConnectCallback = (_, _) => Interlocked.Exchange(ref _taken, 1) == 0 ? ValueTask.FromResult<Stream>(new HeaderLines(_stream)) : throw new IOException("the connection is closed"),
             PooledConnectionIdleTimeout = Timeout.InfiniteTimeSpan, PooledConnectionLifetime = Timeout.InfiniteTimeSpan, ActivityHeadersPropagator = null, UseProxy = false, UseCookies = false,
             AllowAutoRedirect = false, AutomaticDecompression = DecompressionMethods.None, InitialHttp2StreamWindowSize = WindowBytes,
         });
@@ -43,7 +43,7 @@ internal sealed class GrpcChannel : IDisposable
     }
 
     /// <summary>A call with messages both ways.</summary>
-    /// <param name="metadata">Names in lower case.</param>
+    /// <param name="metadata">Names in lower case; see <see cref="HeaderLines"/> for several values of one.</param>
     public GrpcClientCall Open(string method, IEnumerable<(string Name, string Value)> metadata, CancellationToken cancellation)
     {
         var content = new SentMessages();

@@ -258,6 +258,16 @@ internal sealed class ApiRequest(HttpContext http, ApiServer server, ApiVersion 
         $"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {WebSocketStream.Accept(http.Request.Headers.SecWebSocketKey.ToString())}\r\n\r\n"),
         binary: !version.Before(28));
 
+    /// <summary>Takes the connection over for another protocol, as the Upgrade header asks for it.</summary>
+    /// <exception cref="EngineException">It asks for none, or for another.</exception>
+    public Task<HijackedStream> UpgradeAsync(string protocol)
+    {
+        var asked = http.Request.Headers.Upgrade.ToString();
+        if (asked.Length == 0) throw EngineException.Invalid("no upgrade proto in request");
+        if (asked != protocol) throw EngineException.Invalid($"protocol {asked} not supported");
+        return HijackAsync($"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n");
+    }
+
     private async Task<HijackedStream> HijackAsync(string head)
     {
         if (Connection is not { } connection)

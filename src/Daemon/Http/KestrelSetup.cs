@@ -1,3 +1,4 @@
+using System.Net;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 
 namespace Berth.Daemon.Http;
@@ -5,7 +6,8 @@ namespace Berth.Daemon.Http;
 /// <summary>How Kestrel is told to behave like Docker's server.</summary>
 internal static class KestrelSetup
 {
-    public static KestrelServerOptions Options(IEnumerable<ListeningEndPoint> endpoints)
+    /// <param name="http2">A listener itself, whose connections speak HTTP/2 from their first byte; null: none.</param>
+    public static KestrelServerOptions Options(IEnumerable<ListeningEndPoint> endpoints, EndPoint? http2 = null)
     {
         var kestrel = new KestrelServerOptions { AddServerHeader = false, AllowResponseHeaderCompression = false };
         var limits = kestrel.Limits;
@@ -21,6 +23,8 @@ internal static class KestrelSetup
         limits.MinResponseDataRate = null; // `docker logs | less` may take all day
         foreach (var endpoint in endpoints)
             kestrel.Listen(endpoint, listen => listen.Protocols = HttpProtocols.Http1);
+        if (http2 is not null)
+            kestrel.Listen(http2, listen => listen.Protocols = HttpProtocols.Http2);
         return kestrel;
     }
 }

@@ -29,7 +29,7 @@ internal readonly record struct Client(Socket Socket, EndPoint? Address);
 internal sealed class SocketTransport : IConnectionListenerFactory
 {
     public ValueTask<IConnectionListener> BindAsync(EndPoint endpoint, CancellationToken cancellationToken = default) =>
-        ValueTask.FromResult<IConnectionListener>(new Listener((ListeningEndPoint)endpoint));
+        ValueTask.FromResult(endpoint as IConnectionListener ?? new Listener((ListeningEndPoint)endpoint));
 
     private sealed class Listener(ListeningEndPoint endpoint) : IConnectionListener
     {

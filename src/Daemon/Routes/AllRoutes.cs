@@ -1,4 +1,5 @@
 using Berth.Builder;
+using Berth.Daemon.BuildKit;
 using Berth.Daemon.Http;
 using Berth.Engine;
 
@@ -7,7 +8,7 @@ namespace Berth.Daemon.Routes;
 /// <summary>Every route of the daemon, in the order they are tried.</summary>
 internal static class AllRoutes
 {
-    public static void Map(Router router, BerthEngine engine, BuildService builder)
+    public static void Map(Router router, BerthEngine engine, BuildService builder, BuildKitServer buildKit)
     {
         SystemRoutes.Map(router, engine);
         EventRoutes.Map(router, engine);
@@ -16,6 +17,7 @@ internal static class AllRoutes
         ExecRoutes.Map(router, engine);
         ImageRoutes.Map(router, engine);
         BuildRoutes.Map(router, engine, builder);
+        buildKit.Map(router);
         VolumeRoutes.Map(router, engine);
         NetworkRoutes.Map(router, engine);
         LaterRoutes.Map(router);

@@ -224,7 +224,7 @@ internal static class BuildRoutes
 
     private sealed class SentContext(BerthEngine engine, BuildContext context, Dictionary<string, AuthConfig> logins, Dictionary<string, byte[]> secrets) : IBuildSources
     {
-        public Task<BuildContext> OpenContextAsync(CancellationToken cancellation) => Task.FromResult(context);
+        public Task<BuildContext> OpenContextAsync(ContextStep step, CancellationToken cancellation) => Task.FromResult(context);
 
         public Task<byte[]?> GetSecretAsync(string id, CancellationToken cancellation) => Task.FromResult(secrets.GetValueOrDefault(id));
 

@@ -15,8 +15,6 @@ internal static class LaterRoutes
         foreach (var (method, template, what) in (ReadOnlySpan<(string, string, string)>)
         [
             ("POST", "/build/cancel", "building with BuildKit"),
-            ("POST", "/session", "building with BuildKit"),
-            ("POST", "/grpc", "building with BuildKit"),
             ("POST", "/plugins/pull", "docker plugin install"),
         ])
         {

@@ -1,0 +1,140 @@
+using System.Collections.Concurrent;
+using System.Text.Json;
+using Berth.Api.BuildKit;
+using Berth.Builder;
+using Berth.Dockerfile;
+using Berth.Engine;
+
+namespace Berth.Daemon.BuildKit;
+
+/// <summary>What the frontend was asked for, and what came of it.</summary>
+internal sealed record FrontendOutcome(BuildRequest Request, BuildOutcome Result) : IDisposable
+{
+    public void Dispose() => Result.Dispose();
+}
+
+/// <summary>A result of a build, made when somebody needs it, and once.</summary>
+internal sealed class BuildRef(string id, Func<Task<FrontendOutcome>> make)
+{
+    private readonly Lazy<Task<FrontendOutcome>> _outcome = new(make);
+
+    public string Id => id;
+
+    public Task<FrontendOutcome> EvaluateAsync() => _outcome.Value;
+
+    /// <summary>Lets go of what was made.</summary>
+    public async Task ReleaseAsync()
+    {
+        if (!_outcome.IsValueCreated) return;
+        await ((Task)_outcome.Value).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (_outcome.Value.IsCompletedSuccessfully) (await _outcome.Value).Dispose();
+    }
+}
+
+/// <summary>One Control.Solve: lives as long as that call.</summary>
+internal sealed class Build(SolveRequest request, TimeProvider time, CancellationToken cancellation)
+{
+    private readonly ConcurrentDictionary<string, BuildRef> _refs = new(StringComparer.Ordinal);
+    private int _count;
+
+    public SolveRequest Request => request;
+    public StatusLog Status { get; } = new(request.Ref, time);
+
+    /// <summary>Fires when whoever asked for it is gone.</summary>
+    public CancellationToken Cancellation => cancellation;
+
+    /// <summary>What a client that drives its build itself says in the end.</summary>
+    public TaskCompletionSource<ReturnRequest> Returned { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    public BuildRef Add(Func<Task<FrontendOutcome>> make)
+    {
+        var reference = new BuildRef($"{request.Ref}/{Interlocked.Increment(ref _count)}", make);
+        return _refs[reference.Id] = reference;
+    }
+
+    public BuildRef Find(string id) => _refs.TryGetValue(id, out var found) ? found : throw new GrpcException(GrpcCode.Unknown, $"no such ref: {id}");
+
+    public async Task EndAsync()
+    {
+        foreach (var reference in _refs.Values) await reference.ReleaseAsync();
+        Status.End();
+    }
+}
+
+/// <summary>The builds there are now, by the names their clients gave them.</summary>
+internal sealed class Builds
+{
+    /// <summary>Calls about a build may be here before the one that begins it.</summary>
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
+
+    private readonly ConcurrentDictionary<string, TaskCompletionSource<Build>> _builds = new(StringComparer.Ordinal);
+
+    public void Begin(Build build)
+    {
+        if (!Slot(build.Request.Ref).TrySetResult(build)) throw new GrpcException(GrpcCode.Unknown, $"job ID {build.Request.Ref} exists");
+    }
+
+    public void End(Build build) => _builds.TryRemove(build.Request.Ref, out _);
+
+    /// <exception cref="GrpcException">There is none.</exception>
+    public async Task<Build> GetAsync(string id, CancellationToken cancellation)
+    {
+        var slot = Slot(id);
+        try
+        {
+            return await slot.Task.WaitAsync(Patience, cancellation);
+        }
+        catch (TimeoutException)
+        {
+            if (!slot.Task.IsCompleted) _builds.TryRemove(new KeyValuePair<string, TaskCompletionSource<Build>>(id, slot));
+            throw new GrpcException(GrpcCode.NotFound, $"no such job {id}");
+        }
+    }
+
+    private TaskCompletionSource<Build> Slot(string id) => _builds.GetOrAdd(id, _ => new TaskCompletionSource<Build>(TaskCreationOptions.RunContinuationsAsynchronously));
+}
+
+/// <summary>A build's failures as its client is told them: the message, and where in which file.</summary>
+internal static class BuildFailure
+{
+    public static GrpcException ToGrpc(Exception failure, string filename, byte[]? dockerfile)
+    {
+        var lines = failure switch { DockerfileException e => e.Lines, BuildException e => e.Lines, _ => null };
+        List<byte[]> details = [];
+        if (lines is { } span && dockerfile is not null) details.Add(RpcStatus.Any("github.com/moby/buildkit/errdefs.Source+json", Source(filename, dockerfile, span)));
+        return new GrpcException(failure is EngineException { Kind: ErrorKind.NotFound } ? GrpcCode.NotFound : GrpcCode.Unknown, failure.Message, details);
+    }
+
+    public static bool IsExpected(Exception e) => e is DockerfileException or BuildException or EngineException;
+
+    private static byte[] Source(string filename, byte[] data, LineSpan lines)
+    {
+        using var bytes = new MemoryStream();
+        using (var json = new Utf8JsonWriter(bytes))
+        {
+            json.WriteStartObject();
+            json.WriteStartObject("info");
+            json.WriteString("filename", filename);
+            json.WriteBase64String("data", data);
+            json.WriteString("language", "Dockerfile");
+            json.WriteEndObject();
+            json.WriteStartArray("ranges");
+            WriteRange(json, lines);
+            json.WriteEndArray();
+            json.WriteEndObject();
+        }
+        return bytes.ToArray();
+    }
+
+    public static void WriteRange(Utf8JsonWriter json, LineSpan lines)
+    {
+        json.WriteStartObject();
+        json.WriteStartObject("start");
+        json.WriteNumber("line", lines.First);
+        json.WriteEndObject();
+        json.WriteStartObject("end");
+        json.WriteNumber("line", lines.Last);
+        json.WriteEndObject();
+        json.WriteEndObject();
+    }
+}

@@ -1,0 +1,299 @@
+using Berth.Api.BuildKit;
+using Berth.Builder;
+using Berth.Daemon.Http;
+using Berth.Dockerfile;
+using Berth.Engine;
+using Microsoft.AspNetCore.Http;
+
+namespace Berth.Daemon.BuildKit;
+
+/// <summary>
+/// BuildKit's protocol in front of our builder, for buildx and whoever else speaks it (docs/building.md): POST /grpc becomes a connection of gRPC on which the client calls
+/// us, POST /session one on which we call the client.
+/// </summary>
+internal sealed class BuildKitServer
+{
+    /// <summary>The frontend that is built in; the same name that BuildKit's clients use for theirs.</summary>
+    private const string DockerfileFrontend = "dockerfile.v0";
+
+    private const string BuildHeader = "buildkit-controlapi-buildid";
+
+    private readonly BerthEngine _engine;
+    private readonly BuildService _builder;
+    private readonly TimeProvider _time;
+    private readonly GrpcServer _grpc;
+    private readonly Builds _builds = new();
+    private readonly BuildSessions _sessions = new();
+    private readonly ContextStore _contexts;
+
+    public BuildKitServer(BerthEngine engine, BuildService builder, TimeProvider time, ILogger log)
+    {
+        (_engine, _builder, _time) = (engine, builder, time);
+        _contexts = new ContextStore(Path.Combine(engine.Options.DataRoot, "build", "contexts"));
+        _grpc = new GrpcServer(log);
+        const string Control = "/moby.buildkit.v1.Control/", Gateway = "/moby.buildkit.v1.frontend.LLBBridge/";
+        _grpc.Add<SolveRequest>(Control + "Solve", SolveAsync);
+        _grpc.Add(Control + "Status", StatusAsync);
+        _grpc.Add<Empty>(Control + "Info", (_, _) => Task.FromResult<IProtoMessage>(new InfoResponse(Version)));
+        _grpc.Add<Empty>(Control + "ListWorkers", (_, _) => Task.FromResult<IProtoMessage>(new ListWorkersResponse([Worker()])));
+        _grpc.Add<DiskUsageRequest>(Control + "DiskUsage", (_, request) => Task.FromResult<IProtoMessage>(new DiskUsageResponse([.. Usage(request.Filters)])));
+        _grpc.Add(Control + "Prune", PruneAsync);
+        _grpc.Add(Control + "ListenBuildHistory", async call =>
+        {
+            // None is kept; who listens for more waits until it stops.
+            var request = await call.RequestAsync<HistoryRequest>();
+            await call.StartAsync();
+            if (!request.EarlyExit) await Task.Delay(Timeout.Infinite, call.Gone);
+        });
+        _grpc.Add<Empty>(Control + "UpdateBuildHistory", (_, _) => Task.FromResult<IProtoMessage>(Empty.Instance));
+        _grpc.Add<Empty>(Gateway + "Ping", (_, _) => Task.FromResult<IProtoMessage>(Pong()));
+        _grpc.Add<GatewaySolveRequest>(Gateway + "Solve", GatewaySolveAsync);
+        _grpc.Add<TextMessage>(Gateway + "Evaluate", async (call, request) =>
+        {
+            await EvaluateAsync(await BuildOfAsync(call), request.Text);
+            return Empty.Instance;
+        });
+        _grpc.Add<ReturnRequest>(Gateway + "Return", async (call, request) =>
+        {
+            (await BuildOfAsync(call)).Returned.TrySetResult(request);
+            return Empty.Instance;
+        });
+        _grpc.Add<Empty>(Gateway + "Warn", (_, _) => Task.FromResult<IProtoMessage>(Empty.Instance));
+        _grpc.Add<Empty>("/grpc.health.v1.Health/Check", (_, _) => Task.FromResult<IProtoMessage>(new Serving()));
+    }
+
+    /// <summary>Where connections go that were taken over for gRPC; the web server listens there too.</summary>
+    public TakenConnections Connections { get; } = new();
+
+    public void Map(Router router)
+    {
+        router.Post("/grpc", async request =>
+        {
+            await using var stream = await request.UpgradeAsync("h2c");
+            await Connections.ServeAsync(stream);
+        });
+        router.Post("/session", async request =>
+        {
+            var headers = request.Http.Request.Headers;
+            var id = headers["X-Docker-Expose-Session-Uuid"].ToString();
+            var methods = headers["X-Docker-Expose-Session-Grpc-Method"].Select(m => m ?? "").ToList();
+            await using var stream = await request.UpgradeAsync("h2c");
+            await _sessions.RunAsync(id, headers["X-Docker-Expose-Session-Sharedkey"].ToString(), methods, stream, request.Stopping);
+        });
+    }
+
+    /// <summary>A request of HTTP/2: there are only those of gRPC.</summary>
+    public Task ProcessAsync(HttpContext http) => _grpc.ProcessAsync(http);
+
+    /// <summary>Forgets contexts that no build has.</summary>
+    /// <returns>Bytes they took.</returns>
+    public long PruneContexts() => _contexts.Prune();
+
+    private static BuildKitVersion Version => new("github.com/moby/buildkit", "v0.25.1", BuildInfo.GitCommit);
+
+    // ---- what there is
+
+    private WorkerRecord Worker()
+    {
+        var host = Images.Platform.Best;
+        List<WirePlatform> platforms = [Wire(Images.Platform.Host)];
+        if (host.Architecture == "amd64")
+        {
+            for (var level = 2; level <= 4 && host.Variant.Length > 1 && level <= host.Variant[1] - '0'; level++) platforms.Add(new WirePlatform("linux", "amd64", $"v{level}"));
+            platforms.Add(new WirePlatform("linux", "386"));
+        }
+        return new WorkerRecord("berth")
+        {
+            Labels = new Dictionary<string, string> { ["org.mobyproject.buildkit.worker.moby.host-gateway-ip"] = _engine.HostGateways is [var address, ..] ? address : "" },
+            Platforms = platforms, Version = Version,
+        };
+    }
+
+    private static WirePlatform Wire(Images.Platform platform) => new(platform.Os, platform.Architecture, platform.Variant, platform.OsVersion);
+
+    private PongResponse Pong() => new()
+    {
+        Frontend = [.. ((ReadOnlySpan<string>)["solve.base", "resolveimage", "resolveimage.resolvemode", "readfile", "return", "returnmap", "readdir", "statfile", "importcaches", "proto.refarray", "reference.output",
+            "frontend.inputs", "gateway.solve.metadata", "frontend.caps", "gateway.solve.evaluate", "gateway.evaluate", "gateway.warnings"]).ToArray().Select(id => new Capability(id))],
+        Definitions = [.. ((ReadOnlySpan<string>)["source.image", "source.local", "source.local.unique", "source.local.sessionid", "source.local.includepatterns", "source.local.followpaths", "source.local.excludepatterns",
+            "source.local.sharedkeyhint", "source.local.differ", "source.ocilayout", "source.git", "source.http", "exec.meta.base", "exec.mount.bind", "exec.mount.cache", "exec.mount.tmpfs", "exec.mount.secret", "exec.mount.ssh", "file.base",
+            "constraints", "platform", "meta.ignorecache", "meta.description", "meta.exportcache", "exporter.multiple"]).ToArray().Select(id => new Capability(id))],
+        Workers = [Worker()],
+    };
+
+    private IEnumerable<UsageRecord> Usage(IReadOnlyList<string> filters)
+    {
+        foreach (var record in _builder.Cache.All)
+        {
+            var usage = Describe(record);
+            if (Matches(usage, filters)) yield return usage;
+        }
+    }
+
+    private static UsageRecord Describe(CacheRecord record) => new(record.Key[..Math.Min(25, record.Key.Length)])
+    {
+        Size = record.SizeBytes, CreatedAt = record.Created, LastUsedAt = record.LastUsed, UsageCount = record.UsageCount, Description = record.Description, RecordType = "regular",
+    };
+
+    // "id==x", "type=regular", "until=24h" and so on; those that name nothing we have match nothing.
+    private static bool Matches(UsageRecord record, IReadOnlyList<string> filters)
+    {
+        foreach (var filter in filters)
+        {
+            var all = true;
+            foreach (var part in filter.Split(','))
+            {
+                var equals = part.IndexOf('=');
+                var (name, value) = equals < 0 ? (part, "") : (part[..equals].TrimEnd('!', '~'), part[(equals + 1)..].TrimStart('=').Trim('"'));
+                all &= name.ToLowerInvariant() switch
+                {
+                    "id" => record.Id.StartsWith(value, StringComparison.Ordinal),
+                    "type" => record.RecordType == value,
+                    "description" => record.Description.Contains(value, StringComparison.Ordinal),
+                    "inuse" or "mutable" or "shared" or "private" => name == "private" == (value is "" or "true" or "1"),
+                    _ => true,
+                };
+            }
+            if (all) return true;
+        }
+        return filters.Count == 0;
+    }
+
+    private async Task PruneAsync(GrpcCall call)
+    {
+        var request = await call.RequestAsync<PruneRequest>();
+        await call.StartAsync();
+        var before = request.KeepDuration > 0 ? _time.GetUtcNow() - TimeSpan.FromTicks(request.KeepDuration / 100) : (DateTimeOffset?)null;
+        var doomed = new List<UsageRecord>();
+        _builder.Prune(request.All, record =>
+        {
+            if (before is not null && record.LastUsed >= before) return false;
+            var usage = Describe(record);
+            if (!Matches(usage, request.Filters)) return false;
+            doomed.Add(usage);
+            return true;
+        });
+        if (request.All && _contexts.Prune() is > 0 and var bytes) doomed.Add(new UsageRecord("contexts") { Size = bytes, CreatedAt = _time.GetUtcNow(), Description = "local sources", RecordType = "source.local" });
+        foreach (var record in doomed) await call.WriteAsync(record);
+    }
+
+    // ---- builds
+
+    private async Task<IProtoMessage> SolveAsync(GrpcCall call, SolveRequest request)
+    {
+        if (request.HasDefinition && request.Frontend.Length == 0) throw new GrpcException(GrpcCode.Unimplemented, "building from LLB definitions is not supported: the Dockerfile language is built in");
+        foreach (var entitlement in request.Entitlements)
+            if (entitlement == "security.insecure") throw new GrpcException(GrpcCode.Unknown, $"granting entitlement {entitlement} is not allowed by build daemon configuration");
+        var build = new Build(request, _time, call.Gone);
+        _builds.Begin(build);
+        try
+        {
+            BuildRef? reference;
+            if (request.Frontend.Length > 0) reference = Begin(build, request.Frontend, request.FrontendAttributes, new Dictionary<string, byte[]>());
+            else
+            {
+                var returned = await build.Returned.Task.WaitAsync(call.Gone);
+                if (returned.Error is { } error) throw new GrpcException((GrpcCode)error.Code, error.Message, error.Details);
+                reference = returned.Result?.Ref is { Id.Length: > 0 } found ? build.Find(found.Id) : null;
+            }
+            if (reference is null) return new SolveResponse(new Dictionary<string, string>());
+            var outcome = await EvaluateAsync(build, reference.Id);
+            return new SolveResponse(await ExportAsync(build, outcome));
+        }
+        finally
+        {
+            await build.EndAsync();
+            _builds.End(build);
+        }
+    }
+
+    private async Task<IReadOnlyDictionary<string, string>> ExportAsync(Build build, FrontendOutcome outcome)
+    {
+        var outputs = new List<BuildOutput>();
+        foreach (var exporter in build.Request.Exporters) outputs.Add(new BuildOutput(exporter.Type, exporter.Attributes) { Id = outputs.Count.ToString(System.Globalization.CultureInfo.InvariantCulture) });
+        if (outputs.Count == 0) return new Dictionary<string, string>();
+        try
+        {
+            return (await _builder.ExportAsync(outcome.Request with { Outputs = outputs }, outcome.Result, build.Status, build.Cancellation)).Metadata;
+        }
+        catch (Exception e) when (BuildFailure.IsExpected(e))
+        {
+            throw BuildFailure.ToGrpc(e, "", null);
+        }
+    }
+
+    private async Task StatusAsync(GrpcCall call)
+    {
+        var request = await call.RequestAsync<TextMessage>();
+        await call.StartAsync();
+        var build = await _builds.GetAsync(request.Text, call.Gone);
+        await foreach (var events in build.Status.FollowAsync(call.Gone)) await call.WriteAsync(events);
+    }
+
+    private Task<Build> BuildOfAsync(GrpcCall call) => _builds.GetAsync(call.Header(BuildHeader), call.Gone);
+
+    private async Task<IProtoMessage> GatewaySolveAsync(GrpcCall call, GatewaySolveRequest request)
+    {
+        var build = await BuildOfAsync(call);
+        if (request.Frontend.Length == 0) throw new GrpcException(GrpcCode.Unimplemented, "LLB definitions are not supported: the Dockerfile language is built in");
+        var reference = Begin(build, request.Frontend, request.Options, request.Inputs);
+        if (request.Evaluate) await EvaluateAsync(build, reference.Id);
+        return new GatewaySolveResponse(new GatewayResult { Ref = new ResultRef(reference.Id, SourceDefinition.Encode("berth-result://" + reference.Id)) });
+    }
+
+    private BuildRef Begin(Build build, string frontend, IReadOnlyDictionary<string, string> attributes, IReadOnlyDictionary<string, byte[]> inputs)
+    {
+        if (frontend != DockerfileFrontend)
+        {
+            var source = attributes.GetValueOrDefault("source", "");
+            if (frontend != "gateway.v0" || !BuildService.IsBuiltIn(source)) throw new GrpcException(GrpcCode.Unimplemented, $"the frontend {(source.Length > 0 ? source : frontend)} is not supported: the Dockerfile language is built in, and no other is run");
+        }
+        var options = new FrontendOptions(attributes);
+        return build.Add(() => BuildAsync(build, options));
+    }
+
+    private static Task<FrontendOutcome> EvaluateAsync(Build build, string id) => build.Find(id).EvaluateAsync();
+
+    private async Task<FrontendOutcome> BuildAsync(Build build, FrontendOptions options)
+    {
+        byte[]? dockerfile = null;
+        using var sources = new SessionSources(_engine, _sessions, _contexts, build.Status, options, build.Request.Session, build.Cancellation);
+        try
+        {
+            dockerfile = await sources.LoadDockerfileAsync();
+            var request = options.ToRequest(dockerfile, sources, build.Request.Entitlements);
+            var plan = await _builder.PlanAsync(request, build.Status, build.Cancellation);
+            var source = new SourceInfo(options.DockerfileName, dockerfile, "Dockerfile");
+            foreach (var finding in plan.Checks.Findings) build.Status.Warn(sources.Definition, finding, source);
+            await sources.LoadIgnoredAsync();
+            sources.Needed = ContextPaths.Needed(plan);
+            return new FrontendOutcome(request, await _builder.SolveAsync(request, plan, build.Status, build.Cancellation));
+        }
+        catch (Exception e) when (BuildFailure.IsExpected(e))
+        {
+            throw BuildFailure.ToGrpc(e, options.DockerfileName, dockerfile);
+        }
+    }
+
+    private sealed record HistoryRequest(bool EarlyExit) : IProtoMessage<HistoryRequest>
+    {
+        public void WriteTo(ProtoWriter writer) => writer.Bool(3, EarlyExit);
+
+        public static HistoryRequest Parse(ReadOnlySpan<byte> bytes)
+        {
+            var early = false;
+            var reader = new ProtoReader(bytes);
+            while (reader.TryNext(out var field))
+            {
+                if (field == 3) early = reader.Bool();
+                else reader.Skip();
+            }
+            return new HistoryRequest(early);
+        }
+    }
+
+    private sealed record Serving : IProtoMessage
+    {
+        public void WriteTo(ProtoWriter writer) => writer.Int64(1, 1);
+    }
+}

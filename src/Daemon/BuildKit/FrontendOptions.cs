@@ -1,0 +1,108 @@
+using System.Globalization;
+using Berth.Api;
+using Berth.Builder;
+using Berth.Dockerfile;
+using Berth.Images;
+
+namespace Berth.Daemon.BuildKit;
+
+/// <summary>What a client asks of the Dockerfile frontend: a table of texts, by BuildKit's names (moby/buildkit frontend/dockerui).</summary>
+internal sealed class FrontendOptions(IReadOnlyDictionary<string, string> options)
+{
+    public string this[string name] => options.GetValueOrDefault(name, "");
+
+    public string DockerfileName => this["filename"] is { Length: > 0 } name ? name : "Dockerfile";
+
+    /// <summary>Names of the client's directories.</summary>
+    public string DockerfileDirectory => this["dockerfilekey"] is { Length: > 0 } name ? name : "dockerfile";
+    public string ContextDirectory => this["contextkey"] is { Length: > 0 } name ? name : "context";
+
+    /// <summary>A URL instead of the client's directory; empty: none.</summary>
+    public string RemoteContext => this[ContextDirectory];
+
+    /// <summary>frontend.outline and so on: something else than a build.</summary>
+    public string Request => this["requestid"];
+
+    /// <summary>Several targets may share a session for a directory.</summary>
+    public string SessionOf(string directory, string otherwise) => this["local-sessionid:" + directory] is { Length: > 0 } session ? session : otherwise;
+
+    public Dictionary<string, string> WithPrefix(string prefix)
+    {
+        var found = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (var (name, value) in options)
+            if (name.StartsWith(prefix, StringComparison.Ordinal)) found[name[prefix.Length..]] = value;
+        return found;
+    }
+
+    /// <exception cref="BuildException">Something can't be understood.</exception>
+    public BuildRequest ToRequest(ReadOnlyMemory<byte> dockerfile, IBuildSources sources, IReadOnlyList<string> entitlements)
+    {
+        var noCache = options.TryGetValue("no-cache", out var stages);
+        return new BuildRequest
+        {
+            Dockerfile = dockerfile, DockerfileName = DockerfileName, Target = this["target"], Arguments = WithPrefix("build-arg:"), Labels = WithPrefix("label:"), Platform = PlatformOf(this["platform"]),
+            PlatformGiven = this["platform"].Length > 0, NoCache = noCache && stages is { Length: 0 }, Pull = this["image-resolve-mode"] is "pull", Network = Network(), Limits = Limits(),
+            AllowInsecure = entitlements.Contains("security.insecure"), Sources = sources, Attestations = WithPrefix("attest:"),
+        };
+    }
+
+    private string Network() => this["force-network-mode"] switch
+    {
+        "" or "default" or "sandbox" => "default",
+        "none" => "none",
+        "host" => "host",
+        var mode => throw new BuildException($"invalid netmode {mode}"),
+    };
+
+    private static Images.Platform PlatformOf(string text)
+    {
+        if (text.Length == 0) return Images.Platform.Host;
+        if (text.Contains(',')) throw new BuildException("building for several platforms at once is not supported");
+        try
+        {
+            return Images.Platform.Parse(text);
+        }
+        catch (ImageException e)
+        {
+            throw new BuildException($"failed to parse target platform {text}: {e.Message}");
+        }
+    }
+
+    private HostConfig Limits() => new()
+    {
+        Memory = Number("memory"), MemorySwap = Number("memswap"), CpuShares = Number("cpushares"), CpuPeriod = Number("cpuperiod"), CpuQuota = Number("cpuquota"), CpusetCpus = this["cpusetcpus"],
+        CpusetMems = this["cpusetmems"], ShmSize = Number("shm-size"), CgroupParent = this["cgroup-parent"], ExtraHosts = Hosts(), Ulimits = Ulimits(),
+    };
+
+    private long Number(string name) => this[name].Length == 0 ? 0
+        : long.TryParse(this[name], NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var value) ? value
+        : throw new BuildException($"failed to parse {name.Replace('-', ' ')}: strconv.ParseInt: parsing {Berth.Api.Go.GoText.Quote(this[name])}: invalid syntax");
+
+    // "name=address,…"
+    private string[] Hosts()
+    {
+        var hosts = new List<string>();
+        foreach (var part in this["add-hosts"].Split(',', StringSplitOptions.RemoveEmptyEntries))
+        {
+            var equals = part.IndexOf('=');
+            if (equals < 0) throw new BuildException($"failed to parse additional hosts: invalid key-value pair {part}");
+            hosts.Add(part[..equals] + ":" + part[(equals + 1)..]);
+        }
+        return [.. hosts];
+    }
+
+    // "name=soft:hard,…"
+    private Ulimit[]? Ulimits()
+    {
+        if (this["ulimit"].Length == 0) return null;
+        var limits = new List<Ulimit>();
+        foreach (var part in this["ulimit"].Split(','))
+        {
+            if (part.Split('=') is not [var name, var values] || values.Split(':') is not [var soft, .. var rest] || rest.Length > 1 ||
+                !long.TryParse(soft, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var low) || !long.TryParse(rest is [var hard] ? hard : soft, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var high))
+                throw new BuildException($"failed to parse ulimit: invalid ulimit argument: {part}");
+            limits.Add(new Ulimit { Name = name, Soft = low, Hard = high });
+        }
+        return [.. limits];
+    }
+}

@@ -1,0 +1,207 @@
+using System.Text;
+using Berth.Api;
+using Berth.Api.BuildKit;
+using Berth.Builder;
+using Berth.Dockerfile;
+using Berth.Engine;
+using Berth.Images;
+using Berth.Linux;
+using Berth.Linux.Abi;
+using Microsoft.Win32.SafeHandles;
+
+namespace Berth.Daemon.BuildKit;
+
+/// <summary>Where the files, secrets and logins of a build come from when its client serves them over a session.</summary>
+internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions, ContextStore contexts, StatusLog status, FrontendOptions options, string sessionId, CancellationToken cancellation) : IBuildSources, IDisposable
+{
+    private const string DiffCopy = "/moby.filesync.v1.FileSync/DiffCopy";
+
+    private readonly List<IDisposable> _places = [];
+    private readonly Lock _lock = new();
+
+    /// <summary>The step that loads the Dockerfile: what there is to say about it is said there.</summary>
+    public BuildStep Definition { get; } = new ScratchStep { Title = "[internal] load build definition from " + Path.GetFileName(options.DockerfileName) };
+
+    /// <summary>What the context's .dockerignore leaves out.</summary>
+    public PathPatterns? Ignored { get; private set; }
+
+    /// <summary>What of the context the build needs; null: all.</summary>
+    public IReadOnlyList<string>? Needed { get; set; }
+
+    private string _ignore = "";
+    private bool _ignoreKnown;
+
+    /// <exception cref="BuildException">There is none.</exception>
+    public async Task<byte[]> LoadDockerfileAsync()
+    {
+        var name = options.DockerfileName;
+        var slash = name.LastIndexOf('/');
+        List<string> wanted = [name, name + ".dockerignore"];
+        var other = name[(slash + 1)..] == "Dockerfile" ? name[..(slash + 1)] + "dockerfile" : null;
+        if (other is not null) wanted.Add(other);
+        return await StepAsync(Definition, async () =>
+        {
+            using var place = contexts.Take(null);
+            await SyncAsync(options.DockerfileDirectory, options.SessionOf(options.DockerfileDirectory, sessionId), place.Root, wanted, [], Definition, "transferring dockerfile:");
+            var dockerfile = ReadFile(place.Root, name, Document.MaxBytes) ?? (other is null ? null : ReadFile(place.Root, other, Document.MaxBytes))
+                ?? throw new BuildException($"failed to read dockerfile: open {name}: no such file or directory");
+            if (ReadFile(place.Root, name + ".dockerignore", IgnoreFile.MaxBytes) is { } ignore) (_ignore, _ignoreKnown) = (Encoding.UTF8.GetString(ignore), true);
+            return dockerfile;
+        });
+    }
+
+    /// <summary>Asks for the context's .dockerignore, unless the Dockerfile came with one.</summary>
+    public async Task LoadIgnoredAsync()
+    {
+        var step = new ScratchStep { Title = "[internal] load .dockerignore" };
+        await StepAsync(step, async () =>
+        {
+            if (!_ignoreKnown)
+            {
+                using var place = contexts.Take(null);
+                await SyncAsync(options.ContextDirectory, options.SessionOf(options.ContextDirectory, sessionId), place.Root, [".dockerignore"], [], step, "transferring context:");
+                if (ReadFile(place.Root, ".dockerignore", IgnoreFile.MaxBytes) is { } ignore) _ignore = Encoding.UTF8.GetString(ignore);
+            }
+            if (_ignore.Length > 0) Ignored = Patterns(Encoding.UTF8.GetBytes(_ignore));
+            return true;
+        });
+    }
+
+    private static PathPatterns Patterns(byte[] text)
+    {
+        try
+        {
+            return new PathPatterns(IgnoreFile.Parse(text));
+        }
+        catch (DockerfileException e)
+        {
+            throw new BuildException("failed to read dockerignore patterns: " + e.Message);
+        }
+    }
+
+    public async Task<BuildContext> OpenContextAsync(ContextStep step, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var session = options.SessionOf(options.ContextDirectory, sessionId);
+            var place = await TakeAsync(session, options.ContextDirectory);
+            await SyncAsync(options.ContextDirectory, session, place.Root, Needed, _ignore.Length > 0 ? IgnoreFile.Parse(Encoding.UTF8.GetBytes(_ignore)) : [], step, "transferring context:");
+            return new BuildContext(place.Path, place.Root, Ignored);
+        }
+        catch (Exception e) when (e is GrpcException or LinuxException)
+        {
+            throw new BuildException(e.Message, inner: e);
+        }
+    }
+
+    // A client that says from where it builds gets the directory back that it had before.
+    private async Task<ContextPlace> TakeAsync(string session, string directory)
+    {
+        var shared = (await sessions.GetAsync(session, cancellation)).SharedKey;
+        var place = contexts.Take(shared.Length > 0 ? $"{shared} {directory}" : null);
+        lock (_lock) _places.Add(place);
+        return place;
+    }
+
+    private async Task<T> StepAsync<T>(BuildStep step, Func<Task<T>> work)
+    {
+        status.Started(step);
+        try
+        {
+            var result = await work();
+            status.Ended(step, null);
+            return result;
+        }
+        catch (Exception e)
+        {
+            var failure = e is GrpcException or LinuxException ? new BuildException(e.Message, inner: e) : e;
+            status.Ended(step, failure);
+            if (failure == e) throw;
+            throw failure;
+        }
+    }
+
+    private async Task SyncAsync(string directory, string session, SafeFileHandle root, IReadOnlyList<string>? wanted, IReadOnlyList<string> ignored, BuildStep step, string what)
+    {
+        var channel = (await sessions.GetAsync(session, cancellation)).Channel;
+        var metadata = new List<(string, string)> { ("dir-name", directory) };
+        Add(metadata, "followpaths", wanted ?? []);
+        Add(metadata, "exclude-patterns", ignored);
+        await using var call = channel.Open(DiffCopy, metadata, cancellation);
+        long bytes = 0;
+        status.Transferring(step, what, 0, done: false);
+        var receiver = new FileReceiver(root, count => status.Transferring(step, what, bytes = count, done: false));
+        await receiver.ReceiveAsync(() => call.ReadAsync<Packet>(), (packet, flush) => call.WriteAsync(packet, flush));
+        await call.CompleteAsync();
+        status.Transferring(step, what, bytes, done: true);
+    }
+
+    // Headers take ASCII only; the client knows by a second header that it has to decode.
+    private static void Add(List<(string, string)> metadata, string name, IReadOnlyList<string> values)
+    {
+        if (values.Count == 0) return;
+        var encode = values.Any(v => v.Any(c => c > 0x7F || char.IsControl(c)));
+        metadata.Add((name, string.Join(HeaderLines.Separator, encode ? values.Select(Uri.EscapeDataString) : values)));
+        if (encode) metadata.Add((name + "-encoded", "1"));
+    }
+
+    private static byte[]? ReadFile(SafeFileHandle root, string path, int maxBytes)
+    {
+        using var file = FileAt.TryOpen(root, path, OpenFlags.ReadOnly | OpenFlags.NonBlocking, ResolveFlags.InRoot | ResolveFlags.NoMagicLinks, out _);
+        if (file is null || FileAt.Status(file) is not { Kind: FileKind.Regular } found) return null;
+        if (found.SizeBytes > (ulong)maxBytes) throw new BuildException($"{path} is larger than {maxBytes} bytes");
+        var bytes = new byte[found.SizeBytes];
+        using var stream = new FileStream(file, FileAccess.Read, bufferSize: 0);
+        stream.ReadExactly(bytes);
+        return bytes;
+    }
+
+    public async Task<byte[]?> GetSecretAsync(string id, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var session = await sessions.GetAsync(sessionId, cancellationToken);
+            if (!session.Offers("/moby.buildkit.secrets.v1.Secrets/GetSecret")) return null;
+            return (await session.Channel.CallAsync<BytesMessage>("/moby.buildkit.secrets.v1.Secrets/GetSecret", new TextMessage(id), cancellationToken)).Data;
+        }
+        catch (GrpcException e) when (e.Code is GrpcCode.NotFound or GrpcCode.Unimplemented)
+        {
+            return null;
+        }
+        catch (GrpcException e)
+        {
+            throw new BuildException(e.Message, inner: e);
+        }
+    }
+
+    public async Task PullAsync(ImageReference name, Images.Platform platform, Action<JsonMessage> progress, CancellationToken cancellationToken) =>
+        await engine.Images.PullAsync(name.ToString(), null, platform.ToString(), await LoginAsync(name, cancellationToken), progress, cancellationToken);
+
+    private async Task<AuthConfig?> LoginAsync(ImageReference name, CancellationToken cancellationToken)
+    {
+        var host = name.Domain == "docker.io" ? "registry-1.docker.io" : name.Domain;
+        try
+        {
+            var session = await sessions.GetAsync(sessionId, cancellationToken);
+            if (!session.Offers("/moby.filesync.v1.Auth/Credentials")) return null;
+            var login = await session.Channel.CallAsync<CredentialsResponse>("/moby.filesync.v1.Auth/Credentials", new TextMessage(host), cancellationToken);
+            if (login.Secret.Length == 0) return null;
+            // Without a name the secret is a token that stands for the user.
+            return login.Username.Length == 0 ? new AuthConfig { IdentityToken = login.Secret } : new AuthConfig { Username = login.Username, Password = login.Secret };
+        }
+        catch (GrpcException)
+        {
+            return null; // as nobody, then: the registry says whether that will do
+        }
+    }
+
+    /// <summary>Gives the contexts back. What was built of them is done.</summary>
+    public void Dispose()
+    {
+        lock (_lock)
+        {
+            foreach (var place in _places) place.Dispose();
+            _places.Clear();
+        }
+    }
+}

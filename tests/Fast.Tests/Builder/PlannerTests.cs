@@ -27,14 +27,14 @@ public class PlannerTests
     {
         var plan = await Plan("FROM a AS one\nRUN 1\nFROM a AS two\nRUN 2\nFROM b AS three\nCOPY --from=one /x /y\nRUN 3\n");
         Assert.Equal("""
-            #1 [three 1/3] FROM b
-            #2 [one 1/2] FROM a
+            #1 [three 1/3] FROM docker.io/library/b:latest
+            #2 [one 1/2] FROM docker.io/library/a:latest
             #3 [one 2/2] RUN 1 on #2
             #4 [three 2/3] COPY --from=one /x /y on #1, #3
             #5 [three 3/3] RUN 3 on #4
 
             """.ReplaceLineEndings("\n"), plan.ToString());
-        Assert.Equal("#1 [two 1/2] FROM a\n#2 [two 2/2] RUN 2 on #1\n", (await Plan("FROM a AS one\nRUN 1\nFROM a AS two\nRUN 2\nFROM b\n", r => r with { Target = "TWO" })).ToString());
+        Assert.Equal("#1 [two 1/2] FROM docker.io/library/a:latest\n#2 [two 2/2] RUN 2 on #1\n", (await Plan("FROM a AS one\nRUN 1\nFROM a AS two\nRUN 2\nFROM b\n", r => r with { Target = "TWO" })).ToString());
     }
 
     [Fact]
@@ -44,7 +44,7 @@ public class PlannerTests
             r => r with { Arguments = new Dictionary<string, string> { ["WHO"] = "you", ["TAG"] = "2" } });
         var run = Assert.IsType<RunStep>(plan.Root);
         Assert.Equal(["PATH=/bin", "WHO=env", "TAG=2", "GREETING=hi you", "OTHER=hi you"], run.Environment);
-        Assert.Equal("[1/2] FROM a:2", Assert.IsType<ImageStep>(run.Root).Title);
+        Assert.Equal("[1/2] FROM docker.io/library/a:2", Assert.IsType<ImageStep>(run.Root).Title);
         Assert.Equal(["PATH=/bin", "GREETING=hi you", "WHO=env"], plan.Config.Env!);
         Assert.Equal([("tag", "2"), ("who", "env")], plan.Config.Labels!.Select(l => (l.Key, l.Value)));
         Assert.Contains("RUN |3 WHO=env TAG=2 OTHER=hi you /bin/sh -c x # buildkit", plan.History.Select(h => h.CreatedBy));
@@ -61,7 +61,7 @@ public class PlannerTests
     public async Task Triggers_of_the_image_come_first()
     {
         var plan = await Plan("FROM a\nRUN mine", baseConfig: new ContainerConfig { OnBuild = ["RUN first", "ENV A=b"] });
-        Assert.Equal("#1 [1/3] FROM a\n#2 [2/3] RUN first on #1\n#3 [3/3] RUN mine on #2\n", plan.ToString());
+        Assert.Equal("#1 [1/3] FROM docker.io/library/a:latest\n#2 [2/3] RUN first on #1\n#3 [3/3] RUN mine on #2\n", plan.ToString());
         Assert.Contains("A=b", plan.Config.Env!);
         Assert.Null(plan.Config.OnBuild);
     }

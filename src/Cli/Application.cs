@@ -12,8 +12,16 @@ internal static class Application
 
     private static readonly Flag[] GlobalFlags =
     [
+        new("config", FlagKind.String, "Directory of the client's configuration (also DOCKER_CONFIG)"),
+        new("context", 'c', FlagKind.String, "Context that says which engine to talk to (also DOCKER_CONTEXT, and 'context use')"),
         new("debug", 'D', FlagKind.Bool, "Show what goes wrong inside as well"),
-        new("host", 'H', FlagKind.String, "Engine to talk to: unix:///path or tcp://host:port (also DOCKER_HOST)"),
+        new("host", 'H', FlagKind.List, "Engine to talk to: unix:///path, tcp://host:port or ssh://user@host (also DOCKER_HOST)"),
+        new("log-level", 'l', FlagKind.String, "Accepted for docker's sake: debug, info, warn, error or fatal") { Default = "info" },
+        new("tls", FlagKind.Bool, "Secure the connection, whoever answers (also DOCKER_TLS)"),
+        new("tlscacert", FlagKind.String, "File with the authorities that are believed (ca.pem beside the configuration, or in DOCKER_CERT_PATH)"),
+        new("tlscert", FlagKind.String, "File with our certificate (cert.pem)"),
+        new("tlskey", FlagKind.String, "File with its key (key.pem)"),
+        new("tlsverify", FlagKind.Bool, "Secure the connection and verify who answers (also DOCKER_TLS_VERIFY)"),
         new("version", 'v', FlagKind.Bool, "Print the version of this program and quit"),
         new("help", 'h', FlagKind.Bool, "Print usage") { Hidden = true },
     ];
@@ -34,7 +42,7 @@ internal static class Application
         }
         catch (EngineConnectionException e)
         {
-            var hint = context.Host == CommandContext.DefaultHost ? " (berthd serves it: systemctl start berth)" : "";
+            var hint = context.Connection.HostText == CommandContext.DefaultHost ? " (berthd serves it: systemctl start berth)" : "";
             return Fail(context, e.Message + hint, 1);
         }
         catch (EngineApiException e)
@@ -82,8 +90,7 @@ internal static class Application
         {
             throw new UsageException($"{e.Message}\n\nUsage:  {context.ProgramName} [OPTIONS] COMMAND [ARG...]\n\nRun '{context.ProgramName} --help' for more information", BadFlags);
         }
-        if (globals.Changed("host")) context.HostFlag = globals.String("host");
-        context.Debug = globals.Bool("debug");
+        UseGlobals(context, globals);
         if (globals.Bool("version"))
         {
             context.Out.Write($"Berth version {BuildInfo.Version}\n");
@@ -136,6 +143,20 @@ internal static class Application
         var exitCode = await command.Run(invocation);
         context.Flush();
         return exitCode;
+    }
+
+    private static void UseGlobals(CommandContext context, Arguments globals)
+    {
+        if (globals.List("host").Count > 1) throw new CommandException("Failed to initialize: unable to resolve docker endpoint: Specify only one -H");
+        string? Given(string name) => globals.Changed(name) ? globals.String(name) : null;
+        bool? Switched(string name) => globals.Changed(name) ? globals.Bool(name) : null;
+        context.ConnectionFlags = new()
+        {
+            Host = globals.List("host") is [var host] ? host : null, Context = Given("context"), Tls = Switched("tls"), TlsVerify = Switched("tlsverify"), TlsCa = Given("tlscacert"), TlsCert = Given("tlscert"), TlsKey = Given("tlskey"),
+        };
+        context.ConfigFlag = Given("config");
+        context.Debug = globals.Bool("debug");
+        if (globals.String("log-level") is not ("debug" or "info" or "warn" or "warning" or "error" or "fatal" or "panic" or "trace")) throw new CommandException($"unable to parse logging level: {globals.String("log-level")}");
     }
 
     private static void CheckCount(Invocation invocation)

@@ -1,4 +1,6 @@
 using Berth.Api;
+using Berth.Cli.Configuration;
+using Berth.Cli.Connections;
 
 namespace Berth.Cli;
 
@@ -6,6 +8,8 @@ namespace Berth.Cli;
 internal sealed class CommandContext : IDisposable
 {
     private EngineClient? _client;
+    private DockerConfig? _config;
+    private Connection? _connection;
 
     public string ProgramName { get; init; } = "berth";
 
@@ -26,15 +30,36 @@ internal sealed class CommandContext : IDisposable
 
     public Func<string, string?> Variable { get; init; } = Environment.GetEnvironmentVariable;
 
-    /// <summary>-H, or null.</summary>
-    public string? HostFlag { get; set; }
+    /// <summary>--config, or null.</summary>
+    public string? ConfigFlag { get; set; }
+
+    /// <summary>Where Docker's clients keep their files: --config, DOCKER_CONFIG or ~/.docker.</summary>
+    public string ConfigDirectory => ConfigFlag ?? (Variable("DOCKER_CONFIG") is { Length: > 0 } given ? given : Path.Combine(HomeDirectory, ".docker"));
+
+    public string HomeDirectory => Variable("HOME") is { Length: > 0 } home ? home : OperatingSystem.IsWindows() ? Environment.GetFolderPath(Environment.SpecialFolder.UserProfile) : "/";
+
+    /// <summary>config.json in that directory.</summary>
+    public DockerConfig Config => _config ??= DockerConfig.Load(this);
+
+    /// <summary>How a listing is to look: --format, or what the configuration says of it (not with -q), or "".</summary>
+    public string FormatOf(CommandLine.Arguments flags, string setting) =>
+        flags.String("format") is { Length: > 0 } given ? given : flags.Bool("quiet") ? "" : Config.Text(setting) ?? "";
+
+    /// <summary>--platform, or DOCKER_DEFAULT_PLATFORM.</summary>
+    public string PlatformOf(CommandLine.Arguments flags) => flags.Changed("platform") ? flags.String("platform") : Variable("DOCKER_DEFAULT_PLATFORM") ?? "";
+
+    /// <summary>--detach-keys, or those of the configuration.</summary>
+    public string DetachKeysOf(CommandLine.Arguments flags) => flags.Changed("detach-keys") ? flags.String("detach-keys") : Config.Text("detachKeys") ?? "";
+
+    /// <summary>What the global flags say of the engine.</summary>
+    public ConnectionFlags ConnectionFlags { get; set; } = new();
+
+    /// <summary>Which engine is talked to.</summary>
+    public Connection Connection => _connection ??= new Connection(this);
 
     public bool Debug { get; set; }
 
     public CancellationToken Cancelled { get; init; }
-
-    /// <summary>-H, DOCKER_HOST, or where berthd listens by default.</summary>
-    public string Host => HostFlag ?? (Variable("DOCKER_HOST") is { Length: > 0 } host ? host : DefaultHost);
 
     public const string DefaultHost = "unix:///run/berth/berth.sock";
 
@@ -43,13 +68,32 @@ internal sealed class CommandContext : IDisposable
     /// <summary>A client of the caller's own: one that does not block is for a command that waits for many things at once.</summary>
     public EngineClient NewClient(bool blocking)
     {
-        try
+        var version = Variable("DOCKER_API_VERSION") is { Length: > 0 } given ? given.TrimStart('v') : null;
+        return new EngineClient(Connection.Resolve(), version, "Berth-Client/" + BuildInfo.Version, blocking) { Headers = Headers() };
+    }
+
+    /// <summary>HttpHeaders of the configuration, and DOCKER_CUSTOM_HEADERS instead of them.</summary>
+    private List<(string Name, string Value)> Headers()
+    {
+        var headers = new List<(string, string)>();
+        if (Variable("DOCKER_CUSTOM_HEADERS") is { Length: > 0 } custom)
         {
-            return new EngineClient(EngineHost.Parse(Host), Variable("DOCKER_API_VERSION") is { Length: > 0 } version ? version : null, "Berth-Client/" + BuildInfo.Version, blocking);
+            foreach (var header in Commands.Containers.Csv.Fields(custom))
+            {
+                var (name, value) = Commands.Containers.CreateRequestBuilder.Cut(header);
+                if (!header.Contains('=')) throw new CommandException($"failed to parse custom headers from DOCKER_CUSTOM_HEADERS environment variable: missing \"=\" in {GoText.Quote(header)}");
+                Add(name.Trim(), value);
+            }
+            return headers;
         }
-        catch (FormatException e)
+        foreach (var (name, value) in Config.Map("HttpHeaders")) Add(name, value);
+        return headers;
+
+        void Add(string name, string value)
         {
-            throw new CommandException(e.Message);
+            // A line of its own would be another header, or the end of them.
+            if (name.Length == 0 || name.AsSpan().ContainsAny(" :\r\n") || value.AsSpan().ContainsAny("\r\n")) throw new CommandException($"{GoText.Quote(name)} with {GoText.Quote(value)} is no HTTP header");
+            if (!name.Equals("User-Agent", StringComparison.OrdinalIgnoreCase)) headers.Add((name, value));
         }
     }
 

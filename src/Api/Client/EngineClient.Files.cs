@@ -16,6 +16,28 @@ public sealed partial class EngineClient
     public Task<EngineResponse> ReadArchiveAsync(string id, string path, CancellationToken cancellationToken = default) =>
         SendAsync("GET", Container(id, "archive").Add("path", path), cancellationToken: cancellationToken);
 
+    /// <summary>What a path of a container is; a link is not followed.</summary>
+    public async Task<ContainerPathStat> StatPathAsync(string id, string path, CancellationToken cancellationToken = default)
+    {
+        using var response = await SendAsync("HEAD", Container(id, "archive").Add("path", path), cancellationToken: cancellationToken).ConfigureAwait(false);
+        return PathStatOf(response);
+    }
+
+    /// <summary>What the answer with an archive, or instead of one, says of its path.</summary>
+    /// <exception cref="IOException">It says nothing.</exception>
+    public static ContainerPathStat PathStatOf(EngineResponse response)
+    {
+        try
+        {
+            var json = Convert.FromBase64String(response.Header("X-Docker-Container-Path-Stat") ?? throw new IOException("the engine does not say what the path is"));
+            return System.Text.Json.JsonSerializer.Deserialize(json, ApiJson.Wire.ContainerPathStat) ?? throw new IOException("the engine does not say what the path is");
+        }
+        catch (Exception e) when (e is FormatException or System.Text.Json.JsonException)
+        {
+            throw new IOException("unable to decode container path stat header: " + e.Message, e);
+        }
+    }
+
     /// <summary>Unpacks a tar in a directory of the container.</summary>
     public async Task ExtractArchiveAsync(string id, string path, Stream tar, bool copyOwner = false, CancellationToken cancellationToken = default)
     {

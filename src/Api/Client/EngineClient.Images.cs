@@ -13,14 +13,21 @@ public sealed partial class EngineClient
     public Task<ImageInspect> InspectImageAsync(string name, CancellationToken cancellationToken = default) =>
         GetAsync(Image(name, "json"), ApiJson.Wire.ImageInspect, cancellationToken);
 
-    public Task<HistoryResponseItem[]> ImageHistoryAsync(string name, CancellationToken cancellationToken = default) =>
-        GetAsync(Image(name, "history"), ApiJson.Wire.HistoryResponseItemArray, cancellationToken);
+    public Task<HistoryResponseItem[]> ImageHistoryAsync(string name, string? platform = null, CancellationToken cancellationToken = default) =>
+        GetAsync(Image(name, "history").AddIf("platform", platform), ApiJson.Wire.HistoryResponseItemArray, cancellationToken);
 
     public Task TagImageAsync(string source, string repository, string tag, CancellationToken cancellationToken = default) =>
         PostAsync(Image(source, "tag").Add("repo", repository).AddIf("tag", tag), cancellationToken);
 
-    public Task<ImageDeleteResponseItem[]> RemoveImageAsync(string name, bool force = false, bool prune = true, CancellationToken cancellationToken = default) =>
-        PostAsync(new EnginePath("/images/" + EnginePath.Segment(name)).AddIf("force", force).AddIf("noprune", !prune), default, ApiJson.Wire.ImageDeleteResponseItemArray, cancellationToken, method: "DELETE");
+    public Task<ImageDeleteResponseItem[]> RemoveImageAsync(string name, bool force = false, bool prune = true, IReadOnlyList<string>? platforms = null, CancellationToken cancellationToken = default)
+    {
+        var path = new EnginePath("/images/" + EnginePath.Segment(name)).AddIf("force", force).AddIf("noprune", !prune);
+        foreach (var platform in platforms ?? []) path = path.Add("platforms", platform);
+        return PostAsync(path, default, ApiJson.Wire.ImageDeleteResponseItemArray, cancellationToken, method: "DELETE");
+    }
+
+    public Task<ImagePruneResponse> PruneImagesAsync(Filters? filters = null, CancellationToken cancellationToken = default) =>
+        PostAsync(new EnginePath("/images/prune").AddIf("filters", filters?.ToString()), default, ApiJson.Wire.ImagePruneResponse, cancellationToken);
 
     /// <summary>Pulls; the answer's body is a stream of <see cref="JsonMessage"/> (<see cref="ReadMessagesAsync"/>).</summary>
     public Task<EngineResponse> PullImageAsync(string repository, string? tag, string? platform = null, AuthConfig? auth = null, CancellationToken cancellationToken = default) =>

@@ -40,4 +40,16 @@ public sealed partial class EngineClient
 
     public Task RemoveVolumeAsync(string name, bool force = false, CancellationToken cancellationToken = default) =>
         PostAsync(new EnginePath("/volumes/" + EnginePath.Segment(name)).AddIf("force", force), cancellationToken, method: "DELETE");
+
+    public Task<VolumePruneResponse> PruneVolumesAsync(Filters? filters = null, CancellationToken cancellationToken = default) =>
+        PostAsync(new EnginePath("/volumes/prune").AddIf("filters", filters?.ToString()), default, ApiJson.Wire.VolumePruneResponse, cancellationToken);
+
+    public Task<BuildPruneResponse> PruneBuildCacheAsync(bool all = false, long keepBytes = 0, Filters? filters = null, CancellationToken cancellationToken = default)
+    {
+        var keep = keepBytes == 0 ? null : keepBytes.ToString(System.Globalization.CultureInfo.InvariantCulture);
+        return PostAsync(new EnginePath("/build/prune").AddIf("all", all).AddIf("keep-storage", keep).AddIf("reserved-space", keep).AddIf("filters", filters?.ToString()), default, ApiJson.Wire.BuildPruneResponse, cancellationToken);
+    }
+
+    /// <summary>What takes how much room on the engine's disk.</summary>
+    public Task<DiskUsageResponse> DiskUsageAsync(CancellationToken cancellationToken = default) => GetAsync("/system/df", ApiJson.Wire.DiskUsageResponse, cancellationToken);
 }

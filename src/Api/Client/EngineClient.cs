@@ -49,6 +49,9 @@ public sealed partial class EngineClient : IDisposable
 
     public string UserAgent { get; }
 
+    /// <summary>Sent with every request, for a proxy in front of the engine.</summary>
+    public IReadOnlyList<(string Name, string Value)> Headers { get; init; } = [];
+
     /// <summary>The version requests are sent with; may go down with the first answer.</summary>
     public string ApiVersion { get; private set; }
 
@@ -84,7 +87,7 @@ public sealed partial class EngineClient : IDisposable
                 {
                     (status, _, headers) = await connection.ReadHeadAsync(cancellationToken).ConfigureAwait(false);
                 }
-                catch (IOException) when (writeFailed is not null)
+                catch (Exception e) when (writeFailed is not null && e is IOException)
                 {
                     throw writeFailed;
                 }
@@ -129,6 +132,10 @@ public sealed partial class EngineClient : IDisposable
             }
         }
     }
+
+    /// <summary>A connection on which nothing has been said yet: it is the caller's.</summary>
+    public async Task<HijackedStream> OpenAsync(CancellationToken cancellationToken = default) =>
+        new(new HttpConnection(await Host.ConnectAsync(_blocking, cancellationToken).ConfigureAwait(false), _blocking), multiplexed: false);
 
     /// <summary>The whole answer of a GET, as it came.</summary>
     public async Task<byte[]> GetBytesAsync(EnginePath path, CancellationToken cancellationToken = default, (string, string)? header = null)
@@ -216,6 +223,7 @@ public sealed partial class EngineClient : IDisposable
         if (version is not null) text.Append("/v").Append(version);
         text.Append(path).Append(" HTTP/1.1\r\nHost: ").Append(Host.SocketPath is null ? $"{Host.Host}:{Host.Port}" : "api.moby.localhost")
             .Append("\r\nUser-Agent: ").Append(UserAgent).Append("\r\n");
+        foreach (var (name, value) in Headers) text.Append(name).Append(": ").Append(value).Append("\r\n");
         if (header is { } extra) text.Append(extra.Name).Append(": ").Append(extra.Value).Append("\r\n");
         if (upgrade) text.Append("Connection: Upgrade\r\nUpgrade: tcp\r\n");
         if (hasStream || bodyLength > 0) text.Append("Content-Type: ").Append(contentType).Append("\r\n");

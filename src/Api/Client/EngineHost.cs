@@ -1,17 +1,28 @@
+using Berth.Api.Go;
 using System.Net;
 using System.Net.Sockets;
 
 namespace Berth.Api;
 
-/// <summary>Where an engine listens: unix:///path or tcp://host:port (also http://).</summary>
+/// <summary>
+/// Where an engine listens: unix:///path, tcp://host:port (also http:// and https://), or ssh://[user@]host[:port][/path of
+/// its socket], where a docker of that machine passes on what is said.
+/// </summary>
 public sealed record EngineHost
 {
     public const int DefaultTcpPort = 2375;
+    public const int DefaultTlsPort = 2376;
 
     private EngineHost(string text, string? socketPath, string host, int port) => (Text, SocketPath, Host, Port) = (text, socketPath, host, port);
 
     /// <summary>As given, for messages.</summary>
     public string Text { get; }
+
+    /// <summary>What is run to reach it, ssh for one; null: it is reached by a socket.</summary>
+    public IReadOnlyList<string>? Command { get; private init; }
+
+    /// <summary>How a tcp connection is secured; null: not at all.</summary>
+    public EngineTls? Tls { get; init; }
 
     /// <summary>null for tcp.</summary>
     public string? SocketPath { get; }
@@ -21,7 +32,7 @@ public sealed record EngineHost
     public int Port { get; }
 
     /// <exception cref="FormatException">Not of a known form; the message is Docker's.</exception>
-    public static EngineHost Parse(string text)
+    public static EngineHost Parse(string text, EngineTls? tls = null)
     {
         var at = text.IndexOf("://", StringComparison.Ordinal);
         if (at < 0) throw new FormatException($"unable to parse docker host `{text}`");
@@ -30,25 +41,42 @@ public sealed record EngineHost
         {
             case "unix" when rest.Length > 0:
                 return new(text, rest, "localhost", 0);
-            case "tcp" or "http":
+            case "ssh":
+                return new(text, null, "docker.example.com", 80) { Command = SshCommand(text) };
+            case "tcp" or "http" or "https":
                 var address = rest.Split('/', 2)[0];
                 var colon = address.LastIndexOf(':');
                 var bracket = address.LastIndexOf(']');
-                var port = DefaultTcpPort;
+                var port = tls is null && scheme != "https" ? DefaultTcpPort : DefaultTlsPort;
                 if (colon > bracket)
                 {
-                    if (!ushort.TryParse(address[(colon + 1)..], out var given)) throw new FormatException($"invalid port in docker host `{text}`");
+                    if (!ushort.TryParse(address[(colon + 1)..], out var given)) throw new FormatException($"parse {GoText.Quote(text)}: invalid port {GoText.Quote(address[colon..])} after host");
                     port = given;
                     address = address[..colon];
                 }
-                return new(text, null, address.Length == 0 ? "127.0.0.1" : address.Trim('[', ']'), port);
+                return new(text, null, address.Length == 0 ? "127.0.0.1" : address.Trim('[', ']'), port) { Tls = tls ?? (scheme == "https" ? new EngineTls() : null) };
             default:
-                throw new FormatException($"unsupported protocol in docker host `{text}`: unix:// and tcp:// are");
+                throw new FormatException($"invalid bind address format: {text} (unix://, tcp:// and ssh:// are known)");
         }
     }
 
-    internal async ValueTask<Socket> ConnectAsync(bool blocking, CancellationToken cancellationToken)
+    // As docker's client does: whatever the user's ssh configuration says of the host holds.
+    private static string[] SshCommand(string text)
     {
+        if (!Uri.TryCreate(text, UriKind.Absolute, out var url) || url.Host.Length == 0) throw new FormatException($"invalid SSH URL: no host specified in docker host `{text}`");
+        if (url.UserInfo.Contains(':')) throw new FormatException($"invalid SSH URL: plain-text password is not supported in docker host `ssh://{url.Host}`");
+        if (url.Query.Length > 0 || url.Fragment.Length > 0) throw new FormatException($"invalid SSH URL: query parameters and fragments are not allowed in docker host `{text}`");
+        var path = Uri.UnescapeDataString(url.AbsolutePath).TrimEnd('/');
+        return
+        [
+            "ssh", "-o", "ConnectTimeout=30", "-T", .. url.UserInfo.Length > 0 ? (string[])["-l", Uri.UnescapeDataString(url.UserInfo)] : [], .. url.Port > 0 ? (string[])["-p", $"{url.Port}"] : [],
+            "--", url.Host.Trim('[', ']'), "docker", .. path.Length > 0 ? (string[])["--host", "unix://" + path] : [], "system", "dial-stdio",
+        ];
+    }
+
+    internal async ValueTask<Transport> ConnectAsync(bool blocking, CancellationToken cancellationToken)
+    {
+        if (Command is not null) return ProcessTransport.Start(this, Command);
         Socket? socket = null;
         try
         {
@@ -64,7 +92,7 @@ public sealed record EngineHost
                 if (blocking) socket.Connect(Host, Port);
                 else await socket.ConnectAsync(new DnsEndPoint(Host, Port), cancellationToken).ConfigureAwait(false);
             }
-            return socket;
+            return Tls is null ? new SocketTransport(socket) : await TlsTransport.AuthenticateAsync(this, Tls, socket, cancellationToken).ConfigureAwait(false);
         }
         catch (Exception e) when (e is SocketException or ArgumentException)
         {
@@ -84,7 +112,10 @@ public sealed class EngineConnectionException : Exception
 {
     internal EngineConnectionException(EngineHost host, Exception inner) : base(Text(host, inner), inner) { }
 
-    private static string Text(EngineHost host, Exception inner) => inner is SocketException { SocketErrorCode: SocketError.AccessDenied }
+    internal EngineConnectionException(string message, Exception? inner = null) : base(message, inner) { }
+
+    private static string Text(EngineHost host, Exception inner) => inner is SocketException { SocketErrorCode: SocketError.HostNotFound or SocketError.NoData }
+        ? $"error during connect: {host.Text}: lookup {host.Host}: no such host" : inner is SocketException { SocketErrorCode: SocketError.AccessDenied }
         ? $"permission denied while trying to connect to the Docker daemon socket at {host.Text}: connect: permission denied"
         : $"Cannot connect to the Docker daemon at {host.Text}. Is the docker daemon running?";
 }

@@ -1,6 +1,5 @@
 using System.Buffers.Text;
 using System.Globalization;
-using System.Net.Sockets;
 using System.Text;
 
 namespace Berth.Api;
@@ -15,34 +14,16 @@ internal sealed class HttpConnection : IDisposable
     /// <summary>Status line and headers together.</summary>
     private const int MaxHeadBytes = 64 * 1024;
 
-    private readonly Socket _socket;
+    private readonly Transport _transport;
+    private readonly Stream _stream;
     private readonly bool _blocking;
     private byte[] _buffer = new byte[4096];
     private int _start, _end;
 
-    private readonly NetworkStream _stream;
-
-    public HttpConnection(Socket socket, bool blocking)
-    {
-        (_socket, _blocking) = (socket, blocking);
-        _stream = new NetworkStream(socket, ownsSocket: true);
-    }
+    public HttpConnection(Transport transport, bool blocking) => (_transport, _stream, _blocking) = (transport, transport.Stream, blocking);
 
     /// <summary>A kept connection that has something to read has been closed by the server (or is out of step).</summary>
-    public bool IsStale
-    {
-        get
-        {
-            try
-            {
-                return _end > _start || _socket.Poll(0, SelectMode.SelectRead);
-            }
-            catch (Exception e) when (e is SocketException or ObjectDisposedException)
-            {
-                return true;
-            }
-        }
-    }
+    public bool IsStale => _end > _start || _transport.IsStale;
 
     // The only two places that touch the network; everything above them is written once, for both ways of waiting.
     private ValueTask<int> ReceiveAsync(Memory<byte> target, CancellationToken cancellationToken) =>
@@ -57,7 +38,7 @@ internal sealed class HttpConnection : IDisposable
 
     public void Write(ReadOnlySpan<byte> bytes) => _stream.Write(bytes);
 
-    public void ShutdownSend() => _socket.Shutdown(SocketShutdown.Send);
+    public void ShutdownSend() => _transport.ShutdownSend();
 
     /// <summary>Sends the head and the body; a body without known length goes in chunks.</summary>
     public async ValueTask SendAsync(string head, ReadOnlyMemory<byte> body, Stream? bodyStream, long? bodyLength, CancellationToken cancellationToken)
@@ -119,7 +100,7 @@ internal sealed class HttpConnection : IDisposable
             if (end >= 0) return scanned + end + 4;
             scanned = Math.Max(0, _end - _start - 3);
             if (_end - _start >= MaxHeadBytes) throw new IOException($"the engine's answer has headers of more than {MaxHeadBytes} bytes");
-            if (!await FillAsync(cancellationToken).ConfigureAwait(false)) throw new EndOfStreamException(_end == _start ? "EOF" : "unexpected EOF");
+            if (!await FillAsync(cancellationToken).ConfigureAwait(false)) throw _transport.Failure() ?? (Exception)new EndOfStreamException(_end == _start ? "EOF" : "unexpected EOF");
         }
     }
 
@@ -183,18 +164,9 @@ internal sealed class HttpConnection : IDisposable
     }
 
     /// <summary>Both directions end at once, a read that is under way included; the descriptor stays until disposed.</summary>
-    public void Shutdown()
-    {
-        try
-        {
-            _socket.Shutdown(SocketShutdown.Both);
-        }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
-        {
-        }
-    }
+    public void Shutdown() => _transport.Shutdown();
 
-    public void Dispose() => _stream.Dispose();
+    public void Dispose() => _transport.Dispose();
 }
 
 /// <summary>The body of an answer. At its end the connection goes back to be used again; disposed before that, it is closed.</summary>

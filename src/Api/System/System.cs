@@ -232,11 +232,16 @@ public sealed record EngineBooks
 public sealed record BuildCacheRecord
 {
     public string ID { get; set; } = "";
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string[]? Parents { get; set => field = GoJson.OrNull(value); }
     public string Type { get; set; } = "";
     public string Description { get; set; } = "";
     public bool InUse { get; set; }
     public bool Shared { get; set; }
     public long Size { get; set; }
+    public DateTimeOffset CreatedAt { get; set; }
+    public DateTimeOffset? LastUsedAt { get; set; }
+    public int UsageCount { get; set; }
 }
 
 /// <summary>Answer of POST /build/prune.</summary>

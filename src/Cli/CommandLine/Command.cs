@@ -27,6 +27,9 @@ internal sealed class Command
     /// <summary>False: the first word that is no flag ends the flags, the rest belongs to the container.</summary>
     public bool Interspersed { get; init; } = true;
 
+    /// <summary>Known, but not listed.</summary>
+    public bool Hidden { get; init; }
+
     /// <summary>Another program reads what follows the name, --help too: nothing of it is looked at here.</summary>
     public bool ForAnother { get; init; }
 

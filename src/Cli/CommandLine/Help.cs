@@ -21,6 +21,7 @@ internal static class Help
     {
         var text = new StringBuilder($"Usage:  {program} {group.Name} COMMAND\n\n{group.Summary}\n\nCommands:\n");
         var members = CommandTable.All
+            .Where(c => !c.Hidden)
             .SelectMany(c => c.Paths, (command, path) => (command, path))
             .Where(x => x.path.StartsWith(group.Name + " ", StringComparison.Ordinal))
             .DistinctBy(x => x.command) // the first path of a command in this group is its name, later ones are aliases
@@ -32,7 +33,7 @@ internal static class Help
     public static string Root(string program, Flag[] globals, int width)
     {
         var text = new StringBuilder($"Usage:  {program} [OPTIONS] COMMAND\n\nRuns containers; understands docker's commands\n");
-        var top = CommandTable.All.Where(c => !c.Name.Contains(' ')).ToArray();
+        var top = CommandTable.All.Where(c => !c.Hidden && !c.Name.Contains(' ')).ToArray();
         text.Append("\nCommon Commands:\n");
         List(text, top.Where(c => c.CommonRank > 0).OrderBy(c => c.CommonRank).Select(c => (c.Name, c.Summary)));
         text.Append("\nManagement Commands:\n");

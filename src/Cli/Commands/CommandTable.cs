@@ -1,9 +1,11 @@
 using Berth.Cli.CommandLine;
 using Berth.Cli.Commands.Builds;
 using Berth.Cli.Commands.Containers;
+using Berth.Cli.Commands.Contexts;
 using Berth.Cli.Commands.Images;
 using Berth.Cli.Commands.Engine;
 using Berth.Cli.Commands.Networks;
+using Berth.Cli.Commands.Volumes;
 
 namespace Berth.Cli.Commands;
 
@@ -15,11 +17,15 @@ internal static class CommandTable
 {
     public static readonly CommandGroup[] Groups =
     [
+        new("builder", "Manage what builds have kept"),
         new("container", "Manage containers"),
+        new("context", "Manage contexts: which engine is talked to"),
         new("image", "Manage images"),
+        new("manifest", "Manage manifests and lists of them"),
         new("network", "Manage networks"),
         new("registry", "Serve images and other artifacts"),
         new("system", "Manage the engine"),
+        new("volume", "Manage volumes"),
     ];
 
     public static readonly Command[] All =
@@ -29,6 +35,7 @@ internal static class CommandTable
         StartCommand.Command,
         .. ContainerVerbs.Commands,
         .. FileVerbs.Commands,
+        CopyCommand.Command,
         PsCommand.Command,
         LogsCommand.Command,
         ExecCommand.Command,
@@ -53,6 +60,13 @@ internal static class CommandTable
         HistoryCommand.Command,
         .. NetworkVerbs.Commands,
         InspectCommand.NetworkCommand,
+        .. VolumeVerbs.Commands,
+        InspectCommand.VolumeCommand,
+        .. PruneCommands.Commands,
+        DiskUsageCommand.Command,
+        .. ContextCommands.Commands,
+        DialStdioCommand.Command,
+        .. ForeignCommands.Commands,
         .. RegistryVerbs.Commands,
         VersionCommand.Command,
         InfoCommand.Command,

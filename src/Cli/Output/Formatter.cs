@@ -9,10 +9,13 @@ namespace Berth.Cli.Output;
 /// <param name="Name">As in {{.Name}}.</param>
 /// <param name="Heading">Above a table; null for one that tables have no heading for.</param>
 /// <param name="Text">The cell.</param>
-internal sealed record Column<T>(string Name, string? Heading, Func<T, string?> Text)
+internal sealed record Column<T>(string Name, string? Heading, Func<T, object?> Text)
 {
     /// <summary>Not part of --format json.</summary>
     public bool TemplateOnly { get; init; }
+
+    /// <summary>It is a yes or no: nothing stands above it in a table whose other columns ask for it.</summary>
+    public bool IsFlag { get; init; }
 }
 
 /// <summary>Prints rows as --format asks: a table, a table of a template, JSON lines, or a template for each row.</summary>
@@ -25,33 +28,36 @@ internal sealed class Formatter<T>(string typeName, IReadOnlyList<Column<T>> col
     /// <param name="format">--format; "" or "table" for the default table.</param>
     /// <param name="defaultTable">Its template: "{{.ID}}\t{{.Names}}".</param>
     /// <param name="rows">The rows.</param>
+    /// <param name="raw">The template that "raw" stands for; null: nothing special.</param>
     /// <exception cref="CommandException">The template is wrong.</exception>
-    public void Write(TextWriter target, string format, string defaultTable, IReadOnlyList<T> rows)
+    public void Write(TextWriter target, string format, string defaultTable, IReadOnlyList<T> rows, string? raw = null)
     {
         if (format is "json")
         {
-            foreach (var row in rows) target.Write(EscapeHtml(new Row(this, row).ToJson()) + "\n");
+            foreach (var row in rows) target.Write(new Row(this, row).ToJson() + "\n");
             return;
         }
-        var isTable = format is "" or "table" || format.StartsWith("table ", StringComparison.Ordinal) || format.StartsWith("table\\t", StringComparison.Ordinal);
+        if (format is "raw" && raw is not null) format = raw;
+        var isTable = format.Length == 0 || format.StartsWith("table", StringComparison.Ordinal);
         var source = format is "" or "table" ? defaultTable : isTable ? format["table".Length..] : format;
         source = source.Trim(' ').Replace("\\t", "\t").Replace("\\n", "\n");
         try
         {
             var template = Template.Parse(source);
             var lines = new List<string>();
-            if (isTable) lines.Add(template.Execute(new Headings(this)));
+            if (isTable) lines.Add(template.Execute(new Headings(this), headings: true));
             foreach (var row in rows) lines.Add(template.Execute(new Row(this, row)));
             if (isTable) TableWriter.Write(target, lines);
             else foreach (var line in lines) target.Write(line + "\n");
         }
         catch (TemplateException e)
         {
-            throw e.Message.Contains(": executing ", StringComparison.Ordinal)
-                ? new CommandException($"failed to execute template: {e.Message}")
-                : new CommandException($"failed to parse template: {e.Message}", 64);
+            throw new CommandException($"template parsing error: {e.Message}");
         }
     }
+
+    /// <summary>A row as a template sees it.</summary>
+    public ITemplateObject RowOf(T row) => new Row(this, row);
 
     /// <summary>encoding/json's default: these three are escaped wherever they stand.</summary>
     internal static string EscapeHtml(string json) => json.Replace("<", "\\u003c").Replace(">", "\\u003e").Replace("&", "\\u0026");
@@ -87,10 +93,14 @@ internal sealed class Formatter<T>(string typeName, IReadOnlyList<Column<T>> col
             using (var writer = new Utf8JsonWriter(stream, new JsonWriterOptions { Encoder = global::System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
             {
                 writer.WriteStartObject();
-                foreach (var column in formatter.Columns.Where(c => !c.TemplateOnly).OrderBy(c => c.Name, StringComparer.Ordinal)) writer.WriteString(column.Name, column.Text(item));
+                foreach (var column in formatter.Columns.Where(c => !c.TemplateOnly).OrderBy(c => c.Name, StringComparer.Ordinal))
+                {
+                    if (column.Text(item) is bool flag) writer.WriteBoolean(column.Name, flag);
+                    else writer.WriteString(column.Name, column.Text(item) as string);
+                }
                 writer.WriteEndObject();
             }
-            return Encoding.UTF8.GetString(stream.ToArray());
+            return EscapeHtml(Encoding.UTF8.GetString(stream.GetBuffer(), 0, (int)stream.Length));
         }
     }
 
@@ -101,7 +111,7 @@ internal sealed class Formatter<T>(string typeName, IReadOnlyList<Column<T>> col
         public bool TryGet(string name, out object? value)
         {
             var column = formatter.Find(name);
-            value = column?.Heading ?? name.ToUpper(CultureInfo.InvariantCulture);
+            value = column is { IsFlag: true } ? "" : column?.Heading ?? name.ToUpper(CultureInfo.InvariantCulture);
             return column is not null;
         }
 

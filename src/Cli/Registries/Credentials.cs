@@ -1,11 +1,14 @@
+using System.Text;
+using System.Text.Json.Nodes;
 using Berth.Api;
+using Berth.Cli.Configuration;
 
 namespace Berth.Cli.Registries;
 
 /// <summary>Who the user is to registries, wherever that is kept.</summary>
 internal sealed class Credentials(CommandContext context)
 {
-    private readonly DockerConfig config = DockerConfig.Load(context);
+    private readonly DockerConfig config = context.Config;
 
     private CredentialHelper? HelperFor(string server) =>
         (config.HelperFor(server) ?? (config.SaysNothing ? CredentialHelper.Default(context.Variable) : null)) is { } name ? new CredentialHelper(name) : null;
@@ -35,6 +38,22 @@ internal sealed class Credentials(CommandContext context)
         var first = slash < 0 ? "" : image[..slash];
         if (!(first == "localhost" || first.AsSpan().ContainsAny('.', ':'))) return DockerConfig.HubKey;
         return first is "docker.io" or "index.docker.io" ? DockerConfig.HubKey : first;
+    }
+
+    /// <summary>A config.json with all that is known, wherever it is kept.</summary>
+    /// <exception cref="CommandException">A helper failed.</exception>
+    public async Task<string> AllAsFileAsync()
+    {
+        var auths = new JsonObject();
+        foreach (var server in config.KnownServers)
+        {
+            if (await GetAsync(server) is not { } auth) continue;
+            var entry = new JsonObject();
+            if (auth.Username is { Length: > 0 }) entry["auth"] = Convert.ToBase64String(Encoding.UTF8.GetBytes($"{auth.Username}:{auth.Password}"));
+            if (auth.IdentityToken is { Length: > 0 } token) entry["identitytoken"] = token;
+            auths[server] = entry;
+        }
+        return new JsonObject { ["auths"] = auths }.ToJsonString();
     }
 
     /// <exception cref="CommandException">A helper failed.</exception>

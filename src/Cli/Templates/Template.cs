@@ -29,10 +29,12 @@ internal sealed class Template
     }
 
     /// <exception cref="TemplateException">A field is not there, or a function is used wrongly.</exception>
-    public string Execute(object? data)
+    /// <param name="data">The dot.</param>
+    /// <param name="headings">It is a line of headings: functions that change a text leave it, pad alone does not.</param>
+    public string Execute(object? data, bool headings = false)
     {
         var output = new StringWriter(CultureInfo.InvariantCulture);
-        new Run(this, output).All(_body, data);
+        new Run(this, output, headings).All(_body, data);
         return output.ToString();
     }
 
@@ -60,7 +62,7 @@ internal sealed class Template
         Continue,
     }
 
-    private sealed class Run(Template template, StringWriter output)
+    private sealed class Run(Template template, StringWriter output, bool headings)
     {
         private readonly List<(string Name, object? Value)> _variables = [];
         private int _depth;
@@ -200,7 +202,7 @@ internal sealed class Template
             switch (first)
             {
                 case Function function:
-                    return Guard(function, () => Functions.Call(function.Name, arguments));
+                    return headings && Functions.LeavesHeadings(function.Name) && arguments is [string heading, ..] ? heading : Guard(function, () => Functions.Call(function.Name, arguments));
                 case FieldPath { Names: [.. var before, var method] } field:
                     if (Walk(dot, before, field) is ITemplateObject row && row.TryCall(method, arguments, out var result)) return result;
                     throw Error(field.Position, field.Source, $"{method} has arguments but cannot be invoked as function");

@@ -217,7 +217,7 @@ public class EngineClientTests
 
     [Theory]
     [InlineData("host:2375")]
-    [InlineData("ssh://host")]
+    [InlineData("ssh://")]
     [InlineData("unix://")]
     [InlineData("tcp://h:99999")]
     public void Other_addresses_are_refused(string text) => Assert.Throws<FormatException>(() => EngineHost.Parse(text));

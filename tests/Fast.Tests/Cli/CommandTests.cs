@@ -86,7 +86,7 @@ public class CommandTests
     [InlineData("run -d -a stdin i", 1, "conflicting options: cannot specify both --attach and --detach\n")]
     [InlineData("run -it i", 1, "the input device is not a TTY\n")]
     [InlineData("ps --format {{.Foo}}", 1, "failed to execute template: template: :1:2: executing \"\" at <.Foo>: can't evaluate field Foo in type *formatter.ContainerContext\n")]
-    [InlineData("stats --no-stream --format {{.Foo}} web", 1, "failed to execute template: template: :1:2: executing \"\" at <.Foo>: can't evaluate field Foo in type *container.statsContext\n")]
+    [InlineData("stats --no-stream --format {{.Foo}} web", 1, "template parsing error: template: :1:2: executing \"\" at <.Foo>: can't evaluate field Foo in type *container.statsContext\n")]
     [InlineData("stats nope web nope2", 1, "Error response from daemon: page not found\nError response from daemon: page not found\n")]
     [InlineData("inspect nope", 1, "Error: No such object: nope\n")]
     [InlineData("port web 99", 1, "Error: No public port '99' published for web\n")]
@@ -99,7 +99,7 @@ public class CommandTests
     [InlineData("export -o /dev/stdin web", 1, "failed to export container: cannot write to a symbolic link directly\n")]
     [InlineData("save nope", 1, "Error response from daemon: page not found\n")]
     [InlineData("--foo", 125, "unknown flag: --foo\n\nUsage:  berth [OPTIONS] COMMAND [ARG...]\n\nRun 'berth --help' for more information\n")]
-    [InlineData("-H nonsense ps", 1, "unable to parse docker host `nonsense`\n")]
+    [InlineData("-H a://b ps", 1, "Failed to initialize: unable to resolve docker endpoint: invalid bind address format: a://b (unix://, tcp:// and ssh:// are known)\n")]
     public async Task Errors_and_exit_codes_are_dockers(string line, int exitCode, string error)
     {
         var result = await Engine().RunAsync(line.Split(' '));

@@ -33,8 +33,8 @@ internal static class AttachCommand
         var attached = new AttachedStreams(!flags.Bool("no-stdin") && container.Config.OpenStdin, true, true, container.Config.Tty);
         RunCommand.CheckTerminal(context, !flags.Bool("no-stdin"), container.Config.Tty);
         using var signals = flags.Bool("sig-proxy") && !container.Config.Tty ? new SignalForwarder(context, container.Id) : null;
-        var stream = await client.AttachAsync(container.Id, attached.Stdin, true, true, detachKeys: flags.String("detach-keys"), cancellationToken: invocation.Cancelled);
-        using var session = new StreamSession(stream, context, attached, flags.String("detach-keys"));
+        var stream = await client.AttachAsync(container.Id, attached.Stdin, true, true, detachKeys: context.DetachKeysOf(flags), cancellationToken: invocation.Cancelled);
+        using var session = new StreamSession(stream, context, attached, context.DetachKeysOf(flags));
         // It may have stopped since it was asked for, and then there would be nothing to wait for.
         Check((await client.InspectContainerAsync(container.Id, invocation.Cancelled)).State);
         if (attached.Tty && context.Terminal is { OutputIsTerminal: true, Size: var (height, width) })

@@ -84,19 +84,6 @@ internal static class ContainerVerbs
             MinArguments = 1,
             Run = WaitAsync,
         },
-        new()
-        {
-            Paths = ["container prune"],
-            Usage = "[OPTIONS]",
-            Summary = "Remove all stopped containers",
-            Flags = static () =>
-            [
-                new("filter", FlagKind.List, "Only those that match (until=..., label=...)") { ValueName = "filter", Normalize = FilterFlag.Check },
-                new("force", 'f', FlagKind.Bool, "Do not ask"),
-            ],
-            MaxArguments = 0,
-            Run = PruneAsync,
-        },
     ];
 
     private static Flag[] StopFlags() =>
@@ -195,21 +182,5 @@ internal static class ContainerVerbs
             }
         }
         return exitCode;
-    }
-
-    private static async Task<int> PruneAsync(Invocation invocation)
-    {
-        var context = invocation.Context;
-        if (!invocation.Arguments.Bool("force"))
-        {
-            context.Out.Write("WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] ");
-            context.Flush();
-            using var input = new StreamReader(context.InStream, leaveOpen: true);
-            if (!string.Equals(input.ReadLine()?.Trim(), "y", StringComparison.OrdinalIgnoreCase)) return 0;
-        }
-        var report = await context.Client.PruneContainersAsync(FilterFlag.Of(invocation.Arguments), invocation.Cancelled);
-        if (report.ContainersDeleted is { Length: > 0 } deleted) context.Out.Write($"Deleted Containers:\n{string.Join("\n", deleted)}\n\n");
-        context.Out.Write($"Total reclaimed space: {Output.Units.HumanSize(report.SpaceReclaimed)}\n");
-        return 0;
     }
 }

@@ -33,12 +33,23 @@ internal static class CreateCommand
         {
             if (invocation.Arguments.String("pull") is not ("always" or "missing" or "never") and var pull)
                 throw new FormatException($"invalid pull option: '{pull}': must be one of \"always\", \"missing\" or \"never\"");
-            return CreateRequestBuilder.Build(invocation.Arguments, invocation.Context.Variable);
+            var request = CreateRequestBuilder.Build(invocation.Arguments, invocation.Context.Variable);
+            AddProxies(invocation.Context, request);
+            return request;
         }
         catch (FormatException e)
         {
             throw WithHelp(invocation, e.Message, Application.BadFlags);
         }
+    }
+
+    // The proxies of the configuration, unless a flag sets the same variable.
+    private static void AddProxies(CommandContext context, ContainerCreateRequest request)
+    {
+        var proxies = context.Config.ProxiesFor(context.Connection.HostText);
+        if (proxies.Count == 0) return;
+        var own = (request.Env ?? []).Select(e => CreateRequestBuilder.Cut(e).Key).ToHashSet(StringComparer.Ordinal);
+        request.Env = [.. request.Env ?? [], .. proxies.Where(p => !own.Contains(p.Name)).Select(p => $"{p.Name}={p.Value}")];
     }
 
     public static CommandException WithHelp(Invocation invocation, string message, int exitCode) =>
@@ -54,7 +65,8 @@ internal static class CreateCommand
             var (height, width) = context.Terminal.Size;
             request.HostConfig!.ConsoleSize = [(uint)height, (uint)width];
         }
-        var (name, platform, pull) = (flags.String("name"), flags.String("platform"), flags.String("pull"));
+        var (name, platform, pull) = (flags.String("name"), context.PlatformOf(flags), flags.String("pull"));
+        if (flags.Bool("use-api-socket")) ApiSocket.Add(context, request);
         if (pull == "always") await PullAsync(invocation, request.Image, platform);
         ContainerCreateResponse response;
         try
@@ -69,6 +81,7 @@ internal static class CreateCommand
         }
         foreach (var warning in response.Warnings) context.Err.Write($"WARNING: {warning}\n");
         idFile?.Write(response.Id);
+        if (flags.Bool("use-api-socket")) await ApiSocket.AddLoginsAsync(context, response.Id);
         return response.Id;
     }
 

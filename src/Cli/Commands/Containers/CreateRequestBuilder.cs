@@ -98,6 +98,7 @@ internal static partial class CreateRequestBuilder
             CpuRealtimeRuntime = flags.Long("cpu-rt-runtime"),
             CpusetCpus = flags.String("cpuset-cpus"),
             CpusetMems = flags.String("cpuset-mems"),
+            DeviceRequests = flags.List("gpus") is { Count: > 0 } gpus ? [.. gpus.Select(ParseGpus)] : null,
             Devices = [.. flags.List("device").Select(ParseDevice)],
             DeviceCgroupRules = OrNull(flags.List("device-cgroup-rule")),
             MemoryReservation = flags.Bytes("memory-reservation"),
@@ -379,6 +380,40 @@ internal static partial class CreateRequestBuilder
     {
         if (text.Length == 0 || text[0] == '=') throw new FormatException("invalid environment variable: " + text);
         return text.Contains('=') || environment(text) is not { } value ? text : $"{text}={value}";
+    }
+
+    /// <exception cref="FormatException">Docker's words.</exception>
+    internal static DeviceRequest ParseGpus(string value)
+    {
+        var request = new DeviceRequest();
+        var seen = new HashSet<string>(StringComparer.Ordinal);
+        foreach (var field in Csv.Fields(value))
+        {
+            var (key, text) = Cut(field);
+            if (!seen.Add(key)) throw new FormatException($"gpu request key '{key}' can be specified only once");
+            if (!field.Contains('='))
+            {
+                seen.Add("count");
+                request.Count = Count(key);
+                continue;
+            }
+            switch (key)
+            {
+                case "driver": request.Driver = text; break;
+                case "count": request.Count = Count(text); break;
+                case "device": request.DeviceIDs = text.Split(','); break;
+                case "capabilities": request.Capabilities = [[.. text.Split(','), "gpu"]]; break;
+                case "options": request.Options = Map(Csv.Fields(text)); break;
+                default: throw new FormatException($"unexpected key '{key}' in '{field}'");
+            }
+        }
+        if (!seen.Contains("count") && request.DeviceIDs is null) request.Count = 1;
+        request.Options ??= [];
+        request.Capabilities ??= [["gpu"]];
+        return request;
+
+        static int Count(string text) => text == "all" ? -1 : int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var count) ? count
+            : throw new FormatException($"invalid count ({text}): value must be either \"all\" or an integer: invalid syntax");
     }
 
     internal static (string Key, string Value) Cut(string text, char at = '=')

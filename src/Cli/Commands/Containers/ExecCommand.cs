@@ -43,7 +43,7 @@ internal static class ExecCommand
             AttachStdin = !detach && flags.Bool("interactive"),
             AttachStdout = !detach,
             AttachStderr = !detach,
-            DetachKeys = flags.String("detach-keys"),
+            DetachKeys = context.DetachKeysOf(flags),
             Env = Environment(invocation),
             WorkingDir = flags.String("workdir"),
             Cmd = [.. flags.Positional[1..]],

@@ -45,7 +45,7 @@ internal static class InspectCommand
         Paths = ["image inspect"],
         Usage = "[OPTIONS] IMAGE [IMAGE...]",
         Summary = "Show everything that is known of images",
-        Flags = FormatFlag,
+        Flags = static () => [.. FormatFlag(), new("platform", FlagKind.String, "Of an image for several platforms, the one for this: os[/arch[/variant]]")],
         MinArguments = 1,
         Run = static i => RunAsync(i, "image"),
     };
@@ -58,6 +58,16 @@ internal static class InspectCommand
         Flags = static () => [.. FormatFlag(), new("verbose", 'v', FlagKind.Bool, "For Swarm: with services and tasks")],
         MinArguments = 1,
         Run = static i => RunAsync(i, "network"),
+    };
+
+    public static readonly Command VolumeCommand = new()
+    {
+        Paths = ["volume inspect"],
+        Usage = "[OPTIONS] VOLUME [VOLUME...]",
+        Summary = "Show everything that is known of volumes",
+        Flags = FormatFlag,
+        MinArguments = 1,
+        Run = static i => RunAsync(i, "volume"),
     };
 
     /// <summary>In the order they are looked for when the type is not given.</summary>
@@ -75,7 +85,12 @@ internal static class InspectCommand
         if (flags.Changed("type") && flags.String("type").Length == 0) throw new CommandException("type is empty: must be one of \"container\", \"image\", \"network\", \"volume\"");
         if (type.Length > 0 && Kinds.All(k => k.Type != type))
             throw new CommandException($"unknown type: {GoText.Quote(type)}: must be one of {string.Join(", ", Kinds.Select(k => GoText.Quote(k.Type)))}");
-        var format = flags.String("format");
+        return await ShowAsync(context, flags.Positional, flags.String("format"), name => FindAsync(context, name, type, flags.Bool("size"), Images.PlatformFlag.Json(flags.String("platform"))));
+    }
+
+    /// <summary>Documents as JSON or through a template; what is not found is said at the end.</summary>
+    public static async Task<int> ShowAsync(CommandContext context, IReadOnlyList<string> names, string format, Func<string, Task<(JsonElement Document, Type? Record)>> find)
+    {
         Template? template = null;
         try
         {
@@ -89,13 +104,13 @@ internal static class InspectCommand
         var errors = new List<string>();
         var documents = new List<JsonElement>();
         var lines = new List<string>();
-        foreach (var name in flags.Positional)
+        foreach (var name in names)
         {
             try
             {
-                var (document, record) = await FindAsync(context, name, type, flags.Bool("size"));
+                var (document, record) = await find(name);
                 if (template is null) documents.Add(document);
-                else lines.Add(template.Execute(document, record));
+                else lines.Add(record is null ? template.Execute(JsonValue.Wrap(document, null)) : template.Execute(document, record));
             }
             catch (TemplateException e)
             {
@@ -119,14 +134,14 @@ internal static class InspectCommand
         return 0;
     }
 
-    private static async Task<(JsonElement, Type)> FindAsync(CommandContext context, string name, string type, bool size)
+    private static async Task<(JsonElement, Type?)> FindAsync(CommandContext context, string name, string type, bool size, string? platform)
     {
         foreach (var kind in Kinds)
         {
             if (type.Length > 0 && kind.Type != type) continue;
             try
             {
-                var path = new EnginePath(kind.Path(name)).AddIf("size", size && kind.Type == "container");
+                var path = new EnginePath(kind.Path(name)).AddIf("size", size && kind.Type == "container").AddIf("platform", platform);
                 using var document = JsonDocument.Parse(await context.Client.GetBytesAsync(path, context.Cancelled));
                 return (document.RootElement.Clone(), kind.Record);
             }

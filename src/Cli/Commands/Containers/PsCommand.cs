@@ -3,6 +3,7 @@ using Berth.Api;
 using Berth.Cli.CommandLine;
 using Berth.Cli.Commands.Images;
 using Berth.Cli.Output;
+using Berth.Cli.Templates;
 
 namespace Berth.Cli.Commands.Containers;
 
@@ -35,18 +36,33 @@ internal static class PsCommand
     private static async Task<int> RunAsync(Invocation invocation)
     {
         var (context, flags) = (invocation.Context, invocation.Arguments);
-        var format = flags.String("format");
+        var format = context.FormatOf(flags, "psFormat");
+        if (flags.Changed("format") && flags.Bool("quiet")) context.Err.Write("WARNING: Ignoring custom format, because both --format and --quiet are set.\n");
+        Check(format, context.Time);
         var size = flags.Bool("size") || (!flags.Bool("quiet") && format.Contains(".Size", StringComparison.Ordinal));
         var limit = flags.Bool("latest") && !flags.Changed("last") ? 1 : flags.Int("last");
         var all = flags.Bool("all");
         var containers = await context.Client.ListContainersAsync(all, limit, size, FilterFlag.Of(flags), invocation.Cancelled);
-        if (flags.Bool("quiet"))
-        {
-            format = format == "json" ? format : "{{.ID}}";
-        }
+        if (flags.Bool("quiet") && format is not ("raw" or "json")) format = "{{.ID}}";
         var table = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}" + (size ? "\t{{.Size}}" : "");
-        FormatterFor(truncate: !flags.Bool("no-trunc"), context.Time).Write(context.Out, format, table, containers);
+        FormatterFor(truncate: !flags.Bool("no-trunc"), context.Time).Write(context.Out, format, table, containers, flags.Bool("quiet") ? "container_id: {{.ID}}" :
+            "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n"
+            + (size ? "size: {{.Size}}\n" : ""));
         return 0;
+    }
+
+    // Before the engine is asked: a template that is wrong is so without containers, too.
+    private static void Check(string format, TimeProvider clock)
+    {
+        if (format.Length == 0) return;
+        try
+        {
+            Template.Parse(format).Execute(FormatterFor(truncate: true, clock).RowOf(new ContainerSummary()));
+        }
+        catch (TemplateException e)
+        {
+            throw new CommandException((e.Message.Contains(": executing ", StringComparison.Ordinal) ? "failed to execute template: " : "failed to parse template: ") + e.Message);
+        }
     }
 
     internal static Formatter<ContainerSummary> FormatterFor(bool truncate, TimeProvider clock) => new("formatter.ContainerContext",

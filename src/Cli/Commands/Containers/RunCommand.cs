@@ -60,7 +60,7 @@ internal static class RunCommand
             return 0;
         }
 
-        var exit = await AttachedStart.RunAsync(context, id, attached, flags.String("detach-keys"), flags.Bool("rm"), e => Failed(invocation, e));
+        var exit = await AttachedStart.RunAsync(context, id, attached, context.DetachKeysOf(flags), flags.Bool("rm"), e => Failed(invocation, e));
         return exit ?? 0;
     }
 

@@ -14,6 +14,8 @@ internal static class StartCommand
         Flags = static () =>
         [
             new("attach", 'a', FlagKind.Bool, "Attach to STDOUT and STDERR, and pass signals on"),
+            new("checkpoint", FlagKind.String, "Go on from a checkpoint: there are none here") { Hidden = true },
+            new("checkpoint-dir", FlagKind.String, "Where it is: there are none here") { Hidden = true },
             new("detach-keys", FlagKind.String, "Keys that detach from the container, instead of ctrl-p,ctrl-q"),
             new("interactive", 'i', FlagKind.Bool, "Attach to STDIN"),
         ],
@@ -24,6 +26,7 @@ internal static class StartCommand
     private static async Task<int> RunAsync(Invocation invocation)
     {
         var (context, flags) = (invocation.Context, invocation.Arguments);
+        if (flags.Changed("checkpoint") || flags.Changed("checkpoint-dir")) throw new CommandException("Berth makes no checkpoints of containers: there is none to go on from");
         if (flags.Bool("attach") || flags.Bool("interactive")) return await AttachedAsync(context, flags);
         return await ContainerVerbs.ForEachAsync(context, flags.Positional, id => context.Client.StartContainerAsync(id, cancellationToken: context.Cancelled), "start");
     }
@@ -35,7 +38,7 @@ internal static class StartCommand
         using var signals = container.Config.Tty ? null : new SignalForwarder(context, container.Id);
         var attached = new AttachedStreams(flags.Bool("interactive") && container.Config.OpenStdin, true, true, container.Config.Tty);
         RunCommand.CheckTerminal(context, attached.Stdin, attached.Tty);
-        var exit = await AttachedStart.RunAsync(context, container.Id, attached, flags.String("detach-keys"), container.HostConfig.AutoRemove, static e => e);
+        var exit = await AttachedStart.RunAsync(context, container.Id, attached, context.DetachKeysOf(flags), container.HostConfig.AutoRemove, static e => e);
         return exit ?? 0;
     }
 }

@@ -61,14 +61,14 @@ internal static class StatsCommand
             var formatter = FormatterFor(truncate: !flags.Bool("no-trunc"));
             if (once)
             {
-                formatter.Write(context.Out, flags.String("format"), Table, watches.Rows());
+                formatter.Write(context.Out, context.FormatOf(flags, "statsFormat"), Table, watches.Rows());
                 return 0;
             }
             using var frames = new PeriodicTimer(FrameEvery, context.Time);
             do
             {
                 var text = new StringWriter(CultureInfo.InvariantCulture);
-                formatter.Write(text, flags.String("format"), Table, watches.Rows());
+                formatter.Write(text, context.FormatOf(flags, "statsFormat"), Table, watches.Rows());
                 // Painted over the last one, in one write: each line is longer or shorter than what stood there, and there may be fewer.
                 context.Out.Write("\u001b[H" + text.ToString().Replace("\n", "\u001b[K\n", StringComparison.Ordinal) + "\u001b[J");
                 context.Flush();

@@ -78,7 +78,7 @@ internal static class VersionCommand
             .Add("Os", Os)
             .Add("Arch", Arch)
             .Add("BuildTime", "")
-            .Add("Context", "default"))
+            .Add("Context", context.Connection.ContextName))
         .Add("Server", server is null ? null : JsonValue.Wrap(JsonDocument.Parse(server).RootElement, typeof(SystemVersion)));
 
     private static void Print(CommandContext context, SystemVersion? server)

@@ -19,6 +19,7 @@ internal static class HistoryCommand
             new("format", FlagKind.String, PsCommand.FormatHelp),
             new("human", 'H', FlagKind.Bool, "Sizes and times for people") { Default = "true" },
             new("no-trunc", FlagKind.Bool, "Do not shorten anything"),
+            new("platform", FlagKind.String, "Of an image for several platforms, the one for this: os[/arch[/variant]]"),
             new("quiet", 'q', FlagKind.Bool, "IDs only"),
         ],
         MinArguments = 1,
@@ -31,7 +32,7 @@ internal static class HistoryCommand
     private static async Task<int> RunAsync(Invocation invocation)
     {
         var (context, flags) = (invocation.Context, invocation.Arguments);
-        var history = await context.Client.ImageHistoryAsync(flags.Positional[0], invocation.Cancelled);
+        var history = await context.Client.ImageHistoryAsync(flags.Positional[0], PlatformFlag.Json(flags.String("platform")), invocation.Cancelled);
         var (human, truncate, now) = (flags.Bool("human"), !flags.Bool("no-trunc"), context.Time.GetUtcNow());
         string At(HistoryResponseItem item) => GoTime.Format(TimeZoneInfo.ConvertTime(DateTimeOffset.FromUnixTimeSeconds(item.Created), context.Time.LocalTimeZone));
         var formatter = new Formatter<HistoryResponseItem>("formatter.historyContext",

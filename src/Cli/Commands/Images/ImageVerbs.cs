@@ -25,6 +25,7 @@ internal static class ImageVerbs
             [
                 new("force", 'f', FlagKind.Bool, "Even when stopped containers use it"),
                 new("no-prune", FlagKind.Bool, "Leave parents without a name"),
+                new("platform", FlagKind.List, "Of an image for several platforms, only those for these: os[/arch[/variant]]") { ValueName = "strings" },
             ],
             MinArguments = 1,
             Run = RemoveAsync,
@@ -42,12 +43,13 @@ internal static class ImageVerbs
     private static async Task<int> RemoveAsync(Invocation invocation)
     {
         var (context, flags) = (invocation.Context, invocation.Arguments);
+        string[] platforms = [.. flags.List("platform").SelectMany(p => p.Split(',')).Select(p => PlatformFlag.Json(p) ?? "")];
         var exitCode = 0;
         foreach (var image in flags.Positional)
         {
             try
             {
-                foreach (var removed in await context.Client.RemoveImageAsync(image, flags.Bool("force"), !flags.Bool("no-prune"), invocation.Cancelled))
+                foreach (var removed in await context.Client.RemoveImageAsync(image, flags.Bool("force"), !flags.Bool("no-prune"), platforms, invocation.Cancelled))
                     context.Out.Write(removed.Deleted is { } id ? $"Deleted: {id}\n" : $"Untagged: {removed.Untagged}\n");
             }
             catch (EngineApiException e)

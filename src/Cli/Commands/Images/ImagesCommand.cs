@@ -33,12 +33,14 @@ internal static class ImagesCommand
         var filters = FilterFlag.Of(flags);
         if (flags.Positional is [var name]) filters.Add("reference", name);
         var images = await context.Client.ListImagesAsync(flags.Bool("all"), filters, invocation.Cancelled);
-        var format = flags.String("format");
-        if (flags.Bool("quiet") && format != "json") format = "{{.ID}}";
+        var format = context.FormatOf(flags, "imagesFormat");
         var digests = flags.Bool("digests");
+        if (flags.Bool("quiet") && format is "" or "table") format = "{{.ID}}";
+        else if (digests && format is not ("" or "table") && format.StartsWith("table", StringComparison.Ordinal) && !format.Contains("{{.Digest}}", StringComparison.Ordinal)) format += "\t{{.Digest}}";
         var table = "{{.Repository}}\t{{.Tag}}" + (digests ? "\t{{.Digest}}" : "") + "\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
         var rows = Rows(images, digests || format.Contains("{{.Digest}}", StringComparison.Ordinal), digests);
-        FormatterFor(truncate: !flags.Bool("no-trunc"), context.Time).Write(context.Out, format, table, rows);
+        FormatterFor(truncate: !flags.Bool("no-trunc"), context.Time).Write(context.Out, format, table, rows, flags.Bool("quiet") ? "image_id: {{.ID}}" :
+            "repository: {{.Repository}}\ntag: {{.Tag}}\n" + (digests ? "digest: {{.Digest}}\n" : "") + "image_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n");
         return 0;
     }
 

@@ -1,6 +1,7 @@
 using System.Text;
 using Berth.Api;
 using Berth.Cli.CommandLine;
+using Berth.Cli.Configuration;
 using Berth.Cli.Registries;
 
 namespace Berth.Cli.Commands.Images;

@@ -7,9 +7,12 @@ namespace Berth.Cli.Commands.Images;
 internal static class PlatformFlag
 {
     /// <exception cref="CommandException">It is not a platform.</exception>
-    public static string? Json(Arguments flags)
+    public static string? Json(Arguments flags) => Json(flags.String("platform"));
+
+    /// <summary>null for "".</summary>
+    /// <exception cref="CommandException">It is not a platform.</exception>
+    public static string? Json(string text)
     {
-        var text = flags.String("platform");
         if (text.Length == 0) return null;
         var parts = text.Split('/');
         if (parts.Length is < 2 or > 3 || parts.Contains(""))

@@ -37,7 +37,7 @@ internal static class PullCommand
             text += ":latest";
             if (!quiet) context.Out.Write("Using default tag: latest\n");
         }
-        await PullAsync(context, text, flags.String("platform"), quiet ? TextWriter.Null : context.Out, all);
+        await PullAsync(context, text, context.PlatformOf(flags), quiet ? TextWriter.Null : context.Out, all);
         context.Out.Write(FullName(text) + "\n");
         return 0;
     }

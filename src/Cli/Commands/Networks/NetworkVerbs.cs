@@ -66,19 +66,6 @@ internal static class NetworkVerbs
         },
         new()
         {
-            Paths = ["network prune"],
-            Usage = "[OPTIONS]",
-            Summary = "Remove all networks that no container is on",
-            Flags = static () =>
-            [
-                new("filter", FlagKind.List, "Only those that match (until=..., label=...)") { ValueName = "filter", Normalize = FilterFlag.Check },
-                new("force", 'f', FlagKind.Bool, "Do not ask"),
-            ],
-            MaxArguments = 0,
-            Run = PruneAsync,
-        },
-        new()
-        {
             Paths = ["network connect"],
             Usage = "[OPTIONS] NETWORK CONTAINER",
             Summary = "Put a container on a network",
@@ -130,7 +117,7 @@ internal static class NetworkVerbs
         return 0;
     }
 
-    private static Dictionary<string, string> Map(IEnumerable<string> values)
+    internal static Dictionary<string, string> Map(IEnumerable<string> values)
     {
         var map = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var value in values)
@@ -159,8 +146,8 @@ internal static class NetworkVerbs
     {
         var (context, flags) = (invocation.Context, invocation.Arguments);
         var networks = await context.Client.ListNetworksAsync(FilterFlag.Of(flags), invocation.Cancelled);
-        var format = flags.String("format");
-        if (flags.Bool("quiet") && format != "json") format = "{{.ID}}";
+        var format = context.FormatOf(flags, "networksFormat");
+        if (flags.Bool("quiet") && format is "" or "table") format = "{{.ID}}";
         var truncate = !flags.Bool("no-trunc");
         new Formatter<NetworkInspect>("formatter.networkContext",
         [
@@ -170,10 +157,14 @@ internal static class NetworkVerbs
             new("IPv4", "IPV4", n => n.EnableIPv4 ? "true" : "false"),
             new("IPv6", "IPV6", n => n.EnableIPv6 ? "true" : "false"),
             new("Internal", "INTERNAL", n => n.Internal ? "true" : "false"),
-            new("Labels", "LABELS", n => string.Join(',', (n.Labels ?? []).OrderBy(l => l.Key, StringComparer.Ordinal).Select(l => $"{l.Key}={l.Value}"))),
+            new("Labels", "LABELS", n => LabelsText.Of(n.Labels)),
             new("Name", "NAME", n => n.Name),
             new("Scope", "SCOPE", n => n.Scope),
-        ]).Write(context.Out, format, "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}", [.. networks.OrderBy(n => n.Name, StringComparer.Ordinal)]);
+        ])
+        {
+            Methods = new Dictionary<string, Func<NetworkInspect, string, string>> { ["Label"] = (n, name) => n.Labels?.GetValueOrDefault(name) ?? "" },
+        }.Write(context.Out, format, "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}", [.. networks.OrderBy(n => n.Name, Comparer<string>.Create(NaturalOrder.Compare))],
+            flags.Bool("quiet") ? "network_id: {{.ID}}" : "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n");
         return 0;
     }
 
@@ -191,21 +182,6 @@ internal static class NetworkVerbs
                 // counts as removed
             }
         });
-    }
-
-    private static async Task<int> PruneAsync(Invocation invocation)
-    {
-        var context = invocation.Context;
-        if (!invocation.Arguments.Bool("force"))
-        {
-            context.Out.Write("WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue? [y/N] ");
-            context.Flush();
-            using var input = new StreamReader(context.InStream, leaveOpen: true);
-            if (!string.Equals(input.ReadLine()?.Trim(), "y", StringComparison.OrdinalIgnoreCase)) return 0;
-        }
-        var report = await context.Client.PruneNetworksAsync(FilterFlag.Of(invocation.Arguments), invocation.Cancelled);
-        if (report.NetworksDeleted is { Length: > 0 } deleted) context.Out.Write($"Deleted Networks:\n{string.Join("\n", deleted)}\n\n");
-        return 0;
     }
 
     private static Task<int> ConnectAsync(Invocation invocation)

@@ -3,11 +3,11 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Berth.Api;
 
-namespace Berth.Cli.Registries;
+namespace Berth.Cli.Configuration;
 
 /// <summary>
-/// The configuration that Docker's clients share, <c>~/.docker/config.json</c>: here for who the user is to which registry. Whatever else it holds
-/// is written back as it was.
+/// The configuration that Docker's clients share, <c>~/.docker/config.json</c>: who the user is to which registry, the context in use, formats of listings,
+/// proxies for containers. What is not known here is written back as it was.
 /// </summary>
 internal sealed class DockerConfig
 {
@@ -28,8 +28,7 @@ internal sealed class DockerConfig
     /// <summary>Reads it. One that makes no sense is warned about, as by docker, and counts as empty.</summary>
     public static DockerConfig Load(CommandContext context)
     {
-        var directory = context.Variable("DOCKER_CONFIG") is { Length: > 0 } given ? given : System.IO.Path.Combine(context.Variable("HOME") is { Length: > 0 } home ? home : "/", ".docker");
-        var path = System.IO.Path.Combine(directory, "config.json");
+        var path = System.IO.Path.Combine(context.ConfigDirectory, "config.json");
         string? damage = null;
         try
         {
@@ -54,7 +53,52 @@ internal sealed class DockerConfig
         return new DockerConfig(path, [], damage);
     }
 
+    /// <summary>A setting that is a text; null when it is not given.</summary>
+    public string? Text(string name) => Text(root, name) is { Length: > 0 } text ? text : null;
+
+    /// <summary>A setting that is a list of texts.</summary>
+    public IReadOnlyList<string> List(string name) => root[name] is JsonArray list ? [.. list.OfType<JsonValue>().Where(v => v.GetValueKind() == JsonValueKind.String).Select(v => v.GetValue<string>())] : [];
+
+    /// <summary>A setting that maps names to texts.</summary>
+    public IReadOnlyDictionary<string, string> Map(string name)
+    {
+        var map = new SortedDictionary<string, string>(StringComparer.Ordinal);
+        if (root[name] is JsonObject entries)
+            foreach (var (key, value) in entries)
+                if (value is JsonValue text && text.GetValueKind() == JsonValueKind.String) map[key] = text.GetValue<string>();
+        return map;
+    }
+
+    /// <summary>
+    /// The proxies that containers are told of: those of the engine's address, or else the default ones, as the variables
+    /// they become, in both cases of letters.
+    /// </summary>
+    public IReadOnlyList<(string Name, string Value)> ProxiesFor(string host)
+    {
+        if (root["proxies"] is not JsonObject all || (all[host] ?? all["default"]) is not JsonObject proxies) return [];
+        var variables = new List<(string, string)>();
+        foreach (var (key, name) in (ReadOnlySpan<(string, string)>)[("httpProxy", "HTTP_PROXY"), ("httpsProxy", "HTTPS_PROXY"), ("noProxy", "NO_PROXY"), ("ftpProxy", "FTP_PROXY"), ("allProxy", "ALL_PROXY")])
+        {
+            if (Text(proxies, key) is not { Length: > 0 } value) continue;
+            variables.Add((name, value));
+            variables.Add((name.ToLowerInvariant(), value));
+        }
+        return variables;
+    }
+
+    /// <summary>Changes a text, or removes it ("") and saves.</summary>
+    public void SetText(string name, string value)
+    {
+        if (value.Length == 0 && root[name] is null) return;
+        if (value.Length == 0) root.Remove(name);
+        else root[name] = value;
+        Save();
+    }
+
     private JsonObject? Auths => root["auths"] as JsonObject;
+
+    /// <summary>Those that the file has something for, or names a helper of.</summary>
+    public IReadOnlyCollection<string> KnownServers => [.. Servers.Union((root["credHelpers"] as JsonObject)?.Select(h => h.Key) ?? [])];
 
     private IEnumerable<string> Servers => Auths?.Select(a => a.Key).ToList() ?? [];
 

@@ -79,7 +79,13 @@ internal static class Unpacker
         var isDirectory = Directory.Exists(path) && !IsLink(path);
         if (isDirectory && !wantsDirectory) throw new CommandException($"cannot overwrite directory {GoText.Quote(path)} with non-directory {GoText.Quote(entry.Name)}");
         if (!isDirectory && wantsDirectory && (Path.Exists(path) || IsLink(path))) throw new CommandException($"cannot overwrite non-directory {GoText.Quote(path)} with directory {GoText.Quote(entry.Name)}");
-        if (!isDirectory && (Path.Exists(path) || IsLink(path))) File.Delete(path);
+        if (!isDirectory && (Path.Exists(path) || IsLink(path)))
+        {
+            // The host's own devices are nobody's to replace, root's commands' least of all.
+            if (OperatingSystem.IsLinux() && Linux.FileAt.TryStatus(null, path, followLinks: false, out _) is { Kind: Linux.Abi.FileKind.CharacterDevice or Linux.Abi.FileKind.BlockDevice })
+                throw new CommandException($"cannot overwrite {GoText.Quote(path)}: it is a device");
+            File.Delete(path);
+        }
         switch (entry.EntryType)
         {
             case TarEntryType.Directory:

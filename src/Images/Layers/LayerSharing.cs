@@ -130,6 +130,8 @@ internal sealed class LayerSharing
             using var index = new MemoryStream();
             index.Write(Magic);
             visited.Add(layer);
+            // Files of one layer that are equal among themselves made it its own neighbour, while its index was not there yet.
+            neighbour = -1;
             try
             {
                 using var diff = owner.OpenDiff(layer);

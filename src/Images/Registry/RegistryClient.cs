@@ -179,7 +179,7 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
         {
             if (!await AnswerChallengeAsync(response, used, cancellation).ConfigureAwait(false))
             {
-                if (Basic() is null && AuthChallenge.Of(response).Any(c => c.Scheme == "basic")) throw RegistryException.NoCredentials($"{Verb(method)} \"{url}\"");
+                if (Basic() is null && AuthChallenge.Of(response).Any(c => c.Scheme == "basic")) throw RegistryException.NoCredentials($"{Verb(AskedByDocker(method, url))} \"{url}\"");
                 keep = true;
                 return response;
             }
@@ -210,6 +210,10 @@ internal sealed partial class RegistryClient(RegistryTransport transport, Regist
 
     // As Go's net/http names it in errors.
     private static string Verb(HttpMethod method) => $"{method.Method[0]}{method.Method[1..].ToLowerInvariant()}";
+
+    // What a tag means Docker asks by HEAD before it reads it. One request is enough; the words are those scripts know.
+    private static HttpMethod AskedByDocker(HttpMethod method, Uri url) =>
+        method == HttpMethod.Get && url.AbsolutePath.LastIndexOf('/') is var slash && url.AbsolutePath.AsSpan(0, slash).EndsWith("/manifests") && !url.AbsolutePath.AsSpan(slash).Contains(':') ? HttpMethod.Head : method;
 
     private bool IsOurs(Uri url) => url.Authority == endpoint.Api.Authority && url.Scheme == endpoint.Api.Scheme;
 

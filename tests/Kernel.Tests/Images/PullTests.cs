@@ -307,7 +307,7 @@ public sealed class PullTests : IDisposable
         registry.Answers["/v2/busy/manifests/1"] = _ => FakeRegistry.Answer.Error(429, "TOOMANYREQUESTS", "slow down");
 
         Assert.Equal($"pull access denied for {registry.Host}/denied, repository does not exist or may require 'docker login': denied: requested access to the resource is denied", await PullError($"{registry.Host}/denied:1", ImageErrorKind.NotFound));
-        Assert.Equal($"Get \"http://{registry.Host}/v2/basic/manifests/1\": no basic auth credentials", await PullError($"{registry.Host}/basic:1"));
+        Assert.Equal($"Head \"http://{registry.Host}/v2/basic/manifests/1\": no basic auth credentials", await PullError($"{registry.Host}/basic:1"));
         Assert.Equal($"pull access denied for {registry.Host}/scope, repository does not exist or may require 'docker login': denied: requested access to the resource is denied", await PullError($"{registry.Host}/scope:1", ImageErrorKind.NotFound));
         Assert.Equal("received unexpected HTTP status: 500 Status", await PullError($"{registry.Host}/broken:1"));
         Assert.Equal("toomanyrequests: slow down", await PullError($"{registry.Host}/busy:1"));

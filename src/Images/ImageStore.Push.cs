@@ -14,7 +14,7 @@ public sealed partial class ImageStore
     private volatile SemaphoreSlim uploads;
 
     /// <summary>Pushes one tag, or all tags of the repository when the name has none.</summary>
-    /// <param name="platform">The image must be for this one.</param>
+    /// <param name="platform">Of what is called so, the image for this one.</param>
     /// <param name="progress">Called one at a time, from pool threads; must not block for long.</param>
     /// <exception cref="ImageException">NotFound, before any progress, when the image is for another platform; System, in Docker's words.</exception>
     public async Task PushAsync(ImageReference name, Platform? platform, RegistryCredentials? credentials, Action<ImageProgress> progress, CancellationToken cancellation)
@@ -22,7 +22,7 @@ public sealed partial class ImageStore
         if (platform is not null) Get(name.FamiliarString, platform);
         var sink = new ProgressSink(progress, options.Time);
         sink.Message($"The push refers to repository [{name.Name}]");
-        var tags = TagsToPush(name);
+        var tags = TagsToPush(name, platform);
         var speaksTls = new HashSet<string>();
         Exception? last = null;
         foreach (var endpoint in RegistryEndpoint.For(name.Domain, options.Registries, push: true))
@@ -58,15 +58,15 @@ public sealed partial class ImageStore
         throw ImageException.Failed(last?.Message ?? $"no endpoints found for {name.Name}", last);
     }
 
-    private IReadOnlyList<(ImageReference Tag, Digest Id)> TagsToPush(ImageReference name)
+    private IReadOnlyList<(ImageReference Tag, Digest Id)> TagsToPush(ImageReference name, Platform? platform)
     {
         lock (gate)
         {
             var known = names.Values.Where(n => n.Reference.Name == name.Name).ToList();
             if (known.Count == 0) throw ImageException.Failed($"An image does not exist locally with the tag: {name.FamiliarName}");
             if (name.HasDigest) throw ImageException.Failed("cannot push a digest reference");
-            if (!name.IsNameOnly) return TryFindName(name, out var id) ? [(name, id)] : throw ImageException.Failed($"tag does not exist: {name.FamiliarString}");
-            var tags = known.Where(n => n.Reference.HasTag).Select(n => (n.Reference, n.Image)).ToList();
+            if (!name.IsNameOnly) return TryFindName(name, out _) ? [(name, FindFor(name.FamiliarString, platform))] : throw ImageException.Failed($"tag does not exist: {name.FamiliarString}");
+            var tags = known.Where(n => n.Reference.HasTag).Select(n => (n.Reference, FindFor(n.Reference.FamiliarString, platform))).ToList();
             return tags.Count > 0 ? tags : throw ImageException.Failed($"no tags to push for {name.FamiliarName}");
         }
     }

@@ -42,6 +42,10 @@ public sealed partial class EngineClient
     public Task<AuthResponse> LoginAsync(AuthConfig auth, CancellationToken cancellationToken = default) =>
         PostAsync(new EnginePath("/auth"), Json(auth, ApiJson.Wire.AuthConfig), ApiJson.Wire.AuthResponse, cancellationToken);
 
+    /// <summary>What a name stands for in its registry, asked by the engine: "sha256:…".</summary>
+    public async Task<string> DistributionDigestAsync(string name, CancellationToken cancellationToken = default) =>
+        (await GetAsync("/distribution/" + EnginePath.Segment(name) + "/json", ApiJson.Wire.DistributionInspect, cancellationToken).ConfigureAwait(false)).Descriptor.Digest;
+
     public Task<SearchResult[]> SearchImagesAsync(string term, string? limit = null, Filters? filters = null, AuthConfig? auth = null, CancellationToken cancellationToken = default) =>
         GetAsync(new EnginePath("/images/search").Add("term", term).AddIf("limit", limit).AddIf("filters", filters?.ToString()), ApiJson.Wire.SearchResultArray, cancellationToken, AuthHeader(auth));
 

@@ -43,7 +43,7 @@ internal sealed class Command
 }
 
 /// <summary>A command that was chosen, with what it was given.</summary>
-internal sealed record Invocation(Command Command, string Path, Arguments Arguments, CommandContext Context)
+internal record Invocation(Command Command, string Path, Arguments Arguments, CommandContext Context)
 {
     public CancellationToken Cancelled => Context.Cancelled;
 

@@ -68,6 +68,7 @@ internal static class CommandTable
         DialStdioCommand.Command,
         .. ForeignCommands.Commands,
         .. RegistryVerbs.Commands,
+        Compose.ComposeCommand.Command,
         VersionCommand.Command,
         InfoCommand.Command,
         EventsCommand.Command,

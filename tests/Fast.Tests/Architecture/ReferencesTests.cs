@@ -18,7 +18,8 @@ public class ReferencesTests
         ["Berth.Builder"] = ["Berth.Engine", "Berth.Api", "Berth.Dockerfile", "Berth.Images", "Berth.Linux"],
         ["berthd"] = ["Berth.Builder", "Berth.Dockerfile", "Berth.Engine", "Berth.Registry", "Berth.Api", "Berth.Runtime", "Berth.Images", "Berth.Networks", "Berth.Linux"],
         ["berth-monitor"] = ["Berth.Runtime", "Berth.Linux"],
-        ["berth"] = ["Berth.Api", "Berth.Dockerfile", "Berth.Linux"],
+        ["Berth.Compose"] = ["Berth.Api"],
+        ["berth"] = ["Berth.Compose", "Berth.Api", "Berth.Dockerfile", "Berth.Linux"],
     };
 
     public static TheoryData<string> Assemblies => [.. Allowed.Keys];

@@ -1,0 +1,158 @@
+using Berth.Api;
+using Berth.Cli.CommandLine;
+using Berth.Compose;
+using Berth.Compose.Model;
+
+namespace Berth.Cli.Commands.Compose;
+
+/// <summary>berth compose …: which project, which command; what the commands do is in Berth.Compose.</summary>
+internal static class ComposeCommand
+{
+    public static readonly Command Command = new()
+    {
+        Paths = ["compose"],
+        Usage = "[OPTIONS] COMMAND",
+        Summary = "Define and run multi-container applications",
+        ForAnother = true,
+        Run = RunAsync,
+    };
+
+    private static readonly Flag[] Globals =
+    [
+        new("all-resources", FlagKind.Bool, "Include all resources, even those not used by services"),
+        new("ansi", FlagKind.String, "When to print ANSI control characters (never, always, auto)") { Default = "auto" },
+        new("compatibility", FlagKind.Bool, "Names with underscores, as compose v1 made them"),
+        new("dry-run", FlagKind.Bool, "Print what would be done"),
+        new("env-file", FlagKind.List, "Another file of variables than .env") { ValueName = "stringArray" },
+        new("file", 'f', FlagKind.List, "Compose files") { ValueName = "stringArray" },
+        new("parallel", FlagKind.Int, "How many things are done at once, -1 for no limit") { Default = "-1" },
+        new("profile", FlagKind.List, "Profiles to enable") { ValueName = "stringArray" },
+        new("progress", FlagKind.String, "Type of progress output (auto, tty, plain, json, quiet)"),
+        new("project-directory", FlagKind.String, "Directory that relative paths begin at (default: of the first compose file)"),
+        new("project-name", 'p', FlagKind.String, "Project name"),
+        new("verbose", FlagKind.Bool, "Show more output") { Hidden = true },
+        new("version", 'v', FlagKind.Bool, "Show the version") { Hidden = true },
+        new("workdir", FlagKind.String, "Old name of --project-directory") { Hidden = true, SpellingOf = "project-directory" },
+        new("no-ansi", FlagKind.Bool, "Old name of --ansi never") { Hidden = true },
+        new("help", 'h', FlagKind.Bool, "Print usage") { Hidden = true },
+    ];
+
+    /// <summary>A new command is a new line here.</summary>
+    private static readonly Command[] All =
+    [
+        ComposeConfig.Command,
+    ];
+
+    private static async Task<int> RunAsync(Invocation invocation)
+    {
+        var context = invocation.Context;
+        var program = context.ProgramName + " compose";
+        var globals = Parse(Globals, false, [.. invocation.Arguments.Positional], program, "[OPTIONS] COMMAND");
+        var words = globals.Positional;
+        var help = globals.Bool("help") || words is ["help", ..];
+        if (words is ["help", ..]) words = words[1..];
+        if (globals.Bool("version")) words = ["version"];
+        if (words.Count == 0) return Show(context, RootHelp(program, context));
+        var command = Array.Find(All, c => c.Paths.Contains(words[0]));
+        if (command is null)
+        {
+            var near = Suggest.Nearest(words[0], All.SelectMany(c => c.Paths));
+            throw new UsageException($"unknown docker command: \"compose {words[0]}\"" + (near is null ? "" : $"\n\nDid you mean '{program} {near}'?") + $"\n\nRun '{program} --help' for more information", 1);
+        }
+        if (help) return Show(context, Help.Of(program, words[0], command, Width(context)));
+        Flag[] flags = [.. command.Flags(), new("dry-run", FlagKind.Bool, "Print what would be done") { Hidden = true }];
+        Arguments arguments;
+        try
+        {
+            arguments = Parse(flags, command.Interspersed, [.. words.Skip(1)], $"{program} {words[0]}", command.Usage);
+        }
+        catch (HelpRequestedException)
+        {
+            return Show(context, Help.Of(program, words[0], command, Width(context)));
+        }
+        var count = arguments.Positional.Count;
+        if (count < command.MinArguments || count > command.MaxArguments)
+        {
+            var wanted = command.MaxArguments == 0 ? "accepts no arguments" : command.MinArguments == command.MaxArguments ? $"requires {command.MinArguments} argument(s)" : count < command.MinArguments ? $"requires at least {command.MinArguments} argument(s)" : $"accepts at most {command.MaxArguments} argument(s)";
+            throw new UsageException($"\"{program} {words[0]}\" {wanted}.\nSee '{program} {words[0]} --help'.\n\nUsage:  {program} {words[0]} {command.Usage}\n\n{command.Summary}", 1);
+        }
+        try
+        {
+            var exitCode = await command.Run(new ComposeInvocation(command, "compose " + words[0], arguments, context, globals));
+            context.Flush();
+            return exitCode;
+        }
+        catch (ComposeException e)
+        {
+            throw new CommandException(e.Message, e.ExitCode);
+        }
+    }
+
+    private static Arguments Parse(Flag[] flags, bool interspersed, string[] words, string program, string usage)
+    {
+        try
+        {
+            return FlagParser.Parse(flags, interspersed, words);
+        }
+        catch (FormatException e)
+        {
+            throw new UsageException($"{e.Message}\n\nUsage:  {program} {usage}\n\nRun '{program} --help' for more information", 1);
+        }
+    }
+
+    private static int Show(CommandContext context, string text)
+    {
+        context.Out.Write(text);
+        context.Flush();
+        return 0;
+    }
+
+    private static int Width(CommandContext context) => context.Terminal.Size.Width is > 0 and var width ? width : 80;
+
+    private static string RootHelp(string program, CommandContext context)
+    {
+        var text = new System.Text.StringBuilder($"Usage:  {program} [OPTIONS] COMMAND\n\nDefine and run multi-container applications\n\nOptions:\n");
+        text.Append(Help.Options([.. Globals.Where(f => !f.Hidden)], Width(context))).Append("\nCommands:\n");
+        foreach (var command in All.OrderBy(c => c.Name, StringComparer.Ordinal)) text.Append("  ").Append(command.Name.PadRight(11)).Append(' ').Append(command.Summary).Append('\n');
+        return text.Append($"\nRun '{program} COMMAND --help' for more information on a command.\n").ToString();
+    }
+}
+
+/// <summary>A compose command that was chosen, with what stands before it.</summary>
+internal sealed record ComposeInvocation : Invocation
+{
+    private readonly Arguments _globals;
+    private ProjectLoader? _loader;
+
+    public ComposeInvocation(Command command, string path, Arguments arguments, CommandContext context, Arguments globals) : base(command, path, arguments, context) => _globals = globals;
+
+    public bool DryRun => _globals.Bool("dry-run") || Arguments.Bool("dry-run");
+
+    public Arguments Globals => _globals;
+
+    public ProjectSource Source => new()
+    {
+        Files = _globals.List("file"), Name = _globals.String("project-name"), Directory = _globals.String("project-directory"), EnvFiles = _globals.List("env-file"), Profiles = _globals.List("profile"),
+        AllResources = _globals.Bool("all-resources"), Compatibility = _globals.Bool("compatibility"),
+    };
+
+    public ProjectLoader Loader => _loader ??= new ProjectLoader(Source, Variables(), Warn, new StreamReader(Context.InStream, leaveOpen: true));
+
+    /// <summary>In the form of docker compose's log, which people search for.</summary>
+    public void Warn(string text) => Context.Err.Write($"time=\"{Context.Time.GetLocalNow():yyyy-MM-ddTHH:mm:ssK}\" level=warning msg={GoText.Quote(text)}\n");
+
+    private static List<KeyValuePair<string, string>> Variables()
+    {
+        var list = new List<KeyValuePair<string, string>>();
+        foreach (System.Collections.DictionaryEntry entry in Environment.GetEnvironmentVariables()) list.Add(new((string)entry.Key, (string?)entry.Value ?? ""));
+        return list;
+    }
+
+    /// <summary>The project, with services' environment read from their files.</summary>
+    public Project Load(IReadOnlyList<string>? services = null)
+    {
+        var project = Loader.Load(new() { ResolveEnvironment = false }, services);
+        project.ResolveEnvironment(discard: true);
+        return project;
+    }
+}

@@ -137,7 +137,12 @@ public sealed class ProjectLoader
     }
 
     /// <summary>The merged model as a tree, for `config --no-interpolate`.</summary>
-    public Node LoadModel(LoadOptions options) => LoadFiles(options).Model;
+    public Node LoadModel(LoadOptions options)
+    {
+        var model = LoadFiles(options).Model;
+        foreach (var secret in model.MapOf("secrets").Values) secret[Normalize.SecretValue] = null;
+        return model;
+    }
 
     private (Loader Loader, Node Model, string Name, string Directory, List<string> Files) LoadFiles(LoadOptions options)
     {

@@ -75,7 +75,8 @@ internal static class RelativePaths
 
     private static Node Device(Node value, string directory)
     {
-        if (value.TextOf("driver") == "local" && value.Get("driver_opts") is { IsMap: true } options && options.TextOf("o") == "bind" && options.Get("device") is { } device) options["device"] = File(device, directory);
+        if (value.TextOf("driver") == "local" && value.Get("driver_opts") is { IsMap: true } options && options.TextOf("o") == "bind" && options.Get("device") is { IsString: true } device)
+            options["device"] = Node.Of(device.Text.Length == 0 ? directory : Join(directory, device.Text), device.At);
         return value;
     }
 }

@@ -8,12 +8,12 @@ internal static class Timestamps
 {
     /// <summary>Seconds since 1970, RFC 3339, or a duration before now ("24h"); null for an empty text.</summary>
     /// <exception cref="EngineException">InvalidParameter.</exception>
-    public static DateTimeOffset? Parse(string? text, string name, TimeProvider clock)
+    public static DateTimeOffset? Parse(string? text, TimeProvider clock)
     {
         if (string.IsNullOrEmpty(text)) return null;
         if (TryUnix(text, out var time) || GoTime.TryParse(text, out time)) return time;
         if (GoDuration.TryParse(text, out var before)) return clock.GetUtcNow() - before;
-        throw EngineException.Invalid($"invalid value for {GoText.Quote(name)}: failed to parse value as time or duration: {GoText.Quote(text)}");
+        throw EngineException.Invalid($"failed to parse value as time or duration: {GoText.Quote(text)}");
     }
 
     /// <summary>As <see cref="Parse"/>, of a query's own parameter rather than a filter's: there Docker's error is its number parser's.</summary>

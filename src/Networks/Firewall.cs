@@ -38,7 +38,11 @@ internal sealed class Firewall(string table, PublishThrough through, bool ipv4, 
                 Run(RemoveBoth() + FirewallPlan.For(table, networks, ports: null, through, ipv4));
             }
         }
-        foreach (var chain in ForeignForwardDrops()) logger.ForeignForwardDrop(chain);
+        foreach (var foreign in ForeignForwards())
+        {
+            if (foreign.Drops) logger.ForeignForwardDrop(foreign.Chain);
+            if (foreign.LetsRedirectedPass && through == PublishThrough.Forward) logger.ForeignForwardRedirected(foreign.Chain);
+        }
         if (events is not null) loop.Post(() => slot = loop.Add(events.Handle, PollEvents.Readable, this));
     }
 
@@ -233,29 +237,25 @@ internal sealed class Firewall(string table, PublishThrough through, bool ipv4, 
         }
     }
 
-    /// <summary>"ip filter FORWARD": chains of others that drop what they do not know. An accept in our table does not outvote a drop in another: a packet must pass every base chain of the hook.</summary>
-    internal IReadOnlyList<string> ForeignForwardDrops()
+    /// <summary>Chains of others that forwarded packets must pass and that say something of ours. An accept in our table does not outvote a drop in another: a packet must pass every base chain of the hook.</summary>
+    internal IReadOnlyList<ForeignForward> ForeignForwards()
     {
-        var found = new List<string>();
         try
         {
-            var chain = "";
-            var tableOfChain = "";
-            foreach (var line in nftables.Run("list chains").Split('\n'))
+            var found = new List<ForeignForward>();
+            foreach (var (chain, dropsByPolicy) in ForeignForward.ChainsOf(nftables.Run("list chains")))
             {
-                var text = line.Trim();
-                if (text.StartsWith("table ", StringComparison.Ordinal)) tableOfChain = text[6..].TrimEnd(' ', '{');
-                if (text.StartsWith("chain ", StringComparison.Ordinal)) chain = text[6..].TrimEnd(' ', '{');
-                if (text.Contains("hook forward", StringComparison.Ordinal) && text.Contains("policy drop", StringComparison.Ordinal)
-                    && !tableOfChain.StartsWith("ip6 ", StringComparison.Ordinal))
-                    found.Add($"{tableOfChain} {chain}");
+                if (chain.Split(' ')[1].StartsWith(FirewallPlan.TableName(""), StringComparison.Ordinal)) continue; // ours, or another engine's of ours
+                var foreign = ForeignForward.Of(chain, dropsByPolicy, nftables.Run($"list chain {chain}"));
+                if (foreign.Drops || foreign.LetsRedirectedPass) found.Add(foreign);
             }
+            return found;
         }
         catch (Exception e) when (e is NftablesException or ObjectDisposedException)
         {
             logger.FirewallNotListed(e.Message);
+            return [];
         }
-        return found;
     }
 
     private static Nftables Open(HostNamespace host)

@@ -274,8 +274,8 @@ internal sealed class HostPorts(HostNamespace host, NetworkManagerOptions engine
         if (!reserved.TryGetValue((protocol, port), out var there)) reserved[(protocol, port)] = there = [];
         foreach (var address in addresses)
         {
-            if (!there.Any(t => Collide(t, address))) continue;
-            taken = address;
+            if (there.Find(t => Collide(t, address)) is not { } other) continue;
+            taken = other;
             if (there.Count == 0) reserved.Remove((protocol, port));
             return false;
         }

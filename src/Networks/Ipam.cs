@@ -22,14 +22,14 @@ public sealed class Ipam
         (first, last) = (pool.Network.Value, pool.Last.Value);
         // The subnet's own first and last address mean the network and everyone in it; a /31 and a /32 have neither (RFC 3021). In IPv6 the first one
         // means any router (RFC 4291, 2.6.1), and there is no other.
-        if (subnet.IsIPv6 ? subnet.Length < 128 : subnet.Length <= 30)
-        {
-            if (first == subnet.Network.Value) first++;
-            if (last == subnet.Last.Value && !subnet.IsIPv6) last--;
-        }
+        if (IsForEverybody(pool.Network)) first++;
+        if (IsForEverybody(pool.Last)) last--;
         lowestMaybeFree = first;
         foreach (var address in reserved) taken.Add(address);
     }
+
+    private bool IsForEverybody(InetAddress address) => subnet.IsIPv6 ? subnet.Length < 128 && address == subnet.Network
+        : subnet.Length <= 30 && (address == subnet.Network || address == subnet.Last);
 
     /// <exception cref="NetworkException">Exhausted, in Docker's words.</exception>
     public InetAddress Allocate()
@@ -51,11 +51,12 @@ public sealed class Ipam
         }
     }
 
-    /// <summary>Takes one particular address; false: somebody has it.</summary>
+    /// <summary>Takes one particular address; false: somebody has it, or it means everybody.</summary>
     /// <exception cref="NetworkException">InvalidArgument: not an address of this subnet.</exception>
     public bool TryReserve(InetAddress address)
     {
         if (!subnet.Contains(address)) throw new NetworkException(NetworkErrorKind.InvalidArgument, $"no configured subnet contains IP address {address}");
+        if (IsForEverybody(address)) return false;
         lock (gate) return taken.Add(address);
     }
 

@@ -104,7 +104,10 @@ public sealed partial class NetworkManager
     {
         var ipam = new Ipam(subnet.Subnet, subnet.Range);
         var gateway = subnet.GivenGateway;
-        if (gateway is { } given) ipam.TryReserve(given);
+        if (gateway is { } given)
+        {
+            if (!ipam.TryReserve(given)) throw new NetworkException(NetworkErrorKind.System, $"failed to allocate gateway ({given}): Address already in use");
+        }
         else if (wantsGateway) gateway = ipam.Allocate();
         foreach (var (name, address) in subnet.Auxiliary)
             if (!ipam.TryReserve(address)) throw new NetworkException(NetworkErrorKind.System, $"failed to allocate secondary ip address ({name}:{address}): Address already in use");

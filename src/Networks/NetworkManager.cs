@@ -46,7 +46,7 @@ public sealed partial class NetworkManager : IAsyncDisposable
     /// <summary>
     /// What the user should know of the host's firewall, with a remedy; empty when nothing is in the way. Looked up now.
     /// </summary>
-    public IReadOnlyList<string> FirewallWarnings => [.. (firewall?.ForeignForwardDrops() ?? []).Select(c => FirewallAdvice.For(c, [.. networks.OfType<BridgeNetwork>().Select(b => b.Settings.Bridge)], options.PublishThrough))];
+    public IReadOnlyList<string> FirewallWarnings => [.. (firewall?.ForeignForwards() ?? []).SelectMany(c => FirewallAdvice.For(c, [.. networks.OfType<BridgeNetwork>().Select(b => b.Settings.Bridge)], options.PublishThrough))];
 
     /// <summary>Waits for all that there is to wait for: queries for names, and news of the firewall.</summary>
     internal ReadinessLoop Loop { get; }

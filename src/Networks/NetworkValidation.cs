@@ -48,6 +48,8 @@ internal static class NetworkValidation
         if (request.Scope == "swarm") throw Error(NetworkErrorKind.Forbidden, "cannot create a swarm scoped network when swarm is not active");
         if (driver is "host" or "null") throw Error(NetworkErrorKind.Forbidden, $"only one instance of \"{driver}\" network is allowed");
         if (spec.IpamDriver is not (DefaultIpam or "null")) throw Error(NetworkErrorKind.NotFound, $"plugin \"{spec.IpamDriver}\" not found");
+        // No addresses: of the drivers that go without, macvlan and ipvlan, neither family may then be asked for.
+        if (spec.IpamDriver == "null" && (spec.EnableIPv4 || spec.EnableIPv6)) throw Error(NetworkErrorKind.InvalidArgument, $"{(spec.EnableIPv4 ? "ipv4" : "ipv6")} pool is empty");
         if (driver == "bridge")
         {
             if (!spec.EnableIPv4 && !spec.EnableIPv6) throw Error(NetworkErrorKind.InvalidArgument, "IPv4 or IPv6 must be enabled");

@@ -16,6 +16,9 @@ internal static partial class NetworksLog
     [LoggerMessage(4, LogLevel.Warning, "The firewall chain {Chain} drops forwarded packets by default; containers reach the outside, and are reached from other machines, only if it lets them. It is left as it is; docker info says what to do")]
     internal static partial void ForeignForwardDrop(this ILogger logger, string chain);
 
+    [LoggerMessage(48, LogLevel.Warning, "The firewall chain {Chain} lets redirected packets pass whatever its other rules say: published ports are open to other machines. docker info says what to do")]
+    internal static partial void ForeignForwardRedirected(this ILogger logger, string chain);
+
     [LoggerMessage(5, LogLevel.Debug, "Foreign firewall chains could not be listed: {Reason}")]
     internal static partial void FirewallNotListed(this ILogger logger, string reason);
 

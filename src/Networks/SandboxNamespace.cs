@@ -124,7 +124,8 @@ internal sealed class SandboxNamespace : IDisposable
             if (equals < 0 || parts.Length != 5 || parts.Any(p => p.Length == 0 || p.Contains('/') || p == ".."))
                 throw new NetworkException(NetworkErrorKind.InvalidArgument, $"unrecognised network interface sysctl '{sysctl}'");
             var path = $"/proc/sys/net/{parts[1]}/{parts[2]}/{name}/{parts[4].Replace('.', '/')}";
-            if (!Sysctl.TryWrite(path, sysctl[(equals + 1)..])) throw new NetworkException(NetworkErrorKind.System, $"failed to set sysctl {sysctl}: no such setting, or it refuses the value");
+            if (!File.Exists(path)) throw new NetworkException(NetworkErrorKind.System, $"{path} is not a sysctl file");
+            if (!Sysctl.TryWrite(path, sysctl[(equals + 1)..])) throw new NetworkException(NetworkErrorKind.System, $"{path} refuses {sysctl[(equals + 1)..]}");
         }
     }
 

@@ -13,7 +13,7 @@ internal static class NetworkRoutes
         router.Get("/networks", r => r.JsonAsync(networks.List(Filters.Parse(r.Query["filters"]), containers: r.Version.Before(28)), ApiJson.Wire.ListNetworkInspect));
         router.Post("/networks/create", async r =>
         {
-            var body = await r.ReadJsonAsync(ApiJson.Wire.NetworkCreateRequest);
+            var body = await r.ReadJsonAsync(ApiJson.Wire.NetworkCreateRequest, new NetworkCreateRequest());
             if (r.Version.Before(48)) body.EnableIPv4 = null;
             await r.JsonAsync(await networks.CreateAsync(body, r.Stopping), ApiJson.Wire.NetworkCreateResponse, 201);
         });
@@ -32,12 +32,12 @@ internal static class NetworkRoutes
         });
         router.Post("/networks/{name}/connect", async r =>
         {
-            var body = await r.ReadJsonAsync(ApiJson.Wire.NetworkConnectRequest);
+            var body = await r.ReadJsonAsync(ApiJson.Wire.NetworkConnectRequest, new NetworkConnectRequest());
             await engine.Containers.ConnectAsync(r.Name, body.Container, body.EndpointConfig, r.Stopping);
         });
         router.Post("/networks/{name}/disconnect", async r =>
         {
-            var body = await r.ReadJsonAsync(ApiJson.Wire.NetworkDisconnectRequest);
+            var body = await r.ReadJsonAsync(ApiJson.Wire.NetworkDisconnectRequest, new NetworkDisconnectRequest());
             await engine.Containers.DisconnectAsync(r.Name, body.Container, body.Force, r.Stopping);
         });
     }

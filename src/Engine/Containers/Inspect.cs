@@ -95,7 +95,7 @@ public sealed partial class ContainerService
         foreach (var (name, asked) in NetworksOf(record).OrderBy(n => n.Key, StringComparer.Ordinal))
         {
             var settings = asked with { };
-            if (!NetworkManager.IsPredefined(name) && (record.StartedBefore || record.Sandbox is not null)) settings.DNSNames = DnsNames(record, asked);
+            if (!NetworkManager.IsPredefined(name) && (record.StartedBefore || record.Sandbox is not null || asked.DNSNames is not null)) settings.DNSNames = DnsNames(record, asked);
             if (record.Sandbox?.On(name) is { } endpoint)
             {
                 settings.NetworkID = endpoint.NetworkId;
@@ -108,7 +108,11 @@ public sealed partial class ContainerService
                 settings.GlobalIPv6PrefixLen = endpoint.IPv6PrefixLength;
                 settings.MacAddress = endpoint.MacAddress;
             }
-            else if (record.StartedBefore && settings.NetworkID.Length == 0) settings.NetworkID = _core.Networks.TryFind(name)?.Id ?? "";
+            else if (record.StartedBefore)
+            {
+                settings.MacAddress = "";
+                if (settings.NetworkID.Length == 0) settings.NetworkID = _core.Networks.TryFind(name)?.Id ?? "";
+            }
             all[name] = settings;
         }
         return all;

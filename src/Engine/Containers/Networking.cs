@@ -177,7 +177,8 @@ public sealed partial class ContainerService
                 if (found is not null) CheckConnect(record, found, settings);
                 var name = found?.Name ?? networkIdOrName;
                 if (found is not null && NetworksOf(record).ContainsKey(name)) return;
-                SaveRequested(container, record, n => n[name] = settings);
+                // With its names from here on: see ShowEndpoints.
+                SaveRequested(container, record, n => n[name] = settings with { DNSNames = [] });
                 return;
             }
             if (Modes.IsContainer(record.HostConfig.NetworkMode)) throw EngineException.Invalid(SharedNetwork);

@@ -152,7 +152,7 @@ public sealed partial class ContainerService
         DateTimeOffset? until = filters["until"].Count switch
         {
             0 => null,
-            1 => Timestamps.Parse(filters["until"].First(), "until", _core.Time),
+            1 => Timestamps.Parse(filters["until"].First(), _core.Time),
             _ => throw EngineException.Invalid("more than one until filter specified"),
         };
         var deleted = new List<string>();

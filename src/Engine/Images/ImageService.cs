@@ -43,11 +43,11 @@ public sealed class ImageService
     {
         try
         {
-            return Timestamps.Parse(text, "until", _core.Time);
+            return Timestamps.Parse(text, _core.Time);
         }
         catch (EngineException e)
         {
-            throw EngineException.System($"failed to parse value as time or duration: {GoText.Quote(text)}", e);
+            throw EngineException.System(e.Message, e);
         }
     }
 

@@ -62,16 +62,16 @@ public sealed class NetworkService
             IPAM = new IPAM
             {
                 Driver = spec.IpamDriver, Options = spec.IpamOptions is null ? null : new(spec.IpamOptions),
-                Config = spec.Subnets.Count == 0 ? null : [.. spec.Subnets.Select(s => new IPAMConfig
+                Config = spec.Subnets.Count == 0 ? null : [.. spec.Subnets.OrderByDescending(s => s.Given).Select(s => new IPAMConfig
                 {
-                    // As given; of what was chosen the gateway is shown, too.
-                    Subnet = s.Subnet.ToString(), IPRange = s.Range?.ToString(), Gateway = (s.Given ? s.GivenGateway : s.GivenGateway ?? s.Gateway)?.ToString(),
+                    // As given; of what was chosen, which comes behind it, the gateway is shown, too.
+                        Subnet = s.Subnet.ToString(), IPRange = s.Range?.ToString(), Gateway = (s.Given ? s.GivenGateway : s.GivenGateway ?? s.Gateway)?.ToString(),
                     AuxiliaryAddresses = s.Auxiliary.Count == 0 ? null : s.Auxiliary.ToDictionary(a => a.Key, a => a.Value.ToString()),
                 })],
             },
             Internal = spec.Internal, Attachable = spec.Attachable, ConfigFrom = new ConfigReference { Network = spec.ConfigFrom }, ConfigOnly = spec.ConfigOnly,
             Containers = containers
-                ? network.Endpoints.Values.ToDictionary(e => e.ContainerId, e => new EndpointResource
+                ? network.Endpoints.Values.OrderBy(e => e.ContainerId, StringComparer.Ordinal).ToDictionary(e => e.ContainerId, e => new EndpointResource
                 {
                     Name = e.ContainerName, EndpointID = e.EndpointId, MacAddress = e.MacAddress,
                     IPv4Address = e.IPAddress.Length > 0 ? $"{e.IPAddress}/{e.IPPrefixLength}" : "", IPv6Address = e.IPv6Address.Length > 0 ? $"{e.IPv6Address}/{e.IPv6PrefixLength}" : "",
@@ -124,7 +124,7 @@ public sealed class NetworkService
             DateTimeOffset? until = filters["until"].Count switch
             {
                 0 => null,
-                1 => Timestamps.Parse(filters["until"].First(), "until", _core.Time),
+                1 => Timestamps.Parse(filters["until"].First(), _core.Time),
                 _ => throw EngineException.Invalid("more than one until filter specified"),
             };
             var deleted = new List<string>();

@@ -66,6 +66,17 @@ public sealed class AddressTests
     }
 
     [Fact]
+    public void What_means_the_network_or_everyone_in_it_is_nobodys()
+    {
+        var ipam = new Ipam(Prefix("198.18.0.0/26"), null);
+        Assert.False(ipam.TryReserve(Address("198.18.0.0")));
+        Assert.False(ipam.TryReserve(Address("198.18.0.63")));
+        Assert.False(new Ipam(Prefix("fd00:1::/64"), null).TryReserve(Address("fd00:1::")));
+        Assert.True(new Ipam(Prefix("198.18.0.0/31"), null).TryReserve(Address("198.18.0.0")));
+        Assert.Equal("Address already in use", Assert.Throws<NetworkException>(() => ipam.Take(Address("198.18.0.63"), null)).Message);
+    }
+
+    [Fact]
     public void No_address_is_given_twice_whatever_comes_and_goes()
     {
         var seed = Environment.TickCount;

@@ -1,0 +1,43 @@
+using System.Diagnostics;
+
+namespace Berth.Testing;
+
+/// <summary>Files of a Debian package and of what it needs that is not installed here, unpacked into a directory of their own: nothing is installed, and nothing that it brings is started.</summary>
+public static class DebianPackage
+{
+    /// <summary>The directory; null: it can't be had here. Kept in artifacts/ for the next time.</summary>
+    public static string? Unpack(string name)
+    {
+        var root = Path.Combine(Repository.TestArtifacts, "packages", name);
+        if (Directory.Exists(root)) return root;
+        var archives = root + ".archives";
+        var unpacked = root + ".tmp";
+        if (Directory.Exists(unpacked)) Directory.Delete(unpacked, recursive: true);
+        Directory.CreateDirectory(archives);
+        Directory.CreateDirectory(unpacked);
+        if (!Run("apt-get", "-y", "-q", "--no-install-recommends", "--download-only", "-o", $"Dir::Cache::archives={archives}", "-o", "Debug::NoLocking=1", "install", name)) return null;
+        foreach (var archive in Directory.GetFiles(archives, "*.deb"))
+            if (!Run("dpkg-deb", "-x", archive, unpacked)) return null;
+        // Where /lib is a link to usr/lib, as everywhere now, packages may still say /lib.
+        if (Directory.Exists(Path.Combine(unpacked, "lib")) && !Run("sh", "-c", $"cp -a '{unpacked}/lib/.' '{unpacked}/usr/lib/' && rm -r '{unpacked}/lib'")) return null;
+        Directory.Move(unpacked, root);
+        return root;
+    }
+
+    private static bool Run(string program, params string[] arguments)
+    {
+        try
+        {
+            using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true, Environment = { ["DEBIAN_FRONTEND"] = "noninteractive" } })!;
+            process.ErrorDataReceived += (_, _) => { };
+            process.BeginErrorReadLine();
+            process.StandardOutput.ReadToEnd();
+            process.WaitForExit();
+            return process.ExitCode == 0;
+        }
+        catch (System.ComponentModel.Win32Exception)
+        {
+            return false; // no such program: not a Debian
+        }
+    }
+}

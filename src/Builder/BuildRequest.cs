@@ -25,6 +25,12 @@ public sealed record BuildRequest
     public bool PlatformGiven { get; init; }
     public bool NoCache { get; init; }
 
+    /// <summary>Names of stages that are built anew.</summary>
+    public IReadOnlyList<string> NoCacheStages { get; init; } = [];
+
+    /// <summary>What names in the Dockerfile stand for instead of a stage or an image: --build-context. A name may end in "::" and a platform, and is then for that one.</summary>
+    public IReadOnlyDictionary<string, NamedContext> Contexts { get; init; } = new Dictionary<string, NamedContext>();
+
     /// <summary>Base images are pulled even when they are here.</summary>
     public bool Pull { get; init; }
 
@@ -54,6 +60,19 @@ public sealed record BuildRequest
     public IReadOnlyDictionary<string, string> Attestations { get; init; } = new Dictionary<string, string>();
 }
 
+/// <summary>What a name stands for: one of the three.</summary>
+public sealed record NamedContext
+{
+    /// <summary>Another image's name.</summary>
+    public string ImageName { get; init; } = "";
+
+    /// <summary>The result of another build.</summary>
+    public Image? Result { get; init; }
+
+    /// <summary>A directory of the client, by the name it has there; see <see cref="ContextStep.Name"/>.</summary>
+    public string Directory { get; init; } = "";
+}
+
 /// <summary>Where a build's files come from.</summary>
 public interface IBuildSources
 {
@@ -63,6 +82,9 @@ public interface IBuildSources
 
     /// <summary>Null when nobody gave it.</summary>
     Task<byte[]?> GetSecretAsync(string id, CancellationToken cancellation);
+
+    /// <summary>The client's SSH agent, at a socket made at the path, until it is disposed of. Null: the client forwards none under that id.</summary>
+    Task<IDisposable?> ForwardAgentAsync(string id, string path, CancellationToken cancellation) => Task.FromResult<IDisposable?>(null);
 
     /// <summary>An image as the registry's credentials of this build's client allow.</summary>
     Task PullAsync(ImageReference name, Platform platform, Action<JsonMessage> progress, CancellationToken cancellation);

@@ -39,7 +39,8 @@ public sealed record ScratchStep : BuildStep
 }
 
 /// <summary>The files sent with the build.</summary>
-public sealed record ContextStep : BuildStep
+/// <param name="Name">Of a directory beside the build's own, which has none.</param>
+public sealed record ContextStep(string Name = "") : BuildStep
 {
     public override IReadOnlyList<BuildStep> Inputs => [];
     internal override string Definition => "context";

@@ -42,7 +42,7 @@ internal sealed class CommandRunner(ImageStore.LayerSession session, StepService
                     await AddSecretAsync(source.Mount, mounts, environment, caches.NewPlace(undo), undo, cancellation).ConfigureAwait(false);
                     break;
                 default:
-                    if (source.Mount.Required) throw new BuildException("no SSH key \"default\" forwarded from the client", run.Lines);
+                    await AddAgentAsync(source.Mount, run, mounts, environment, caches.NewPlace(undo), undo, cancellation).ConfigureAwait(false);
                     break;
             }
         }
@@ -115,6 +115,30 @@ internal sealed class CommandRunner(ImageStore.LayerSession session, StepService
         using var root = FileAt.Open(null, place, OpenFlags.Path | OpenFlags.Directory);
         var inside = RootedPath.TryResolve(root, "/" + mount.Source, mustExist: true, out _) ?? throw new BuildException($"failed to calculate checksum of ref: \"{PathPatterns.Clean("/" + mount.Source)}\": not found");
         return place + inside.TrimEnd('/');
+    }
+
+    // A socket of the host, whose every connection is one to the agent of whoever builds.
+    private async Task AddAgentAsync(RunMount mount, RunStep run, List<StepMount> mounts, List<string> environment, string place, UndoStack undo, CancellationToken cancellation)
+    {
+        var id = mount.Id.Length > 0 ? mount.Id : "default";
+        var path = Path.Combine(place, "agent");
+        var agent = await request.Sources.ForwardAgentAsync(id, path, cancellation).ConfigureAwait(false);
+        if (agent is null)
+        {
+            if (mount.Required) throw new BuildException($"no SSH key \"{id}\" forwarded from the client", run.Lines);
+            return;
+        }
+        undo.Push(() =>
+        {
+            agent.Dispose();
+            File.Delete(path);
+        });
+        FileAt.ChangeOwner(null, path, mount.UserId ?? 0, mount.GroupId ?? 0);
+        FileAt.ChangeMode(null, path, mount.Mode ?? 0x180);
+        var number = mounts.Count(m => m.Destination.StartsWith("/run/buildkit/ssh_agent.", StringComparison.Ordinal));
+        var target = mount.Target.Length > 0 ? mount.Target : $"/run/buildkit/ssh_agent.{number}";
+        if (!environment.Exists(v => v.StartsWith("SSH_AUTH_SOCK=", StringComparison.Ordinal))) environment.Add("SSH_AUTH_SOCK=" + target);
+        mounts.Add(new StepMount(target, path, ReadOnly: false));
     }
 
     private async Task AddSecretAsync(RunMount mount, List<StepMount> mounts, List<string> environment, string place, UndoStack undo, CancellationToken cancellation)

@@ -24,6 +24,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
     private readonly Dictionary<(string, Platform), Task<Image>> _images = [];
     private readonly List<(string Text, BuildStep? Step)> _instructions = [];
     private readonly ContextStep _context = new() { Title = "[internal] load build context" };
+    private readonly Dictionary<string, ContextStep> _contexts = new(StringComparer.Ordinal);
 
     /// <exception cref="DockerfileException">With the lines it is about.</exception>
     public async Task<BuildPlan> PlanAsync()
@@ -96,7 +97,18 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
             wanted = Within(stage.Lines, () => Platform.Parse(text.Text));
         }
         var state = new StageState(stage, document.Stages.Count > 1 && stage.Name.Length == 0 ? $"stage-{index}" : stage.Name) { Platform = wanted };
+        state.NoCache = request.NoCache || request.NoCacheStages.Contains(stage.Name, StringComparer.OrdinalIgnoreCase);
+        if (stage.Name.Length > 0 && FindContext(stage.Name, wanted) is { } instead)
+        {
+            // The stage as a whole is something else: what it says does not happen.
+            state.StepCount = 1;
+            await UseContextAsync(state, stage.Name, instead, wanted).ConfigureAwait(false);
+            if (state.IsOnImage) state.Root = new ImageStep(state.Base!) { Title = $"[context {stage.Name}] {instead.ImageName}", Text = stage.Text, Lines = stage.Lines };
+            foreach (var variable in state.Config.Env ?? []) state.Set(variable.Split('=', 2)[0], variable.Split('=', 2) is [_, var value] ? value : "");
+            return _stages[index] = state;
+        }
         if (FindStage(expansion.Text, index) is { } from) state.Inherit(await BuildAsync(from, wanted).ConfigureAwait(false));
+        else if (expansion.Text != "scratch" && FindContext(expansion.Text, wanted) is { } context) await UseContextAsync(state, expansion.Text, context, wanted).ConfigureAwait(false);
         else if (expansion.Text == "scratch") (state.Root, state.Config) = (new ScratchStep(), new ContainerConfig { WorkingDir = "/" });
         else await UseImageAsync(state, expansion.Text, wanted).ConfigureAwait(false);
 
@@ -142,6 +154,31 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         state.Use(image);
         if (!platform.Accepts(image.Platform) && (request.PlatformGiven || state.Stage.Platform.Length > 0))
             _checks.Report(CheckRule.InvalidBaseImagePlatform, $"Base image {name} was pulled with platform {GoText.Quote(image.Platform.ToString())}, expected {GoText.Quote(platform.ToString())} for current build", state.Stage.Lines, state.Stage.Comments);
+    }
+
+    private NamedContext? FindContext(string name, Platform platform)
+    {
+        if (request.Contexts.Count == 0) return null;
+        if (ImageReference.TryParse(name, out var reference)) name = reference.FamiliarString is var familiar && familiar.EndsWith(":latest", StringComparison.Ordinal) ? familiar[..^":latest".Length] : familiar;
+        return request.Contexts.TryGetValue($"{name}::{platform}", out var found) || request.Contexts.TryGetValue(name, out found) ? found : null;
+    }
+
+    private ContextStep ContextOf(string name, NamedContext context)
+    {
+        if (!_contexts.TryGetValue(context.Directory, out var step)) _contexts[context.Directory] = step = new ContextStep(context.Directory) { Title = $"[context {name}] load from client" };
+        return step;
+    }
+
+    private async Task UseContextAsync(StageState state, string name, NamedContext context, Platform platform)
+    {
+        if (context.Result is { } result) state.Use(result);
+        else if (context.ImageName == "scratch") (state.Root, state.Config) = (new ScratchStep(), new ContainerConfig { WorkingDir = "/" });
+        else if (context.ImageName.Length > 0) state.Use(await ResolveAsync(context.ImageName, platform, state.Stage.Lines).ConfigureAwait(false));
+        else
+        {
+            state.Config = new ContainerConfig { WorkingDir = "/" };
+            state.Root = new CopyStep(new ScratchStep(), ContextOf(name, context)) { Sources = ["/"], Destination = "/", Title = $"[context {name}] FROM {name}", Text = state.Stage.Text, Lines = state.Stage.Lines, NoCache = state.NoCache };
+        }
     }
 
     private Task<Image> ResolveAsync(string name, Platform platform, LineSpan lines)
@@ -247,7 +284,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         var path = state.Config.WorkingDir!;
         BuildStep? step = null;
         if (path == "/") state.NextTitle("");
-        else step = state.Root = new DirectoryStep(state.Root, PathPatterns.Clean(path), state.Config.User ?? "") { Title = state.NextTitle("WORKDIR " + workdir.Path), Text = workdir.Text, Lines = workdir.Lines, NoCache = request.NoCache };
+        else step = state.Root = new DirectoryStep(state.Root, PathPatterns.Clean(path), state.Config.User ?? "") { Title = state.NextTitle("WORKDIR " + workdir.Path), Text = workdir.Text, Lines = workdir.Lines, NoCache = state.NoCache };
         state.Note("WORKDIR " + path, step);
     }
 
@@ -268,7 +305,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
             Arguments = arguments, Script = script, Environment = state.Environment, WorkingDirectory = state.Config.WorkingDir is { Length: > 0 } directory ? directory : "/", User = state.Config.User ?? "",
             Proxies = [.. request.Arguments.Where(a => ProxyNames.Contains(a.Key.ToLowerInvariant()) && state.Get(a.Key) is null).Select(a => $"{a.Key}={a.Value}")],
             Network = run.Network switch { RunNetwork.None => "none", RunNetwork.Host => "host", _ => request.Network }, Insecure = run.Insecure, Mounts = mounts,
-            Title = state.NextTitle(Shown(state, run.Text) + (run.Heredocs.Count > 0 ? $" ({Summary(run.Heredocs[0].Content)})" : "")), Text = run.Text, Lines = run.Lines, NoCache = request.NoCache,
+            Title = state.NextTitle(Shown(state, run.Text) + (run.Heredocs.Count > 0 ? $" ({Summary(run.Heredocs[0].Content)})" : "")), Text = run.Text, Lines = run.Lines, NoCache = state.NoCache,
         };
         state.Root = step;
         var used = state.Arguments.Select(a => $"{a.Name}={state.Get(a.Name) ?? a.Value}").ToList();
@@ -305,8 +342,15 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         if (document.Stages.Any(s => s.Name.Length > 0 && s.Name.Equals(name, StringComparison.OrdinalIgnoreCase)))
             throw new DockerfileException($"cannot copy from stage {GoText.Quote(name)}, it needs to be defined before current stage {GoText.Quote(state.Name)}");
         if (name == "scratch") return new ScratchStep();
+        if (FindContext(name, request.Platform) is { } context)
+        {
+            if (context.Directory.Length > 0) return ContextOf(name, context);
+            if (context.Result is { } result) return new ImageStep(result) { Title = $"[context {name}] FROM {name}", Text = "FROM " + name, Lines = lines };
+            if (context.ImageName == "scratch") return new ScratchStep();
+            name = context.ImageName;
+        }
         var image = await ResolveAsync(name, request.Platform, lines).ConfigureAwait(false);
-        return new ImageStep(image) { Title = "FROM " + name, Text = "FROM " + name, Lines = lines };
+        return new ImageStep(image) { Title = "FROM " + (ImageReference.TryParse(name, out var reference) ? reference.WithDefaultTag().ToString() : name), Text = "FROM " + name, Lines = lines };
     }
 
     private async Task ApplyTransferAsync(StageState state, TransferInstruction transfer, int index)
@@ -330,7 +374,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         var step = new CopyStep(state.Root, from)
         {
             Sources = transfer.Sources, Files = transfer.Files, Destination = absolute, Owner = transfer.Chown, Mode = transfer.Chmod, Exclude = transfer.Exclude, Parents = copy?.Parents ?? false,
-            Unpack = add is not null && (add.Unpack ?? true), IsAdd = add is not null, Title = state.NextTitle(Shown(state, transfer.Text)), Text = transfer.Text, Lines = transfer.Lines, NoCache = request.NoCache,
+            Unpack = add is not null && (add.Unpack ?? true), IsAdd = add is not null, Title = state.NextTitle(Shown(state, transfer.Text)), Text = transfer.Text, Lines = transfer.Lines, NoCache = state.NoCache,
         };
         state.Root = step;
         var flags = (copy is { Parents: true } ? " --parents" : "") + (transfer.Chown.Length > 0 ? " --chown=" + transfer.Chown : "") + (transfer.Chmod.Length > 0 ? " --chmod=" + transfer.Chmod : "");
@@ -450,6 +494,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         public Dictionary<Type, Instruction> Once { get; } = [];
         public int StepCount { get; set; }
         public bool WorkdirSet { get; set; }
+        public bool NoCache { get; set; }
         public bool CommandSet { get; set; }
 
         public string? Get(string variable) => _variables.GetValueOrDefault(variable);

@@ -16,6 +16,7 @@ internal sealed class BuildKitServer
     /// <summary>The frontend that is built in; the same name that BuildKit's clients use for theirs.</summary>
     private const string DockerfileFrontend = "dockerfile.v0";
 
+    private const string ResultScheme = "berth-result://";
     private const string BuildHeader = "buildkit-controlapi-buildid";
 
     private readonly BerthEngine _engine;
@@ -38,6 +39,12 @@ internal sealed class BuildKitServer
         _grpc.Add<Empty>(Control + "ListWorkers", (_, _) => Task.FromResult<IProtoMessage>(new ListWorkersResponse([Worker()])));
         _grpc.Add<DiskUsageRequest>(Control + "DiskUsage", (_, request) => Task.FromResult<IProtoMessage>(new DiskUsageResponse([.. Usage(request.Filters)])));
         _grpc.Add(Control + "Prune", PruneAsync);
+        _grpc.Add(Control + "Session", async call =>
+        {
+            // As POST /session, within this connection: what several targets of a bake share.
+            await call.StartAsync();
+            await _sessions.RunAsync(call.Header("x-docker-expose-session-uuid"), call.Header("x-docker-expose-session-sharedkey"), call.Headers("x-docker-expose-session-grpc-method"), new CallStream(call), call.Gone);
+        });
         _grpc.Add(Control + "ListenBuildHistory", async call =>
         {
             // None is kept; who listens for more waits until it stops.
@@ -104,7 +111,7 @@ internal sealed class BuildKitServer
         }
         return new WorkerRecord("berth")
         {
-            Labels = new Dictionary<string, string> { ["org.mobyproject.buildkit.worker.moby.host-gateway-ip"] = _engine.HostGateways is [var address, ..] ? address : "" },
+            Labels = new Dictionary<string, string> { ["org.mobyproject.buildkit.worker.snapshotter"] = "overlayfs", ["org.mobyproject.buildkit.worker.moby.host-gateway-ip"] = _engine.HostGateways is [var address, ..] ? address : "" },
             Platforms = platforms, Version = Version,
         };
     }
@@ -189,7 +196,7 @@ internal sealed class BuildKitServer
         try
         {
             BuildRef? reference;
-            if (request.Frontend.Length > 0) reference = Begin(build, request.Frontend, request.FrontendAttributes, new Dictionary<string, byte[]>());
+            if (request.Frontend.Length > 0) reference = Begin(build, request.Frontend, request.FrontendAttributes, new Dictionary<string, byte[]>(), request.CacheImports);
             else
             {
                 var returned = await build.Returned.Task.WaitAsync(call.Gone);
@@ -214,7 +221,7 @@ internal sealed class BuildKitServer
         if (outputs.Count == 0) return new Dictionary<string, string>();
         try
         {
-            return (await _builder.ExportAsync(outcome.Request with { Outputs = outputs }, outcome.Result, build.Status, build.Cancellation)).Metadata;
+            return (await _builder.ExportAsync(outcome.Request with { Outputs = outputs, Sink = new SessionSink(_sessions, build.Request.Session) }, outcome.Result, build.Status, build.Cancellation)).Metadata;
         }
         catch (Exception e) when (BuildFailure.IsExpected(e))
         {
@@ -236,12 +243,12 @@ internal sealed class BuildKitServer
     {
         var build = await BuildOfAsync(call);
         if (request.Frontend.Length == 0) throw new GrpcException(GrpcCode.Unimplemented, "LLB definitions are not supported: the Dockerfile language is built in");
-        var reference = Begin(build, request.Frontend, request.Options, request.Inputs);
+        var reference = Begin(build, request.Frontend, request.Options, request.Inputs, request.CacheImports);
         if (request.Evaluate) await EvaluateAsync(build, reference.Id);
-        return new GatewaySolveResponse(new GatewayResult { Ref = new ResultRef(reference.Id, SourceDefinition.Encode("berth-result://" + reference.Id)) });
+        return new GatewaySolveResponse(new GatewayResult { Ref = new ResultRef(reference.Id, SourceDefinition.Encode(ResultScheme + reference.Id)) });
     }
 
-    private BuildRef Begin(Build build, string frontend, IReadOnlyDictionary<string, string> attributes, IReadOnlyDictionary<string, byte[]> inputs)
+    private BuildRef Begin(Build build, string frontend, IReadOnlyDictionary<string, string> attributes, IReadOnlyDictionary<string, byte[]> inputs, IReadOnlyList<TypeAndAttributes> imports)
     {
         if (frontend != DockerfileFrontend)
         {
@@ -249,30 +256,72 @@ internal sealed class BuildKitServer
             if (frontend != "gateway.v0" || !BuildService.IsBuiltIn(source)) throw new GrpcException(GrpcCode.Unimplemented, $"the frontend {(source.Length > 0 ? source : frontend)} is not supported: the Dockerfile language is built in, and no other is run");
         }
         var options = new FrontendOptions(attributes);
-        return build.Add(() => BuildAsync(build, options));
+        return build.Add(() => BuildAsync(build, options, inputs, imports));
     }
 
     private static Task<FrontendOutcome> EvaluateAsync(Build build, string id) => build.Find(id).EvaluateAsync();
 
-    private async Task<FrontendOutcome> BuildAsync(Build build, FrontendOptions options)
+    private async Task<FrontendOutcome> BuildAsync(Build build, FrontendOptions options, IReadOnlyDictionary<string, byte[]> inputs, IReadOnlyList<TypeAndAttributes> imports)
     {
         byte[]? dockerfile = null;
         using var sources = new SessionSources(_engine, _sessions, _contexts, build.Status, options, build.Request.Session, build.Cancellation);
         try
         {
             dockerfile = await sources.LoadDockerfileAsync();
-            var request = options.ToRequest(dockerfile, sources, build.Request.Entitlements);
+            var request = options.ToRequest(dockerfile, sources, build.Request.Entitlements) with
+            {
+                Contexts = await ContextsAsync(options, inputs, build.Cancellation), CacheFrom = [.. imports.Select(c => new CacheLocation(c.Type, c.Attributes))],
+                CacheTo = [.. build.Request.CacheExports.Select(c => new CacheLocation(c.Type, c.Attributes))],
+            };
             var plan = await _builder.PlanAsync(request, build.Status, build.Cancellation);
             var source = new SourceInfo(options.DockerfileName, dockerfile, "Dockerfile");
             foreach (var finding in plan.Checks.Findings) build.Status.Warn(sources.Definition, finding, source);
             await sources.LoadIgnoredAsync();
-            sources.Needed = ContextPaths.Needed(plan);
+            sources.Plan = plan;
             return new FrontendOutcome(request, await _builder.SolveAsync(request, plan, build.Status, build.Cancellation));
         }
         catch (Exception e) when (BuildFailure.IsExpected(e))
         {
             throw BuildFailure.ToGrpc(e, options.DockerfileName, dockerfile);
         }
+    }
+
+    private async Task<Dictionary<string, NamedContext>> ContextsAsync(FrontendOptions options, IReadOnlyDictionary<string, byte[]> inputs, CancellationToken cancellation)
+    {
+        var contexts = new Dictionary<string, NamedContext>(StringComparer.Ordinal);
+        foreach (var (name, value) in options.WithPrefix("context:"))
+        {
+            var colon = value.IndexOf(':');
+            var (kind, rest) = colon < 0 ? ("", value) : (value[..colon], value[(colon + 1)..]);
+            contexts[name] = kind switch
+            {
+                "docker-image" => new NamedContext { ImageName = rest.StartsWith("//", StringComparison.Ordinal) ? rest[2..] : rest },
+                "local" => new NamedContext { Directory = rest },
+                "input" => new NamedContext { Result = await InputAsync(inputs.TryGetValue(rest, out var definition) ? definition : throw new BuildException($"invalid input {rest} for {name}"), cancellation) },
+                "" => throw new BuildException($"invalid context specifier {value} for {name}"),
+                _ => throw new BuildException($"unsupported context source {kind} for {name}"),
+            };
+        }
+        return contexts;
+    }
+
+    // A result of ours that comes back: another target of the same bake.
+    private async Task<Images.Image> InputAsync(byte[] definition, CancellationToken cancellation)
+    {
+        foreach (var source in SourceDefinition.Sources(definition))
+        {
+            if (!source.StartsWith(ResultScheme, StringComparison.Ordinal)) continue;
+            var id = source[ResultScheme.Length..];
+            var outcome = await EvaluateAsync(await _builds.GetAsync(id[..Math.Max(0, id.LastIndexOf('/'))], cancellation), id);
+            var config = outcome.Result.Config;
+            var bytes = config.ToBytes();
+            return new Images.Image
+            {
+                Id = Images.Digest.Sha256(bytes), Config = config, ConfigBytes = bytes, Platform = outcome.Result.Plan.Platform, Created = null, DiffIds = outcome.Result.Layers, SizeBytes = 0, LayerDirectories = [],
+                RepoTags = [], RepoDigests = [], Parent = default, LastTagTime = null,
+            };
+        }
+        throw new BuildException("an input is no result of this builder");
     }
 
     private sealed record HistoryRequest(bool EarlyExit) : IProtoMessage<HistoryRequest>

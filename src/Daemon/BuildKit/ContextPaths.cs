@@ -7,19 +7,20 @@ namespace Berth.Daemon.BuildKit;
 internal static class ContextPaths
 {
     /// <summary>Patterns relative to the context's root; null: all of it.</summary>
-    public static IReadOnlyList<string>? Needed(BuildPlan plan)
+    /// <param name="context">A context's name; see <see cref="ContextStep"/>.</param>
+    public static IReadOnlyList<string>? Needed(BuildPlan plan, string context)
     {
         var paths = new SortedSet<string>(StringComparer.Ordinal);
         foreach (var step in plan.Steps)
         {
             switch (step)
             {
-                case CopyStep { From: ContextStep } copy:
+                case CopyStep { From: ContextStep from } copy when from.Name == context:
                     foreach (var source in copy.Sources) Add(source);
                     break;
                 case RunStep run:
                     foreach (var mount in run.Mounts)
-                        if (mount.From is ContextStep) Add(mount.Mount.Source);
+                        if (mount.From is ContextStep source && source.Name == context) Add(mount.Mount.Source);
                     break;
             }
         }

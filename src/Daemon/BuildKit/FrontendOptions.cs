@@ -41,7 +41,7 @@ internal sealed class FrontendOptions(IReadOnlyDictionary<string, string> option
         return new BuildRequest
         {
             Dockerfile = dockerfile, DockerfileName = DockerfileName, Target = this["target"], Arguments = WithPrefix("build-arg:"), Labels = WithPrefix("label:"), Platform = PlatformOf(this["platform"]),
-            PlatformGiven = this["platform"].Length > 0, NoCache = noCache && stages is { Length: 0 }, Pull = this["image-resolve-mode"] is "pull", Network = Network(), Limits = Limits(),
+            PlatformGiven = this["platform"].Length > 0, NoCache = noCache && stages is { Length: 0 }, NoCacheStages = stages?.Split(',', StringSplitOptions.RemoveEmptyEntries) ?? [], Pull = this["image-resolve-mode"] is "pull", Network = Network(), Limits = Limits(),
             AllowInsecure = entitlements.Contains("security.insecure"), Sources = sources, Attestations = WithPrefix("attest:"),
         };
     }

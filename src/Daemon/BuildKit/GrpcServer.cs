@@ -86,6 +86,8 @@ internal sealed class GrpcCall(HttpContext http)
 
     public string Header(string name) => http.Request.Headers[name].ToString();
 
+    public IReadOnlyCollection<string> Headers(string name) => [.. http.Request.Headers[name].Select(v => v ?? "")];
+
     /// <summary>The next message of the client; null at the end.</summary>
     public async Task<T?> ReadAsync<T>(CancellationToken cancellation) where T : class, IProtoMessage<T>
     {

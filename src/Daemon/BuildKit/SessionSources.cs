@@ -25,8 +25,8 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
     /// <summary>What the context's .dockerignore leaves out.</summary>
     public PathPatterns? Ignored { get; private set; }
 
-    /// <summary>What of the context the build needs; null: all.</summary>
-    public IReadOnlyList<string>? Needed { get; set; }
+    /// <summary>Says what of the contexts is needed.</summary>
+    public BuildPlan? Plan { get; set; }
 
     private string _ignore = "";
     private bool _ignoreKnown;
@@ -83,15 +83,29 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
     {
         try
         {
-            var session = options.SessionOf(options.ContextDirectory, sessionId);
-            var place = await TakeAsync(session, options.ContextDirectory);
-            await SyncAsync(options.ContextDirectory, session, place.Root, Needed, _ignore.Length > 0 ? IgnoreFile.Parse(Encoding.UTF8.GetBytes(_ignore)) : [], step, "transferring context:");
-            return new BuildContext(place.Path, place.Root, Ignored);
+            var directory = step.Name.Length > 0 ? step.Name : options.ContextDirectory;
+            var session = options.SessionOf(directory, sessionId);
+            var ignore = step.Name.Length > 0 ? await LoadIgnoredAsync(directory, session) : _ignore;
+            var place = await TakeAsync(session, directory);
+            await SyncAsync(directory, session, place.Root, Plan is null ? null : ContextPaths.Needed(Plan, step.Name), ignore.Length > 0 ? IgnoreFile.Parse(Encoding.UTF8.GetBytes(ignore)) : [], step, "transferring context:");
+            return new BuildContext(place.Path, place.Root, step.Name.Length > 0 ? null : Ignored);
         }
         catch (Exception e) when (e is GrpcException or LinuxException)
         {
             throw new BuildException(e.Message, inner: e);
         }
+    }
+
+    // Of a context beside the build's own.
+    private async Task<string> LoadIgnoredAsync(string directory, string session)
+    {
+        var step = new ScratchStep { Title = $"[context {directory}] load .dockerignore" };
+        return await StepAsync(step, async () =>
+        {
+            using var place = contexts.Take(null);
+            await SyncAsync(directory, session, place.Root, [".dockerignore"], [], step, "transferring context:");
+            return ReadFile(place.Root, ".dockerignore", IgnoreFile.MaxBytes) is { } text ? Encoding.UTF8.GetString(text) : "";
+        });
     }
 
     // A client that says from where it builds gets the directory back that it had before.
@@ -165,6 +179,25 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
             return (await session.Channel.CallAsync<BytesMessage>("/moby.buildkit.secrets.v1.Secrets/GetSecret", new TextMessage(id), cancellationToken)).Data;
         }
         catch (GrpcException e) when (e.Code is GrpcCode.NotFound or GrpcCode.Unimplemented)
+        {
+            return null;
+        }
+        catch (GrpcException e)
+        {
+            throw new BuildException(e.Message, inner: e);
+        }
+    }
+
+    public async Task<IDisposable?> ForwardAgentAsync(string id, string path, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var session = await sessions.GetAsync(sessionId, cancellationToken);
+            if (!session.Offers(AgentForward.CheckMethod)) return null;
+            await session.Channel.CallAsync<Empty>(AgentForward.CheckMethod, new TextMessage(id), cancellationToken);
+            return new AgentForward(session.Channel, id, path, cancellation);
+        }
+        catch (GrpcException e) when (e.Code is GrpcCode.NotFound or GrpcCode.Unimplemented or GrpcCode.Unknown)
         {
             return null;
         }

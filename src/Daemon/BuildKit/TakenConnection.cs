@@ -20,7 +20,7 @@ internal sealed class TakenConnections : EndPoint, IConnectionListener
     /// <summary>Serves HTTP/2 on a stream until either side ends it.</summary>
     public async Task ServeAsync(Stream stream)
     {
-        var connection = new Connection(new WatchedStream(stream));
+        var connection = new Connection(new WatchedStream(stream, quiet: true));
         if (!_waiting.Writer.TryWrite(connection)) await connection.DisposeAsync();
         await connection.Ended;
     }
@@ -82,7 +82,8 @@ internal sealed class TakenConnections : EndPoint, IConnectionListener
 }
 
 /// <summary>A stream over a connection that says when the connection is over: it was read to its end, failed, or closed by us.</summary>
-internal sealed class WatchedStream(Stream inner) : Stream
+/// <param name="quiet">What can't be written any more is dropped, and only <see cref="Closed"/> tells: the web server takes an exception of its transport for a fault.</param>
+internal sealed class WatchedStream(Stream inner, bool quiet = false) : Stream
 {
     private readonly CancellationTokenSource _closed = new();
     private int _disposed;
@@ -116,10 +117,10 @@ internal sealed class WatchedStream(Stream inner) : Stream
         {
             await inner.WriteAsync(buffer, cancellationToken);
         }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        catch (Exception e) when (e is IOException or SocketException or ObjectDisposedException)
         {
             _closed.Cancel();
-            throw new IOException("the connection is closed", e);
+            if (!quiet) throw new IOException("the connection is closed", e);
         }
     }
 

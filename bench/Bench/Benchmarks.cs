@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Net.Sockets;
+using System.Text;
 using Berth.Api;
 using Berth.Linux;
 using Berth.Testing;
@@ -485,6 +486,66 @@ internal sealed class Benchmarks(Engine berth, Engine? docker, Options options)
         {
             foreach (var engine in engines)
                 for (var v = 0; v < next[engine]; v++) engine.Client("rmi", "--force", NameFor(engine, v));
+        }
+    }
+
+    private const int RegistryBlobBytes = 512 << 20;
+
+    /// <summary>A blob from `berth registry serve`, and from Debian's docker-registry beside it, by curl over loopback: one at a time, and four at once.</summary>
+    internal async Task RegistryAsync()
+    {
+        await using var ours = await BerthRegistry.StartAsync();
+        using var theirs = DockerRegistry.Start() ?? throw new InvalidOperationException("the package docker-registry is needed");
+        var blob = new byte[RegistryBlobBytes];
+        new Random(7).NextBytes(blob);
+        var digest = TestImage.Digest(blob);
+        foreach (var host in (string[])[ours.Host, theirs.Host])
+        {
+            using var http = new HttpClient { Timeout = TimeSpan.FromMinutes(2) };
+            await PutAsync(http, host, blob);
+            var config = "{}"u8.ToArray();
+            await PutAsync(http, host, config);
+            // What no manifest names is garbage to a registry.
+            using var manifest = new ByteArrayContent(Encoding.UTF8.GetBytes($$"""
+                {"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{{TestImage.Digest(config)}}","size":2},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{{digest}}","size":{{blob.Length}}}]}
+                """));
+            manifest.Headers.ContentType = new("application/vnd.oci.image.manifest.v1+json");
+            using var answer = await http.PutAsync($"http://{host}/v2/bench/manifests/1", manifest);
+            answer.EnsureSuccessStatusCode();
+        }
+        foreach (var (at, what) in (ReadOnlySpan<(int, string)>)[(1, "download of a blob of 512 MB from our registry, and from docker-registry"), (4, "four downloads of it at once")])
+        {
+            List<double> mine = [], others = [];
+            // The first of each is not counted.
+            for (var i = -1; i < Math.Min(options.Samples, 5); i++)
+                foreach (var (host, times) in (ReadOnlySpan<(string, List<double>)>)[(ours.Host, mine), (theirs.Host, others)])
+                {
+                    var took = Download($"http://{host}/v2/bench/blobs/{digest}", at);
+                    if (i >= 0) times.Add(took.TotalSeconds);
+                }
+            Table.Add("registry", what, Median(mine), Median(others), "s", "1.0 of it", RatioOf(1.0));
+        }
+
+        static async Task PutAsync(HttpClient http, string host, byte[] content)
+        {
+            using var started = await http.PostAsync($"http://{host}/v2/bench/blobs/uploads/", null);
+            started.EnsureSuccessStatusCode();
+            var location = new Uri(new Uri($"http://{host}"), started.Headers.Location!).ToString();
+            using var done = await http.PutAsync($"{location}{(location.Contains('?') ? '&' : '?')}digest={Uri.EscapeDataString(TestImage.Digest(content))}", new ByteArrayContent(content));
+            done.EnsureSuccessStatusCode();
+        }
+
+        static TimeSpan Download(string url, int atOnce)
+        {
+            var start = Stopwatch.GetTimestamp();
+            var clients = Enumerable.Range(0, atOnce).Select(_ => Process.Start(new ProcessStartInfo("curl", ["-sSf", "-o", "/dev/null", url]))!).ToList();
+            foreach (var client in clients)
+            {
+                client.WaitForExit();
+                if (client.ExitCode != 0) throw new InvalidOperationException($"curl {url} failed");
+                client.Dispose();
+            }
+            return Stopwatch.GetElapsedTime(start);
         }
     }
 }

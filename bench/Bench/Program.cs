@@ -43,6 +43,7 @@ try
     if (options.Wants("load") || options.Wants("save")) await bench.LoadAndSaveAsync(options.Wants("load"), options.Wants("save"));
     if (options.Wants("pull-1g")) await bench.PullAsync("pull-1g", "10 layers of 100 MB", PullImage.Large);
     if (options.Wants("pull-40")) await bench.PullAsync("pull-40", "40 small layers", PullImage.ManyLayers);
+    if (options.Wants("registry")) await bench.RegistryAsync();
     if (options.Wants("net-create")) await bench.NetworkCreateAsync();
     if (options.Wants("net-connect")) await bench.NetworkConnectAsync();
     if (options.Wants("net-300")) await bench.NetworkScaleAsync();
@@ -61,7 +62,7 @@ namespace Berth.Bench
 {
     internal sealed record Options(string? Docker, int Samples, IReadOnlyList<string>? Rows, int Density, int LogMegabytes, int Stopped, int Running)
     {
-        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats", "dns", "ps-500", "restart", "cp", "load", "save", "pull-1g", "pull-40", "push-1g", "push-40", "net-create", "net-connect", "net-300"];
+        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats", "dns", "ps-500", "restart", "cp", "load", "save", "pull-1g", "pull-40", "push-1g", "push-40", "registry", "net-create", "net-connect", "net-300"];
 
         internal bool Wants(string row) => Rows is null || Rows.Contains(row);
 

@@ -12,21 +12,26 @@ public sealed class BerthRegistry : IAsyncDisposable
     private readonly string[] _flags;
     private Process? _process;
 
-    private BerthRegistry(string[] flags) => _flags = flags;
+    private readonly string _address;
+
+    private BerthRegistry(string address, string[] flags) => (_address, _flags) = (address, flags);
 
     public int Port { get; } = Testing.Host.FreePort();
 
     /// <summary>Host and port, as in an image's name.</summary>
-    public string Host => $"127.0.0.1:{Port}";
+    public string Host => $"{_address}:{Port}";
 
     public string Root => _directory["root"];
     public string Log { get; private set; } = "";
     public HttpClient Http { get; private set; } = new();
 
     /// <param name="flags">Further flags of `berth registry serve`.</param>
-    public static async Task<BerthRegistry> StartAsync(params string[] flags)
+    public static Task<BerthRegistry> StartAsync(params string[] flags) => StartOnAsync("127.0.0.1", flags);
+
+    /// <summary>As <see cref="StartAsync"/>, on another address of this machine.</summary>
+    public static async Task<BerthRegistry> StartOnAsync(string address, params string[] flags)
     {
-        var registry = new BerthRegistry(flags);
+        var registry = new BerthRegistry(address, flags);
         await registry.LaunchAsync();
         registry.Http = new HttpClient { BaseAddress = new Uri($"http://{registry.Host}"), Timeout = TimeSpan.FromSeconds(20) };
         return registry;

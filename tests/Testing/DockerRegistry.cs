@@ -27,7 +27,8 @@ public sealed class DockerRegistry : IDisposable
     /// <summary>Null when the registry is not installed and can't be.</summary>
     /// <param name="storage">Where it keeps its content; null: in a directory of its own, which goes with it.</param>
     /// <param name="loopbackOf">The process whose network namespace it is to listen in; null: this one's.</param>
-    public static DockerRegistry? Start(string? storage = null, int? loopbackOf = null)
+    /// <param name="htpasswd">A file of users who alone may do anything.</param>
+    public static DockerRegistry? Start(string? storage = null, int? loopbackOf = null, string? htpasswd = null)
     {
         if (!File.Exists("/usr/bin/docker-registry"))
         {
@@ -49,6 +50,7 @@ public sealed class DockerRegistry : IDisposable
                 rootdirectory: {storage ?? directory["storage"]}
             http:
               addr: 127.0.0.1:{port}
+            {(htpasswd is null ? "" : $"auth: {{htpasswd: {{realm: Registry, path: {htpasswd}}}}}")}
             """);
         string[] command = ["/usr/bin/docker-registry", "serve", directory["config.yml"]];
         if (loopbackOf is { } pid) command = ["nsenter", "-t", pid.ToString(System.Globalization.CultureInfo.InvariantCulture), "-n", .. command];

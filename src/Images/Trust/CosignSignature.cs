@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Berth.Linux;
 
 namespace Berth.Images.Trust;
 
@@ -45,23 +46,28 @@ internal static class CosignSignature
     }
 }
 
-/// <summary>A public key from a PEM file: ECDSA or RSA.</summary>
+/// <summary>A public key from a PEM file: ECDSA, RSA or Ed25519.</summary>
 internal sealed class PublicKey : IDisposable
 {
     private readonly ECDsa? ecdsa;
     private readonly RSA? rsa;
+    private readonly byte[]? ed25519;
 
-    private PublicKey(ECDsa? ecdsa, RSA? rsa) => (this.ecdsa, this.rsa) = (ecdsa, rsa);
+    private PublicKey(ECDsa? ecdsa = null, RSA? rsa = null, byte[]? ed25519 = null) => (this.ecdsa, this.rsa, this.ed25519) = (ecdsa, rsa, ed25519);
+
+    // SubjectPublicKeyInfo of RFC 8410 up to the key itself: there is only this one way to write it.
+    private static ReadOnlySpan<byte> Ed25519Info => [0x30, 0x2A, 0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70, 0x03, 0x21, 0x00];
 
     /// <exception cref="ImageException">It can't be read, or is another kind of key.</exception>
     public static PublicKey Read(string path)
     {
         var pem = PemFile.Read(path);
+        if (TryReadEd25519(pem) is { } key) return new PublicKey(ed25519: key);
         var ecdsa = ECDsa.Create();
         try
         {
             ecdsa.ImportFromPem(pem);
-            return new PublicKey(ecdsa, null);
+            return new PublicKey(ecdsa);
         }
         catch (Exception e) when (e is CryptographicException or ArgumentException)
         {
@@ -71,19 +77,37 @@ internal sealed class PublicKey : IDisposable
         try
         {
             rsa.ImportFromPem(pem);
-            return new PublicKey(null, rsa);
+            return new PublicKey(rsa: rsa);
         }
         catch (Exception e) when (e is CryptographicException or ArgumentException)
         {
             rsa.Dispose();
-            throw ImageException.Failed($"{path} holds no public key of ECDSA or RSA in PEM", e);
+            throw ImageException.Failed($"{path} holds no public key of ECDSA, RSA or Ed25519 in PEM", e);
         }
     }
 
-    /// <summary>By SHA-256; ECDSA in DER, RSA by PKCS #1 v1.5, as cosign.</summary>
-    public bool Verifies(ReadOnlySpan<byte> content, ReadOnlySpan<byte> signature) =>
-        ecdsa?.VerifyData(content, signature, HashAlgorithmName.SHA256, DSASignatureFormat.Rfc3279DerSequence)
-        ?? rsa!.VerifyData(content, signature, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1);
+    private static byte[]? TryReadEd25519(string pem)
+    {
+        if (!PemEncoding.TryFind(pem, out var fields) || pem.AsSpan()[fields.Label] is not "PUBLIC KEY") return null;
+        var info = Convert.FromBase64String(pem[fields.Base64Data]);
+        return info.Length == Ed25519Info.Length + Ed25519.KeyBytes && info.AsSpan().StartsWith(Ed25519Info) ? info[Ed25519Info.Length..] : null;
+    }
+
+    /// <summary>By SHA-256; ECDSA in DER, RSA by PKCS #1 v1.5, as cosign. Ed25519 signs the content itself.</summary>
+    /// <exception cref="ImageException">What it takes to verify such signatures is not installed.</exception>
+    public bool Verifies(ReadOnlySpan<byte> content, ReadOnlySpan<byte> signature)
+    {
+        try
+        {
+            if (ed25519 is not null) return Ed25519.Verify(ed25519, content, signature);
+        }
+        catch (DllNotFoundException e)
+        {
+            throw ImageException.Failed(e.Message, e);
+        }
+        return ecdsa?.VerifyData(content, signature, HashAlgorithmName.SHA256, DSASignatureFormat.Rfc3279DerSequence)
+            ?? rsa!.VerifyData(content, signature, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1);
+    }
 
     public void Dispose()
     {

@@ -94,10 +94,16 @@ public sealed class TrustTests : IDisposable
 
     private void SignWithCosign(AsymmetricAlgorithm key, Place place = Place.Referrers, string? about = null)
     {
-        var payload = Encoding.UTF8.GetBytes($$"""{"critical":{"identity":{"docker-reference":"x"},"image":{"docker-manifest-digest":"{{about ?? digest}}"},"type":"cosign container image signature"},"optional":null}""");
+        var payload = CosignPayload(about ?? digest);
         var signature = key is ECDsa ecdsa ? ecdsa.SignData(payload, HashAlgorithmName.SHA256, DSASignatureFormat.Rfc3279DerSequence) : ((RSA)key).SignData(payload, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1);
-        Attach(place, "application/vnd.dev.cosign.artifact.sig.v1+json", "application/vnd.dev.cosign.simplesigning.v1+json", payload, $$"""{"dev.cosignproject.cosign/signature":"{{Convert.ToBase64String(signature)}}"}""");
+        AttachCosign(place, payload, signature);
     }
+
+    private static byte[] CosignPayload(string digest) =>
+        Encoding.UTF8.GetBytes($$"""{"critical":{"identity":{"docker-reference":"x"},"image":{"docker-manifest-digest":"{{digest}}"},"type":"cosign container image signature"},"optional":null}""");
+
+    private void AttachCosign(Place place, byte[] payload, byte[] signature) =>
+        Attach(place, "application/vnd.dev.cosign.artifact.sig.v1+json", "application/vnd.dev.cosign.simplesigning.v1+json", payload, $$"""{"dev.cosignproject.cosign/signature":"{{Convert.ToBase64String(signature)}}"}""");
 
     private void SignWithNotation(X509Certificate2 leaf, X509Certificate2[] chain, Place place = Place.Referrers, string? about = null, string header = "")
     {
@@ -151,6 +157,37 @@ public sealed class TrustTests : IDisposable
         using var key = RSA.Create(2048);
         SignWithCosign(key);
         await Pull(Cosign(other, key));
+    }
+
+    [Fact]
+    public async Task Keys_of_Ed25519_do_too()
+    {
+        Assert.SkipUnless(File.Exists("/usr/bin/openssl"), "openssl is not installed");
+        await new Command("openssl", ["genpkey", "-algorithm", "ed25519", "-out", directory["ed.key"]]);
+        await new Command("openssl", ["pkey", "-in", directory["ed.key"], "-pubout", "-out", directory["ed.pub"]]);
+        var policy = new TrustPolicy { Scope = "*", Kind = SignatureKind.Cosign, Files = [directory["ed.pub"]] };
+        var payload = CosignPayload(digest);
+        File.WriteAllBytes(directory["payload"], payload);
+        await new Command("openssl", ["pkeyutl", "-sign", "-inkey", directory["ed.key"], "-rawin", "-in", directory["payload"], "-out", directory["signature"]]);
+        var signature = File.ReadAllBytes(directory["signature"]);
+        signature[5] ^= 1;
+        AttachCosign(Place.Referrers, payload, signature);
+        await Refused("a signature was not made by any of the keys", policy);
+        signature[5] ^= 1;
+        AttachCosign(Place.Referrers, payload, signature);
+        await Pull(policy);
+    }
+
+    // RFC 8032, 7.1, test 2.
+    [Fact]
+    public void Ed25519_is_that_of_the_RFC()
+    {
+        var key = Convert.FromHexString("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
+        var signature = Convert.FromHexString("92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00");
+        Assert.True(Berth.Linux.Ed25519.Verify(key, [0x72], signature));
+        Assert.False(Berth.Linux.Ed25519.Verify(key, [0x73], signature));
+        Assert.False(Berth.Linux.Ed25519.Verify(key, [0x72], signature[..63]));
+        Assert.False(Berth.Linux.Ed25519.Verify(Enumerable.Repeat((byte)0xFF, 32).ToArray(), [0x72], signature));
     }
 
     [Fact]
@@ -211,7 +248,7 @@ public sealed class TrustTests : IDisposable
         var policy = new TrustPolicy { Scope = "*", Kind = SignatureKind.Cosign, Files = [directory["missing.pub"]] };
         Assert.Equal($"open {directory["missing.pub"]}: no such file or directory", (await Assert.ThrowsAsync<ImageException>(() => Pull(policy))).Message);
         var nonsense = policy with { Files = [Write("nonsense.pub", "hello")] };
-        Assert.Equal($"{directory["nonsense.pub"]} holds no public key of ECDSA or RSA in PEM", (await Assert.ThrowsAsync<ImageException>(() => Pull(nonsense))).Message);
+        Assert.Equal($"{directory["nonsense.pub"]} holds no public key of ECDSA, RSA or Ed25519 in PEM", (await Assert.ThrowsAsync<ImageException>(() => Pull(nonsense))).Message);
     }
 
     [Fact]

@@ -42,14 +42,10 @@ internal static class OutputFile
         var unfinished = path + ".tmp-" + Environment.ProcessId;
         try
         {
+            var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, BufferSize = 0 };
             // An archive holds whatever the image holds: not for everybody's eyes.
-            await using (var file = new FileStream(unfinished, new FileStreamOptions
-            {
-                Mode = FileMode.CreateNew,
-                Access = FileAccess.Write,
-                BufferSize = 0,
-                UnixCreateMode = OperatingSystem.IsWindows() ? null : UnixFileMode.UserRead | UnixFileMode.UserWrite,
-            }))
+            if (!OperatingSystem.IsWindows()) options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+            await using (var file = new FileStream(unfinished, options))
                 await CopyAsync(context, body, file);
             File.Move(unfinished, path, overwrite: true);
         }

@@ -8,7 +8,7 @@ namespace Berth.Daemon.BuildKit;
 
 /// <summary>
 /// Contexts as they were sent last, by who sent them from where: the next build of the same place sends what has changed and nothing else. One build has a directory at a
-/// time; a second one of the same place gets another.
+/// time; a second one of the same place gets another. Files are told from changed ones by length and time, and nobody has synced them: those of another boot are not believed.
 /// </summary>
 internal sealed class ContextStore
 {
@@ -30,7 +30,7 @@ internal sealed class ContextStore
     /// <param name="key">Who and from where; null: nobody that could be known again, and nothing is kept.</param>
     public ContextPlace Take(string? key)
     {
-        var hash = key is null ? "once-" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16)) : Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)));
+        var hash = key is null ? "once-" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16)) : Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Boot.Id + key)));
         string name;
         lock (_lock)
         {

@@ -1,3 +1,4 @@
+using Berth.Linux;
 using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 
@@ -36,7 +37,7 @@ internal sealed class UnfinishedPulls
     public UnfinishedPulls(string directory, TimeProvider time, ILogger logger)
     {
         (this.directory, this.time, this.logger) = (directory, time, logger);
-        boot = File.Exists("/proc/sys/kernel/random/boot_id") ? File.ReadAllText("/proc/sys/kernel/random/boot_id").Trim() : "";
+        boot = Boot.Id;
         Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
     }
 

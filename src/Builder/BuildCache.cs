@@ -85,6 +85,12 @@ public sealed class BuildCache
         }
     }
 
+    /// <summary>As <see cref="Find"/>, for looking only.</summary>
+    public CacheRecord? Peek(string key)
+    {
+        lock (_lock) return _records.GetValueOrDefault(key);
+    }
+
     /// <summary>The same step, the last time.</summary>
     public CacheRecord? Last(string definition)
     {

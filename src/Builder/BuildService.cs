@@ -28,6 +28,15 @@ public sealed class BuildOutcome(BuildPlan plan, ImageConfig config, IReadOnlyLi
     public IReadOnlyList<Digest> Layers => layers;
     public ImageStore.LayerSession Session => session;
 
+    /// <summary>The keys that the steps' results are kept under.</summary>
+    public IReadOnlyDictionary<BuildStep, string> StepKeys { get; init; } = new Dictionary<BuildStep, string>();
+
+    /// <summary>When it was begun and when it was done.</summary>
+    public (DateTimeOffset Started, DateTimeOffset Finished) Times { get; init; }
+
+    /// <summary>The same files as another image; the session stays the first one's.</summary>
+    internal BuildOutcome With(ImageConfig other) => new(plan, other, layers, session) { StepKeys = StepKeys, Times = Times };
+
     /// <summary>Makes it an image of the store.</summary>
     public Task<Digest> CreateImageAsync(IReadOnlyList<ImageReference> names) => session.CreateImageAsync(config, names);
 
@@ -64,16 +73,36 @@ public sealed class BuildService
         var plan = await PlanAsync(request, progress, cancellation).ConfigureAwait(false);
         begin(plan);
         using var outcome = await SolveAsync(request, plan, progress, cancellation).ConfigureAwait(false);
-        return await ExportAsync(request, outcome, progress, cancellation).ConfigureAwait(false);
+        return await ExportAsync(request, [outcome], progress, cancellation).ConfigureAwait(false);
     }
 
-    /// <summary>Makes of a result what was asked for: by default an image with the names asked for.</summary>
-    /// <exception cref="BuildException">An output that can't be, or went wrong.</exception>
-    public async Task<BuildResult> ExportAsync(BuildRequest request, BuildOutcome outcome, IBuildProgress progress, CancellationToken cancellation)
+    /// <summary>Makes of results what was asked for: <see cref="BuildRequest.Outputs"/>, <see cref="BuildRequest.CacheTo"/>.</summary>
+    /// <param name="results">One for each platform.</param>
+    /// <exception cref="BuildException">An output can't be, or went wrong.</exception>
+    public async Task<BuildResult> ExportAsync(BuildRequest request, IReadOnlyList<BuildOutcome> results, IBuildProgress progress, CancellationToken cancellation)
     {
-        var exporter = new Exporter(request, [outcome], [[]], progress, _time);
+        var images = CacheExports.IsInline(request) ? results.Select(r => r.With(r.Config with { InlineCache = CacheExports.Inline(r, Cache) })).ToList() : results;
+        var exporter = new Exporter(request, images, [.. images.Select(i => Attestations(request, i))], progress, _time);
         foreach (var output in request.Outputs.Count > 0 ? request.Outputs : [BuildOutput.Image(request.Names)]) await exporter.ExportAsync(output, cancellation).ConfigureAwait(false);
-        return new BuildResult(exporter.Image, outcome.Plan.Checks.Findings) { Metadata = exporter.Metadata };
+        var caches = new CacheExports(request, images, Cache, _mounts, progress);
+        foreach (var location in request.CacheTo) await caches.ExportAsync(location, cancellation).ConfigureAwait(false);
+        return new BuildResult(exporter.Image, results[0].Plan.Checks.Findings) { Metadata = exporter.Metadata };
+    }
+
+    // What is to be said about a result. Only where there is an output that can carry it.
+    private List<Attestation> Attestations(BuildRequest request, BuildOutcome result)
+    {
+        var said = new List<Attestation>();
+        foreach (var (type, attributes) in request.Attestations)
+        {
+            said.Add(type switch
+            {
+                "provenance" => Provenance.Of(request, result, attributes, result.Times.Started, result.Times.Finished),
+                "sbom" => Sbom.Of(result, attributes, _time.GetUtcNow()),
+                _ => throw new BuildException($"unknown attestation type {Berth.Api.Go.GoText.Quote(type)}"),
+            });
+        }
+        return said;
     }
 
     /// <summary>Carries a build out and leaves to the caller what becomes of it: an image, files, nothing.</summary>
@@ -81,11 +110,13 @@ public sealed class BuildService
     public async Task<BuildOutcome> SolveAsync(BuildRequest request, BuildPlan plan, IBuildProgress progress, CancellationToken cancellation)
     {
         var session = _images.OpenSession();
-        var solver = new Solver(session, _engine.Containers.Steps, Cache, _mounts, request, progress, cancellation);
         try
         {
+            var started = _time.GetUtcNow();
+            using var imports = request.CacheFrom.Count == 0 ? null : await CacheImports.LoadAsync(request, session, progress, cancellation).ConfigureAwait(false);
+            var solver = new Solver(session, _engine.Containers.Steps, Cache, _mounts, request, progress, cancellation) { Imports = imports };
             var root = await solver.SolveAsync(plan.Root).ConfigureAwait(false);
-            return new BuildOutcome(plan, Configuration(plan, root, solver.Made), root.Layers, session);
+            return new BuildOutcome(plan, Configuration(plan, root, solver.Made), root.Layers, session) { StepKeys = solver.Keys, Times = (started, _time.GetUtcNow()) };
         }
         catch
         {

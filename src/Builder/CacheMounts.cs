@@ -39,14 +39,20 @@ internal sealed class CacheMounts
         return place;
     }
 
+    public static string IdOf(RunMount mount) => mount.Id.Length > 0 ? mount.Id : PathPatterns.Clean(mount.Target);
+
+    /// <summary>Of the cache's directory, here and on other machines. What is asked of the directory itself makes it another one.</summary>
+    public static string NameOf(RunMount mount, string basis) => Fields.Hash(Fields.Join(IdOf(mount), $"{mount.Mode} {mount.UserId} {mount.GroupId}", basis));
+
+    /// <summary>The directory of one that begins with nothing; null when there is none yet.</summary>
+    public string? Find(RunMount mount) => Path.Combine(_directory, NameOf(mount, "")) is var path && Directory.Exists(path) ? path : null;
+
     /// <summary>The cache's directory, until undone: alone (locked), with others (shared), or another one while it is in use (private).</summary>
     /// <param name="basis">What it begins with; empty for nothing.</param>
     /// <param name="fill">Puts that into a directory.</param>
     public async Task<string> TakeAsync(RunMount mount, string basis, Action<string>? fill, UndoStack undo, CancellationToken cancellation)
     {
-        var id = mount.Id.Length > 0 ? mount.Id : PathPatterns.Clean(mount.Target);
-        // What is asked of the directory itself makes it another one.
-        var name = Fields.Hash(Fields.Join(id, $"{mount.Mode} {mount.UserId} {mount.GroupId}", basis));
+        var name = NameOf(mount, basis);
         if (mount.Sharing == CacheSharing.Locked)
         {
             SemaphoreSlim alone;

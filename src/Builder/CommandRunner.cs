@@ -7,7 +7,7 @@ using Berth.Linux.Abi;
 namespace Berth.Builder;
 
 /// <summary>RUN: the command with its mounts.</summary>
-internal sealed class CommandRunner(ImageStore.LayerSession session, StepService steps, CacheMounts caches, BuildRequest request, IBuildProgress progress)
+internal sealed class CommandRunner(ImageStore.LayerSession session, StepService steps, CacheMounts caches, CacheImports? imports, BuildRequest request, IBuildProgress progress)
 {
     /// <exception cref="BuildException">The command failed, or a secret it needs is not there.</exception>
     public async Task RunAsync(RunStep run, WritableLayer layer, List<StepResult> results, CancellationToken cancellation)
@@ -57,16 +57,26 @@ internal sealed class CommandRunner(ImageStore.LayerSession session, StepService
         if (exit != 0) throw new BuildException($"process \"{string.Join(' ', run.Arguments)}\" did not complete successfully: exit code: {exit}", run.Lines) { ExitCode = exit };
     }
 
-    private Task<string> TakeCacheAsync(RunMount mount, StepResult? from, LineSpan lines, UndoStack undo, CancellationToken cancellation)
+    private async Task<string> TakeCacheAsync(RunMount mount, StepResult? from, LineSpan lines, UndoStack undo, CancellationToken cancellation)
     {
-        if (from is null) return caches.TakeAsync(mount, "", null, undo, cancellation);
-        return caches.TakeAsync(mount, Fields.Join([mount.Source, .. from.Layers.Select(l => l.ToString())]), directory =>
+        if (from is null)
+        {
+            // What another machine had of it, when there is none here.
+            var elsewhere = imports is null || caches.Find(mount) is not null ? null : await imports.FindMountAsync(CacheMounts.NameOf(mount, ""), cancellation).ConfigureAwait(false);
+            return await caches.TakeAsync(mount, "", elsewhere is null ? null : directory =>
+            {
+                using var source = FileAt.Open(null, elsewhere, OpenFlags.ReadOnly | OpenFlags.Directory);
+                using var target = FileAt.Open(null, directory, OpenFlags.ReadOnly | OpenFlags.Directory);
+                TreeCopy.Copy(source, "/", target, "/", new TreeCopyRules(), cancellation);
+            }, undo, cancellation).ConfigureAwait(false);
+        }
+        return await caches.TakeAsync(mount, Fields.Join([mount.Source, .. from.Layers.Select(l => l.ToString())]), directory =>
         {
             using var source = SourceTree.Open(session, from);
             var path = RootedPath.TryResolve(source.Root, "/" + mount.Source, mustExist: true, out _) ?? throw new BuildException($"failed to calculate checksum of ref: \"{PathPatterns.Clean("/" + mount.Source)}\": not found", lines);
             using var target = FileAt.Open(null, directory, OpenFlags.ReadOnly | OpenFlags.Directory);
             TreeCopy.Copy(source.Root, path, target, "/", new TreeCopyRules(), cancellation);
-        }, undo, cancellation);
+        }, undo, cancellation).ConfigureAwait(false);
     }
 
     // The places of mounts are made where the stage has none; they are no part of what the command did. Deepest first.

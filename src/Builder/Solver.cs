@@ -32,6 +32,12 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
     /// <summary>Diff ids by step: empty for one that changed nothing.</summary>
     public Dictionary<BuildStep, Digest> Made { get; } = new(ReferenceEqualityComparer.Instance);
 
+    /// <summary>The keys of their records.</summary>
+    public Dictionary<BuildStep, string> Keys { get; } = new(ReferenceEqualityComparer.Instance);
+
+    /// <summary>Results of elsewhere; null for none.</summary>
+    public CacheImports? Imports { get; init; }
+
     /// <exception cref="BuildException">A step failed; the others were ended.</exception>
     public async Task<StepResult> SolveAsync(BuildStep step)
     {
@@ -98,14 +104,12 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
             var below = Fields.Join([.. root.Select(l => l.ToString())]);
             var key = Fields.Hash(Fields.Join(step.Definition, below, content));
             below = Fields.Hash(below);
-            if (!step.NoCache && cache.Find(key) is { } known)
+            lock (Keys) Keys[step] = key;
+            if (!step.NoCache && await FindAsync(key).ConfigureAwait(false) is { } known)
             {
-                if (known.Layer.Length == 0 || (Digest.TryParse(known.Layer, out var layer) && session.TryHold([layer])))
-                {
-                    progress.Cached(step);
-                    progress.Ended(step, null);
-                    return Add(step, root, known.Layer.Length == 0 ? default : Digest.Parse(known.Layer));
-                }
+                progress.Cached(step);
+                progress.Ended(step, null);
+                return Add(step, root, known.Layer.Length == 0 ? default : Digest.Parse(known.Layer));
             }
             var definition = Fields.Hash(step.Definition);
             if (!step.NoCache && Why(definition, below, files) is { } why) progress.Missed(step, why);
@@ -127,6 +131,15 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
             if (failure == e) throw;
             throw failure;
         }
+    }
+
+    // Here, or where the client said that others' results are; its layer is held then.
+    private async Task<CacheRecord?> FindAsync(string key)
+    {
+        if (cache.Find(key) is { } known && (known.Layer.Length == 0 || (Digest.TryParse(known.Layer, out var layer) && session.TryHold([layer])))) return known;
+        if (Imports is null || await Imports.FindAsync(key, _stop.Token).ConfigureAwait(false) is not { } found) return null;
+        cache.Add(found);
+        return found;
     }
 
     private StepResult Add(BuildStep step, IReadOnlyList<Digest> root, Digest layer)
@@ -198,7 +211,7 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
                     await _commands.WaitAsync(_stop.Token).ConfigureAwait(false);
                     try
                     {
-                        await new CommandRunner(session, steps, mounts, request, progress).RunAsync(run, layer, results, _stop.Token).ConfigureAwait(false);
+                        await new CommandRunner(session, steps, mounts, Imports, request, progress).RunAsync(run, layer, results, _stop.Token).ConfigureAwait(false);
                     }
                     finally
                     {

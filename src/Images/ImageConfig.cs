@@ -26,6 +26,19 @@ public sealed record ImageConfig
     /// <summary>What a build that begins here may find again (BuildKit's name for it): see docs/building.md, "Results of elsewhere".</summary>
     [JsonPropertyName("moby.buildkit.cache.v0")] public byte[]? InlineCache { get; init; }
 
+    /// <exception cref="ImageException">It is none.</exception>
+    public static ImageConfig Parse(ReadOnlySpan<byte> json)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(json, ImagesJson.Default.ImageConfig) ?? throw ImageException.Failed("invalid image JSON");
+        }
+        catch (JsonException e)
+        {
+            throw ImageException.Failed($"invalid image JSON: {e.Message}", e);
+        }
+    }
+
     /// <summary>What it is written as; the image's id is the digest of this.</summary>
     public byte[] ToBytes() => JsonSerializer.SerializeToUtf8Bytes(this, ImagesJson.Default.ImageConfig);
 }

@@ -74,7 +74,8 @@ internal sealed class Exporter(BuildRequest request, IReadOnlyList<BuildOutcome>
         progress.Pulling(step, new JsonMessage { Id = line.Id, Status = line.Status, ProgressDetail = line.Current is null ? null : new JsonProgress { Current = line.Current.Value, Total = line.Total ?? 0 } });
     }
 
-    private static LayerForm Form(BuildOutput output)
+    /// <summary>How an output's layers are to be written.</summary>
+    internal static LayerForm Form(BuildOutput output)
     {
         var compression = output["compression"] switch
         {
@@ -91,10 +92,12 @@ internal sealed class Exporter(BuildRequest request, IReadOnlyList<BuildOutcome>
 
     private ImageAssembly Assembly(BuildOutput output, LayerForm form, IReadOnlyList<ImageReference> names, bool oci)
     {
+        // A docker-archive has no place for what is said about its image.
+        var said = output.Type == "docker" ? [.. results.Select(_ => (IReadOnlyList<Attestation>)[])] : attestations;
         var annotations = ImageAnnotations.Of(output.Attributes);
-        oci = output.Flag("oci-mediatypes", oci || annotations.Any || form.Compression == LayerCompression.Zstd || attestations.Any(a => a.Count > 0));
+        oci = output.Flag("oci-mediatypes", oci || annotations.Any || form.Compression == LayerCompression.Zstd || said.Any(a => a.Count > 0));
         if (!oci && annotations.Any) throw new BuildException("annotations can only be used with OCI media types: oci-mediatypes=true");
-        return new ImageAssembly(results, oci, annotations, attestations, names);
+        return new ImageAssembly(results, oci, annotations, said, names);
     }
 
     private void Remember(AssembledImage image, IReadOnlyList<ImageReference> names)
@@ -152,7 +155,7 @@ internal sealed class Exporter(BuildRequest request, IReadOnlyList<BuildOutcome>
     private async Task ToArchiveAsync(BuildOutput output, BuildStep step, CancellationToken cancellation)
     {
         var isDocker = output.Type == "docker";
-        if (isDocker && (results.Count > 1 || attestations.Any(a => a.Count > 0))) throw new BuildException("docker exporter does not currently support exporting manifest lists");
+        if (isDocker && results.Count > 1) throw new BuildException("docker exporter does not currently support exporting manifest lists");
         if (!output.Flag("tar", otherwise: true)) throw new BuildException($"{output.Type} exporter: tar=false is not supported: the archive is a tar, which can be unpacked");
         var (names, form) = (output.Names(), Form(output));
         var archive = Session.NewArchive(form);

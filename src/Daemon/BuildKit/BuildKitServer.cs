@@ -218,10 +218,12 @@ internal sealed class BuildKitServer
     {
         var outputs = new List<BuildOutput>();
         foreach (var exporter in build.Request.Exporters) outputs.Add(new BuildOutput(exporter.Type, exporter.Attributes) { Id = outputs.Count.ToString(System.Globalization.CultureInfo.InvariantCulture) });
-        if (outputs.Count == 0) return new Dictionary<string, string>();
+        // Nothing, or results for others alone.
+        if (outputs.Count == 0) outputs.Add(new BuildOutput("cacheonly", new Dictionary<string, string>()));
         try
         {
-            return (await _builder.ExportAsync(outcome.Request with { Outputs = outputs, Sink = new SessionSink(_sessions, build.Request.Session) }, outcome.Result, build.Status, build.Cancellation)).Metadata;
+            var caches = build.Request.CacheExports.Select(c => new CacheLocation(c.Type, c.Attributes)).ToList();
+            return (await _builder.ExportAsync(outcome.Request with { Outputs = outputs, Sink = new SessionSink(_sessions, build.Request.Session), CacheTo = caches }, [outcome.Result], build.Status, build.Cancellation)).Metadata;
         }
         catch (Exception e) when (BuildFailure.IsExpected(e))
         {

@@ -210,6 +210,9 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
     public async Task PullAsync(ImageReference name, Images.Platform platform, Action<JsonMessage> progress, CancellationToken cancellationToken) =>
         await engine.Images.PullAsync(name.ToString(), null, platform.ToString(), await LoginAsync(name, cancellationToken), progress, cancellationToken);
 
+    public async Task<RegistryCredentials?> GetCredentialsAsync(ImageReference name, bool push, CancellationToken cancellationToken) =>
+        await LoginAsync(name, cancellationToken) is { } login ? new RegistryCredentials(login.Username, login.Password, login.IdentityToken, login.RegistryToken) : null;
+
     private async Task<AuthConfig?> LoginAsync(ImageReference name, CancellationToken cancellationToken)
     {
         var host = name.Domain == "docker.io" ? "registry-1.docker.io" : name.Domain;

@@ -179,7 +179,7 @@ internal sealed class PlainBuildView(CommandContext context, Func<byte[]?> docke
         if (_last != 0 && _last != step.Number)
         {
             Context.Err.Write("\n");
-            Context.Err.Write($"#{step.Number} {step.Title}\n");
+            if (text != step.Title) Context.Err.Write($"#{step.Number} {step.Title}\n");
         }
         _last = step.Number;
         Context.Err.Write($"#{step.Number} {text}\n");

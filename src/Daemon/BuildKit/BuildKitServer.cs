@@ -222,8 +222,7 @@ internal sealed class BuildKitServer
         if (outputs.Count == 0) outputs.Add(new BuildOutput("cacheonly", new Dictionary<string, string>()));
         try
         {
-            var caches = build.Request.CacheExports.Select(c => new CacheLocation(c.Type, c.Attributes)).ToList();
-            return (await _builder.ExportAsync(outcome.Request with { Outputs = outputs, Sink = new SessionSink(_sessions, build.Request.Session), CacheTo = caches }, [outcome.Result], build.Status, build.Cancellation)).Metadata;
+            return (await _builder.ExportAsync(outcome.Request with { Outputs = outputs, Sink = new SessionSink(_sessions, build.Request.Session) }, [outcome.Result], build.Status, build.Cancellation)).Metadata;
         }
         catch (Exception e) when (BuildFailure.IsExpected(e))
         {

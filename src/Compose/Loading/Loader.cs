@@ -106,7 +106,7 @@ internal sealed class Loader
             Unique.Enforce(model);
             if (!bare)
             {
-                Schema.Compose.Value.Validate(model, file);
+                Schema.Validate(model, file);
                 if (model["version"] is not null)
                 {
                     _warn($"{file}: the attribute `version` is obsolete, it will be ignored, please remove it to avoid potential confusion");

@@ -1,116 +1,81 @@
 using System.Globalization;
-using System.Text.Json;
-using System.Text.RegularExpressions;
 using Berth.Compose.Yaml;
 
 namespace Berth.Compose.Loading;
 
 /// <summary>
-/// The Compose Specification's JSON schema (without its descriptions), and as much of JSON schema as it uses. Of several errors
-/// the one that lies deepest in the file is told, in docker compose's words, with its place.
+/// Holds a file against the <see cref="Grammar"/>. Of several errors the one that lies deepest in the file is told, in docker compose's words, with its place.
 /// </summary>
-internal sealed class Schema
+internal static class Schema
 {
-    private readonly JsonElement _root;
-    private readonly Dictionary<string, Regex> _patterns = new(StringComparer.Ordinal);
-
-    private Schema(JsonElement root) => _root = root;
-
-    private sealed record Failure(string Path, int Depth, int Specificity, string Message, Node At);
-
-    public static readonly Lazy<Schema> Compose = new(static () =>
-    {
-        using var stream = typeof(Schema).Assembly.GetManifestResourceStream("compose-spec.json")!;
-        return new Schema(JsonDocument.Parse(stream).RootElement);
-    });
+    private sealed record Failure(string Path, int Specificity, string Message, Node At);
 
     /// <exception cref="ComposeException">"validating FILE: services.web must be a mapping"</exception>
-    public void Validate(Node model, string file)
+    public static void Validate(Node model, string file)
     {
-        if (Check(_root, model, "", 0) is { } failure)
+        if (Check(Grammar.File, model, "", 0) is { } failure)
             throw new ComposeException($"validating {file}: {failure.Path} {failure.Message}" + (failure.At.At.Line > 0 ? $" ({failure.At.At})" : ""));
     }
 
-    private Failure? Check(JsonElement schema, Node node, string path, int depth)
+    private static Failure? Check(Rule rule, Node node, string path, int depth)
     {
+        if (rule.Kinds != Kinds.None && !IsOf(rule.Kinds, node)) return new Failure(path, depth, "must be a " + Print(rule.Kinds), node);
         Failure? worst = null;
-        if (schema.TryGetProperty("$ref", out var reference)) worst = Deeper(worst, Check(Find(reference.GetString()!), node, path, depth));
-        if (schema.TryGetProperty("type", out var type) && !IsOf(type, node)) return new Failure(path, depth, depth, "must be a " + Types(type), node);
-        if (schema.TryGetProperty("enum", out var values) && !IsAmong(values, node))
-            worst = Deeper(worst, new Failure(path, depth, depth, "value must be " + (values.GetArrayLength() == 1 ? "" : "one of ") + string.Join(", ", values.EnumerateArray().Select(v => $"'{v}'")), node));
-        if (node.IsMap) worst = Deeper(worst, CheckMap(schema, node, path, depth));
+        void Note(Failure? other) => worst = Deeper(worst, other);
+
+        if (rule.Texts is { } texts && node.IsString && !texts.Contains(node.Text))
+            Note(new Failure(path, depth, "value must be " + (texts.Length == 1 ? "" : "one of ") + string.Join(", ", texts.Select(t => $"'{t}'")), node));
+        if (node.IsMap) Note(CheckMap(rule, node, path, depth));
         if (node.IsList)
         {
-            if (schema.TryGetProperty("items", out var items))
-                for (var i = 0; i < node.Items.Count; i++) worst = Deeper(worst, Check(items, node.Items[i], Join(path, i.ToString(CultureInfo.InvariantCulture)), depth + 1));
-            if (schema.TryGetProperty("uniqueItems", out var unique) && unique.GetBoolean()) worst = Deeper(worst, CheckUnique(node, path, depth));
+            if (rule.Item is { } item)
+                for (var i = 0; i < node.Items.Count; i++) Note(Check(item, node.Items[i], Join(path, i.ToString(CultureInfo.InvariantCulture)), depth + 1));
+            if (rule.IsSet) Note(CheckUnique(node, path, depth));
         }
-        if (node.IsString && schema.TryGetProperty("pattern", out var pattern) && !Pattern(pattern.GetString()!).IsMatch(node.Text))
-            worst = Deeper(worst, new Failure(path, depth, depth, $"'{node.Text}' does not match pattern '{pattern.GetString()}'", node));
+        if (rule.Pattern is { } pattern && node.IsString && !pattern.IsMatch(node.Text)) Note(new Failure(path, depth, $"'{node.Text}' does not match pattern '{pattern}'", node));
         if (node.Kind is NodeKind.Int or NodeKind.Float)
         {
             var number = node.Kind == NodeKind.Int ? node.Int : node.Float;
-            if (schema.TryGetProperty("minimum", out var minimum) && number < minimum.GetDouble()) worst = Deeper(worst, new Failure(path, depth, depth, $"must be greater than or equal to {minimum}", node));
-            if (schema.TryGetProperty("maximum", out var maximum) && number > maximum.GetDouble()) worst = Deeper(worst, new Failure(path, depth, depth, $"must be less than or equal to {maximum}", node));
+            if (number < rule.Minimum) Note(new Failure(path, depth, $"must be greater than or equal to {rule.Minimum}", node));
+            if (number > rule.Maximum) Note(new Failure(path, depth, $"must be less than or equal to {rule.Maximum}", node));
         }
-        if (schema.TryGetProperty("oneOf", out var choices)) worst = Deeper(worst, CheckChoices(choices, node, path, depth));
+        if (rule.Choices is { } choices) Note(CheckChoices(choices, node, path, depth));
         return worst;
     }
 
-    private Failure? CheckMap(JsonElement schema, Node node, string path, int depth)
+    private static Failure? CheckMap(Rule rule, Node node, string path, int depth)
     {
         Failure? worst = null;
-        if (schema.TryGetProperty("required", out var required))
+        if (rule.Required is { } required)
         {
-            var missing = required.EnumerateArray().Select(r => r.GetString()!).Where(r => node[r] is null).ToList();
-            if (missing.Count > 0) worst = new Failure(path, depth, depth, (missing.Count == 1 ? "missing property " : "missing properties ") + string.Join(", ", missing.Select(m => $"'{m}'")), node);
+            var missing = required.Where(r => node[r] is null).ToList();
+            if (missing.Count > 0) worst = new Failure(path, depth, (missing.Count == 1 ? "missing property " : "missing properties ") + string.Join(", ", missing.Select(m => $"'{m}'")), node);
         }
-        var hasProperties = schema.TryGetProperty("properties", out var properties);
-        var hasPatterns = schema.TryGetProperty("patternProperties", out var patterns);
-        var hasMore = schema.TryGetProperty("additionalProperties", out var more);
         List<string>? unknown = null;
         foreach (var (key, value) in node.Entries)
         {
-            var known = false;
-            if (hasProperties && properties.TryGetProperty(key, out var property))
-            {
-                known = true;
-                worst = Deeper(worst, Check(property, value, Join(path, key), depth + 1));
-            }
-            if (hasPatterns)
-            {
-                foreach (var pattern in patterns.EnumerateObject())
-                {
-                    if (!Pattern(pattern.Name).IsMatch(key)) continue;
-                    known = true;
-                    worst = Deeper(worst, Check(pattern.Value, value, Join(path, key), depth + 1));
-                }
-            }
-            if (known || !hasMore) continue;
-            if (more.ValueKind == JsonValueKind.False) (unknown ??= []).Add(key);
-            else if (more.ValueKind == JsonValueKind.Object) worst = Deeper(worst, Check(more, value, Join(path, key), depth + 1));
+            if (rule.Fields?.GetValueOrDefault(key) is { } field) worst = Deeper(worst, Check(field, value, Join(path, key), depth + 1));
+            else if (rule.Named is { } named && named.IsName(key)) worst = Deeper(worst, Check(named.Value, value, Join(path, key), depth + 1));
+            else if (rule.IsClosed && !(rule.MayBeExtended && key.StartsWith("x-", StringComparison.Ordinal))) (unknown ??= []).Add(key);
         }
-        if (unknown is not null)
-        {
-            unknown.Sort(string.CompareOrdinal);
-            worst = Deeper(worst, new Failure(path, depth, depth + 1, "additional properties " + string.Join(", ", unknown.Select(u => $"'{u}'")) + " not allowed", node.Entries[unknown[0]]));
-        }
-        return worst;
+        if (unknown is null) return worst;
+        unknown.Sort(string.CompareOrdinal);
+        return Deeper(worst, new Failure(path, depth + 1, "additional properties " + string.Join(", ", unknown.Select(u => $"'{u}'")) + " not allowed", node.Entries[unknown[0]]));
     }
 
     private static Failure? CheckUnique(Node node, string path, int depth)
     {
         for (var i = 1; i < node.Items.Count; i++)
             for (var j = 0; j < i; j++)
-                if (node.Items[i].SameAs(node.Items[j])) return new Failure(path, depth, depth, $"items at {j} and {i} are equal", node.Items[i]);
+                if (node.Items[i].SameAs(node.Items[j])) return new Failure(path, depth, $"items at {j} and {i} are equal", node.Items[i]);
         return null;
     }
 
-    private Failure? CheckChoices(JsonElement choices, Node node, string path, int depth)
+    private static Failure? CheckChoices(Rule[] choices, Node node, string path, int depth)
     {
         Failure? worst = null;
         var matched = 0;
-        foreach (var choice in choices.EnumerateArray())
+        foreach (var choice in choices)
         {
             if (Check(choice, node, path, depth) is { } failure) worst = Deeper(worst, failure);
             else matched++;
@@ -119,63 +84,36 @@ internal sealed class Schema
         {
             1 => null,
             0 => worst,
-            _ => new Failure(path, depth, depth, "oneOf failed, several subschemas match", node),
+            _ => new Failure(path, depth, "oneOf failed, several subschemas match", node),
         };
     }
 
     private static Failure? Deeper(Failure? known, Failure? other) => known is null ? other : other is null || other.Specificity <= known.Specificity ? known : other;
 
-    private JsonElement Find(string reference)
-    {
-        var name = reference[(reference.LastIndexOf('/') + 1)..];
-        return _root.GetProperty("definitions").GetProperty(name);
-    }
-
-    private Regex Pattern(string pattern) => _patterns.TryGetValue(pattern, out var regex) ? regex : _patterns[pattern] = new Regex(pattern, RegexOptions.CultureInvariant);
-
     private static string Join(string path, string key) => path.Length == 0 ? key : path + "." + key;
 
-    private static bool IsOf(JsonElement type, Node node)
+    private static bool IsOf(Kinds kinds, Node node) => (kinds & node.Kind switch
     {
-        if (type.ValueKind == JsonValueKind.String) return IsOf(type.GetString()!, node);
-        foreach (var one in type.EnumerateArray())
-            if (IsOf(one.GetString()!, node)) return true;
-        return false;
-    }
+        NodeKind.Null => Kinds.Null,
+        NodeKind.Bool => Kinds.Boolean,
+        NodeKind.Int => Kinds.Integer | Kinds.Number,
+        NodeKind.Float => node.Float == Math.Floor(node.Float) ? Kinds.Integer | Kinds.Number : Kinds.Number,
+        NodeKind.String => Kinds.String,
+        NodeKind.List => Kinds.List,
+        _ => Kinds.Map,
+    }) != 0;
 
-    private static bool IsOf(string type, Node node) => type switch
+    // In the order of their names, as docker compose tells them.
+    private static string Print(Kinds kinds)
     {
-        "null" => node.IsNull,
-        "boolean" => node.Kind == NodeKind.Bool,
-        "integer" => node.Kind == NodeKind.Int || (node.Kind == NodeKind.Float && node.Float == Math.Floor(node.Float)),
-        "number" => node.Kind is NodeKind.Int or NodeKind.Float,
-        "string" => node.IsString,
-        "array" => node.IsList,
-        _ => node.IsMap,
-    };
-
-    private static string Types(JsonElement type)
-    {
-        if (type.ValueKind == JsonValueKind.String) return Human(type.GetString()!);
-        var names = type.EnumerateArray().Select(t => Human(t.GetString()!)).OrderBy(t => t, StringComparer.Ordinal).ToList();
+        var names = new List<string>();
+        if (kinds.HasFlag(Kinds.List)) names.Add("array");
+        if (kinds.HasFlag(Kinds.Boolean)) names.Add("boolean");
+        if (kinds.HasFlag(Kinds.Integer)) names.Add("integer");
+        if (kinds.HasFlag(Kinds.Map)) names.Add("mapping");
+        if (kinds.HasFlag(Kinds.Null)) names.Add("null");
+        if (kinds.HasFlag(Kinds.Number)) names.Add("number");
+        if (kinds.HasFlag(Kinds.String)) names.Add("string");
         return names.Count == 1 ? names[0] : string.Join(", ", names.Take(names.Count - 1)) + " or " + names[^1];
-    }
-
-    private static string Human(string type) => type == "object" ? "mapping" : type;
-
-    private static bool IsAmong(JsonElement values, Node node)
-    {
-        foreach (var value in values.EnumerateArray())
-        {
-            var same = value.ValueKind switch
-            {
-                JsonValueKind.String => node.IsString && node.Text == value.GetString(),
-                JsonValueKind.Number => node.Kind == NodeKind.Int && node.Int == value.GetInt64(),
-                JsonValueKind.True or JsonValueKind.False => node.Kind == NodeKind.Bool && node.Bool == value.GetBoolean(),
-                _ => node.IsNull,
-            };
-            if (same) return true;
-        }
-        return false;
     }
 }

@@ -20,6 +20,13 @@ public static class ModelText
     /// <summary>com.docker.compose.config-hash.</summary>
     public static string Hash(Node service) => ModelJson.ServiceHash(service);
 
+    /// <summary>"host:address" of extra_hosts.</summary>
+    public static IEnumerable<string> Hosts(Node node)
+    {
+        foreach (var (host, addresses) in node.MapOf("extra_hosts"))
+            foreach (var address in addresses.Items) yield return $"{host}:{address.Text}";
+    }
+
     public static void CheckContainerNames(Project project) => Consistency.ContainerNames(project);
 
     /// <summary>Nothing but services' images: what lies on top of the files pins them.</summary>

@@ -125,13 +125,13 @@ public sealed class ProjectLoader
     }
 
     /// <summary>The project, its services selected by name when any are given.</summary>
-    public Project Load(LoadOptions? options = null, IReadOnlyList<string>? services = null)
+    public Project Load(LoadOptions? options = null, IReadOnlyList<string>? services = null, bool dependencies = true)
     {
         options ??= new LoadOptions();
         var (loader, model, name, directory, files) = LoadFiles(options);
         var profiles = _source.Profiles.Count > 0 ? _source.Profiles : [.. Environment.GetValueOrDefault("COMPOSE_PROFILES", "").Split(',', StringSplitOptions.TrimEntries)];
         var project = loader.Bind(model, name, directory, files, Environment, profiles, EnvFilesOnCommandLine);
-        if (services is { Count: > 0 }) project.Select(services);
+        if (services is { Count: > 0 }) project.Select(services, dependencies);
         if (!_source.AllResources) project.DropUnused();
         return project;
     }

@@ -41,6 +41,10 @@ internal static class ComposeCommand
     private static readonly Command[] All =
     [
         ComposeConfig.Command,
+        .. ComposeUp.Commands,
+        .. ComposeVerbs.Commands,
+        .. ComposeLists.Commands,
+        .. ComposeProcesses.Commands,
     ];
 
     private static async Task<int> RunAsync(Invocation invocation)
@@ -149,10 +153,49 @@ internal sealed record ComposeInvocation : Invocation
     }
 
     /// <summary>The project, with services' environment read from their files.</summary>
-    public Project Load(IReadOnlyList<string>? services = null)
+    public Project Load(IReadOnlyList<string>? services = null, bool dependencies = true)
     {
-        var project = Loader.Load(new() { ResolveEnvironment = false }, services);
+        var project = Loader.Load(new() { ResolveEnvironment = false }, services, dependencies);
         project.ResolveEnvironment(discard: true);
         return project;
+    }
+
+    /// <summary>The project when there are files or none was named; its name alone when -p says it and there are no files.</summary>
+    public (string Name, Project? Project) LoadOrName()
+    {
+        if (Source.Name.Length > 0 && Source.Files.Count == 0) return (Loader.NameOnly(), null);
+        try
+        {
+            var project = Loader.Load(new() { ResolveEnvironment = false });
+            return (project.Name, project);
+        }
+        catch (ComposeException) when (Loader.Environment.GetValueOrDefault("COMPOSE_PROJECT_NAME") is { Length: > 0 })
+        {
+            return (Loader.Environment["COMPOSE_PROJECT_NAME"], null);
+        }
+    }
+
+    /// <summary>For many things at once.</summary>
+    public EngineClient Client => _client ??= Context.NewClient(blocking: false);
+
+    private EngineClient? _client;
+
+    public int Parallel => (Globals.Changed("parallel") ? Globals.Int("parallel") : int.TryParse(Context.Variable("COMPOSE_PARALLEL_LIMIT"), out var limit) ? limit : 0) is > 0 and var most ? most : 0;
+
+    public bool Quiet => (Globals.String("progress") is { Length: > 0 } mode ? mode : Context.Variable("COMPOSE_PROGRESS")) is "quiet" or "none";
+
+    /// <summary>Lines as docker compose prints them where there is no terminal: " Container web-1  Started".</summary>
+    public void Progress(string resource, string status)
+    {
+        if (Quiet) return;
+        lock (Context.Err) Context.Err.Write($" {resource}  {status}\n");
+    }
+
+    /// <summary>Another of berth's commands, with words as they would be typed.</summary>
+    public Task<int> OtherAsync(string name, IEnumerable<string> words)
+    {
+        var command = CommandTable.Find(name) ?? throw new CommandException("no command " + name);
+        Context.Flush();
+        return command.Run(new Invocation(command, name, FlagParser.Parse(command.Flags(), command.Interspersed, words.ToArray()), Context));
     }
 }

@@ -1,0 +1,266 @@
+using System.Globalization;
+using Berth.Api;
+using Berth.Cli.CommandLine;
+using Berth.Cli.Commands.Containers;
+using Berth.Cli.Output;
+using Berth.Compose.Engine;
+
+namespace Berth.Cli.Commands.Compose;
+
+/// <summary>ps, ls, images, volumes, logs, port, top, events, version: what there is and what happens.</summary>
+internal static class ComposeLists
+{
+    public static readonly Command[] Commands =
+    [
+        new()
+        {
+            Paths = ["ps"], Usage = "[OPTIONS] [SERVICE...]", Summary = "List containers",
+            Flags = static () =>
+            [
+                new("all", 'a', FlagKind.Bool, "Stopped ones, too"), new("filter", FlagKind.String, "status=..."), new("format", FlagKind.String, PsCommand.FormatHelp) { Default = "table" }, new("no-trunc", FlagKind.Bool, "Do not shorten"),
+                new("orphans", FlagKind.Bool, "Of services that are not in the files, too") { Default = "true" }, new("quiet", 'q', FlagKind.Bool, "IDs only"), new("services", FlagKind.Bool, "Services only"), new("status", FlagKind.List, "Only in these states"),
+            ],
+            Run = i => PsAsync((ComposeInvocation)i),
+        },
+        new()
+        {
+            Paths = ["ls"], Usage = "[OPTIONS]", Summary = "List projects", MaxArguments = 0,
+            Flags = static () => [new("all", 'a', FlagKind.Bool, "Stopped ones, too"), new("filter", FlagKind.List, "name=..."), new("format", FlagKind.String, "table or json") { Default = "table" }, new("quiet", 'q', FlagKind.Bool, "Names only")],
+            Run = i => LsAsync((ComposeInvocation)i),
+        },
+        new() { Paths = ["images"], Usage = "[OPTIONS] [SERVICE...]", Summary = "List the images of containers", Flags = static () => [new("format", FlagKind.String, "table or json") { Default = "table" }, new("quiet", 'q', FlagKind.Bool, "IDs only")], Run = i => ImagesAsync((ComposeInvocation)i) },
+        new() { Paths = ["volumes"], Usage = "[OPTIONS] [SERVICE...]", Summary = "List volumes", Flags = static () => [new("format", FlagKind.String, PsCommand.FormatHelp) { Default = "table" }, new("quiet", 'q', FlagKind.Bool, "Names only")], Run = i => VolumesAsync((ComposeInvocation)i) },
+        new()
+        {
+            Paths = ["logs"], Usage = "[OPTIONS] [SERVICE...]", Summary = "Show what containers have printed",
+            Flags = static () =>
+            [
+                new("follow", 'f', FlagKind.Bool, "Go on with what they print"), new("index", FlagKind.Int, "Which container of a service that has several"), new("no-color", FlagKind.Bool, "No colours"), new("no-log-prefix", FlagKind.Bool, "No container names before lines"),
+                new("since", FlagKind.String, "From this time on (2013-01-02T13:23:37Z) or so long ago (42m)"), new("tail", 'n', FlagKind.String, "The last so many lines of each") { Default = "all" }, new("timestamps", 't', FlagKind.Bool, "A time before each line"),
+                new("until", FlagKind.String, "Up to this time or so long ago"),
+            ],
+            Run = i => LogsAsync((ComposeInvocation)i),
+        },
+        new()
+        {
+            Paths = ["port"], Usage = "[OPTIONS] SERVICE PRIVATE_PORT", Summary = "Where a port is published", MinArguments = 2, MaxArguments = 2,
+            Flags = static () => [new("index", FlagKind.Int, "Which container of a service that has several"), new("protocol", FlagKind.String, "tcp or udp") { Default = "tcp" }], Run = i => PortAsync((ComposeInvocation)i),
+        },
+        new() { Paths = ["top"], Usage = "[SERVICES...]", Summary = "List processes", Run = i => TopAsync((ComposeInvocation)i) },
+        new()
+        {
+            Paths = ["events"], Usage = "[OPTIONS] [SERVICE...]", Summary = "Show events of containers as they happen",
+            Flags = static () => [new("json", FlagKind.Bool, "As JSON objects"), new("since", FlagKind.String, "From this time on"), new("until", FlagKind.String, "Up to this time")], Run = i => EventsAsync((ComposeInvocation)i),
+        },
+        new()
+        {
+            Paths = ["version"], Usage = "[OPTIONS]", Summary = "Show the version", MaxArguments = 0, Flags = static () => [new("format", 'f', FlagKind.String, "pretty or json"), new("short", FlagKind.Bool, "The number only")],
+            Run = static i =>
+            {
+                i.Context.Out.Write(i.Arguments.String("format") == "json" ? $"{{\"version\":\"{Labels.CompatibleVersion}\"}}\n" : i.Arguments.Bool("short") ? Labels.CompatibleVersion + "\n" : $"Docker Compose version {Labels.CompatibleVersion} (Berth {BuildInfo.Version})\n");
+                return Task.FromResult(0);
+            },
+        },
+    ];
+
+    private static async Task<int> PsAsync(ComposeInvocation invocation)
+    {
+        var (context, flags) = (invocation.Context, invocation.Arguments);
+        var (name, project) = invocation.LoadOrName();
+        foreach (var service in flags.Positional)
+            if (project is not null && !project.Services.ContainsKey(service) && !project.Disabled.ContainsKey(service)) throw new CommandException($"no such service: {service}");
+        List<string> states = [.. flags.List("status"), .. flags.String("filter") is var filter && filter.StartsWith("status=", StringComparison.Ordinal) ? [filter["status=".Length..]] : Array.Empty<string>()];
+        var rows = new List<ServiceContainer>();
+        foreach (var container in await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled))
+        {
+            if (flags.Positional.Count > 0 && !flags.Positional.Contains(container.Service)) continue;
+            if (states.Count > 0 ? !states.Contains(container.State) : !flags.Bool("all") && !container.Running) continue;
+            if (container.OneOff && !flags.Bool("all")) continue;
+            rows.Add(container);
+        }
+        rows.Sort(static (a, b) => string.CompareOrdinal(a.Name, b.Name));
+        if (flags.Bool("quiet") || flags.Bool("services"))
+        {
+            foreach (var line in flags.Bool("quiet") ? rows.Select(r => r.Id) : rows.Select(r => r.Service).Distinct()) context.Out.Write(line + "\n");
+            return 0;
+        }
+        var truncate = !flags.Bool("no-trunc");
+        new Formatter<ServiceContainer>("formatter.ContainerContext",
+        [
+            new("Command", "COMMAND", c => GoText.Quote(truncate ? Shorten.Ellipsis(c.Summary.Command, 20) : c.Summary.Command)),
+            new("CreatedAt", "CREATED AT", c => DateTimeOffset.FromUnixTimeSeconds(c.Summary.Created).ToString("yyyy-MM-dd HH:mm:ss zzz", CultureInfo.InvariantCulture)),
+            new("ExitCode", "EXIT CODE", c => Number(c.Summary.Status, "Exited (")),
+            new("Health", "HEALTH", c => c.Summary.Status.Contains("(healthy)") ? "healthy" : c.Summary.Status.Contains("(unhealthy)") ? "unhealthy" : c.Summary.Status.Contains("starting)") ? "starting" : ""),
+            new("ID", "CONTAINER ID", c => truncate ? Shorten.Id(c.Id) : c.Id),
+            new("Image", "IMAGE", c => c.Summary.Image),
+            new("Labels", "LABELS", c => string.Join(',', c.Summary.Labels.Select(l => $"{l.Key}={l.Value}").Order(StringComparer.Ordinal))),
+            new("LocalVolumes", "LOCAL VOLUMES", c => c.Summary.Mounts.Count(m => m.Driver == "local").ToString(CultureInfo.InvariantCulture)),
+            new("Mounts", "MOUNTS", c => string.Join(',', c.Summary.Mounts.Select(m => m.Name ?? m.Source))),
+            new("Name", "NAME", c => c.Name),
+            new("Names", "NAMES", c => c.Name),
+            new("Networks", "NETWORKS", c => string.Join(',', c.Summary.NetworkSettings?.Networks?.Keys.Order(StringComparer.Ordinal) ?? Enumerable.Empty<string>())),
+            new("Ports", "PORTS", c => PortsText.Of(c.Summary.Ports)),
+            new("Project", "PROJECT", _ => name),
+            new("RunningFor", "CREATED", c => Units.HumanDuration(context.Time.GetUtcNow() - DateTimeOffset.FromUnixTimeSeconds(c.Summary.Created)) + " ago"),
+            new("Service", "SERVICE", c => c.Service),
+            new("Size", "SIZE", _ => "0B"),
+            new("State", "STATE", c => c.State),
+            new("Status", "STATUS", c => c.Summary.Status),
+        ]).Write(context.Out, flags.String("format"), "{{.Name}}\t{{.Image}}\t{{.Command}}\t{{.Service}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}", rows);
+        return 0;
+    }
+
+    private static string Number(string status, string before)
+    {
+        if (!status.StartsWith(before, StringComparison.Ordinal)) return "0";
+        var end = status.IndexOf(')');
+        return end > before.Length ? status[before.Length..end] : "0";
+    }
+
+    private sealed record ProjectRow(string Name, string Status, string Files);
+
+    private static async Task<int> LsAsync(ComposeInvocation invocation)
+    {
+        var (context, flags) = (invocation.Context, invocation.Arguments);
+        var filters = new Filters().Add("label", Labels.Project);
+        var containers = await invocation.Client.ListContainersAsync(all: flags.Bool("all"), filters: filters, cancellationToken: invocation.Cancelled);
+        var rows = new List<ProjectRow>();
+        foreach (var group in containers.Select(c => new ServiceContainer(c)).Where(c => !c.OneOff).GroupBy(c => c.Label(Labels.Project)).OrderBy(g => g.Key, StringComparer.Ordinal))
+        {
+            if (flags.List("filter").Any(f => f.StartsWith("name=", StringComparison.Ordinal) && !group.Key.Contains(f["name=".Length..]))) continue;
+            var states = group.GroupBy(c => c.State).OrderBy(s => s.Key, StringComparer.Ordinal).Select(s => $"{s.Key}({s.Count()})");
+            rows.Add(new ProjectRow(group.Key, string.Join(", ", states), string.Join(',', group.SelectMany(c => c.Label(Labels.ConfigFiles).Split(',')).Where(f => f.Length > 0).Distinct())));
+        }
+        if (flags.Bool("quiet")) foreach (var row in rows) context.Out.Write(row.Name + "\n");
+        else if (flags.String("format") == "json") context.Out.Write("[" + string.Join(',', rows.Select(r => $"{{\"Name\":{Json(r.Name)},\"Status\":{Json(r.Status)},\"ConfigFiles\":{Json(r.Files)}}}")) + "]\n");
+        else TableWriter.Write(context.Out, ["NAME\tSTATUS\tCONFIG FILES", .. rows.Select(r => $"{r.Name}\t{r.Status}\t{r.Files}")]);
+        return 0;
+    }
+
+    private static string Json(string text) => "\"" + System.Text.Json.JsonEncodedText.Encode(text, System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping) + "\"";
+
+    private static async Task<int> ImagesAsync(ComposeInvocation invocation)
+    {
+        var (context, flags) = (invocation.Context, invocation.Arguments);
+        var (_, _, containers) = await ComposeVerbs.ContainersAsync(invocation, flags.Positional);
+        var lines = new List<string>();
+        var objects = new List<string>();
+        var ids = new List<string>();
+        foreach (var container in containers)
+        {
+            var image = await invocation.Client.InspectImageAsync(container.Summary.ImageID, invocation.Cancelled);
+            var full = image.RepoTags is [var first, ..] ? first : container.Summary.Image;
+            var colon = full.LastIndexOf(':');
+            var (repository, tag) = colon > full.LastIndexOf('/') ? (full[..colon], full[(colon + 1)..]) : (full, "<none>");
+            var platform = $"{image.Os}/{image.Architecture}" + (image.Variant is { Length: > 0 } variant ? "/" + variant : "");
+            var created = DateTimeOffset.TryParse(image.Created, CultureInfo.InvariantCulture, out var at) ? Units.HumanDuration(context.Time.GetUtcNow() - at) + " ago" : "N/A";
+            lines.Add($"{container.Name}\t{repository}\t{tag}\t{platform}\t{Shorten.Id(image.Id)}\t{Units.HumanSize(image.Size, 3)}\t{created}");
+            objects.Add($"{{\"ID\":{Json(image.Id)},\"ContainerName\":{Json(container.Name)},\"Repository\":{Json(repository)},\"Tag\":{Json(tag)},\"Platform\":{Json(platform)},\"Size\":{image.Size}}}");
+            if (!ids.Contains(image.Id)) ids.Add(image.Id);
+        }
+        if (flags.Bool("quiet")) foreach (var id in ids) context.Out.Write(id.Replace("sha256:", "") + "\n");
+        else if (flags.String("format") == "json") context.Out.Write("[" + string.Join(',', objects) + "]\n");
+        else TableWriter.Write(context.Out, ["CONTAINER\tREPOSITORY\tTAG\tPLATFORM\tIMAGE ID\tSIZE\tCREATED", .. lines]);
+        return 0;
+    }
+
+    private static async Task<int> VolumesAsync(ComposeInvocation invocation)
+    {
+        var (context, flags) = (invocation.Context, invocation.Arguments);
+        var (name, project) = invocation.LoadOrName();
+        var all = (await invocation.Client.ListVolumesAsync(new Filters().Add("label", $"{Labels.Project}={name}"), invocation.Cancelled)).Volumes;
+        var keys = flags.Positional.Count == 0 || project is null ? null : flags.Positional.SelectMany(s => project.Service(s).ListOf("volumes")).Select(v => v.TextOf("source")).ToHashSet(StringComparer.Ordinal);
+        var rows = all.Where(v => keys is null || keys.Contains(v.Labels?.GetValueOrDefault(Labels.Volume) ?? "")).OrderBy(v => v.Name, StringComparer.Ordinal).ToList();
+        if (flags.Bool("quiet"))
+        {
+            foreach (var row in rows) context.Out.Write(row.Name + "\n");
+            return 0;
+        }
+        new Formatter<Volume>("formatter.volumeContext", [new("Driver", "DRIVER", v => v.Driver), new("Mountpoint", "MOUNTPOINT", v => v.Mountpoint), new("Name", "VOLUME NAME", v => v.Name), new("Scope", "SCOPE", v => v.Scope)])
+            .Write(context.Out, flags.String("format"), "{{.Driver}}\t{{.Name}}", rows);
+        return 0;
+    }
+
+    private static async Task<int> LogsAsync(ComposeInvocation invocation)
+    {
+        var (context, flags) = (invocation.Context, invocation.Arguments);
+        var (name, _, containers) = await ComposeVerbs.ContainersAsync(invocation, flags.Positional);
+        if (flags.Int("index") is > 0 and var index) containers.RemoveAll(c => c.Number != index);
+        var log = new ComposeLog(context, !flags.Bool("no-log-prefix"), ComposeLog.Coloured(context, flags.Bool("no-color")), containers.Select(c => ComposeLog.Short(name, c.Name).Length).DefaultIfEmpty(0).Max());
+        var (since, until) = (Times.ToUnix(flags.String("since"), context.Time), Times.ToUnix(flags.String("until"), context.Time));
+        if (flags.Bool("follow"))
+        {
+            var follower = new Follower(invocation.Client, (container, line, _) => log.Line(container, line));
+            await Task.WhenAll(containers.Select(async c => await follower.FollowAsync(c.Id, ComposeLog.Short(name, c.Name), await IsTtyAsync(c), true, since, until, flags.String("tail"), flags.Bool("timestamps"), invocation.Cancelled)));
+            return 0;
+        }
+        // What is past is put in the order in which it happened.
+        var lines = new List<(string Time, int Order, string Container, string Text)>();
+        var reader = new Follower(invocation.Client, (container, line, _) =>
+        {
+            var space = line.IndexOf(' ');
+            var (time, text) = space < 0 ? (line, "") : (line[..space], line[(space + 1)..]);
+            lock (lines) lines.Add((time, lines.Count, container, flags.Bool("timestamps") ? line : text));
+        });
+        await Task.WhenAll(containers.Select(async c => await reader.FollowAsync(c.Id, ComposeLog.Short(name, c.Name), await IsTtyAsync(c), false, since, until, flags.String("tail"), true, invocation.Cancelled)));
+        lines.Sort(static (a, b) => string.CompareOrdinal(a.Time, b.Time) is var order and not 0 ? order : a.Order.CompareTo(b.Order));
+        foreach (var line in lines) log.Line(line.Container, line.Text);
+        return 0;
+
+        async Task<bool> IsTtyAsync(ServiceContainer container) => (await invocation.Client.InspectContainerAsync(container.Id, invocation.Cancelled)).Config.Tty;
+    }
+
+    private static async Task<int> PortAsync(ComposeInvocation invocation)
+    {
+        var (context, flags) = (invocation.Context, invocation.Arguments);
+        var (service, port) = (flags.Positional[0], flags.Positional[1]);
+        var (_, _, containers) = await ComposeVerbs.ContainersAsync(invocation, [service]);
+        var index = flags.Int("index");
+        var container = containers.Find(c => (index == 0 || c.Number == index) && c.Running) ?? throw new CommandException($"service {GoText.Quote(service)} is not running");
+        if (!ushort.TryParse(port, out var number)) throw new CommandException($"strconv.ParseUint: parsing {GoText.Quote(port)}: invalid syntax");
+        foreach (var published in container.Summary.Ports)
+        {
+            if (published.PrivatePort != number || published.Type != flags.String("protocol") || published.PublicPort == 0) continue;
+            context.Out.Write($"{(published.IP is { } ip && ip.Contains(':') ? $"[{ip}]" : published.IP)}:{published.PublicPort}\n");
+            return 0;
+        }
+        throw new CommandException($"no port {number}/{flags.String("protocol")} for container {container.Name}: " + string.Join(", ", container.Summary.Ports.Select(p => $"{p.PublicPort}:{p.PrivatePort}/{p.Type}")));
+    }
+
+    private static async Task<int> TopAsync(ComposeInvocation invocation)
+    {
+        var (context, _) = (invocation.Context, invocation.Arguments);
+        var (_, _, containers) = await ComposeVerbs.ContainersAsync(invocation, invocation.Arguments.Positional);
+        var lines = new List<string>();
+        foreach (var container in containers.Where(c => c.Running))
+        {
+            var top = await invocation.Client.TopAsync(container.Id, cancellationToken: invocation.Cancelled);
+            if (lines.Count == 0) lines.Add("SERVICE\t#\t" + string.Join('\t', top.Titles));
+            foreach (var process in top.Processes) lines.Add($"{container.Service}\t{container.Number}\t" + string.Join('\t', process));
+        }
+        TableWriter.Write(context.Out, lines);
+        return 0;
+    }
+
+    private static async Task<int> EventsAsync(ComposeInvocation invocation)
+    {
+        var (context, flags) = (invocation.Context, invocation.Arguments);
+        var (name, _) = invocation.LoadOrName();
+        await foreach (var e in invocation.Client.EventsAsync(Times.ToUnix(flags.String("since"), context.Time), Times.ToUnix(flags.String("until"), context.Time), new Filters().Add("label", $"{Labels.Project}={name}"), invocation.Cancelled))
+        {
+            var attributes = e.Actor.Attributes ?? [];
+            if (e.Type != "container" || attributes.GetValueOrDefault(Labels.OneOff) == "True") continue;
+            var service = attributes.GetValueOrDefault(Labels.Service, "");
+            if (flags.Positional.Count > 0 && !flags.Positional.Contains(service)) continue;
+            var shown = attributes.Where(a => !a.Key.StartsWith("com.docker.compose.", StringComparison.Ordinal)).OrderBy(a => a.Key, StringComparer.Ordinal).ToList();
+            var time = DateTimeOffset.FromUnixTimeMilliseconds(e.TimeNano / 1_000_000).ToLocalTime();
+            if (flags.Bool("json"))
+            {
+                context.Out.Write($"{{\"time\":{Json(time.ToString("yyyy-MM-ddTHH:mm:ss.ffffffK", CultureInfo.InvariantCulture))},\"type\":\"container\",\"service\":{Json(service)},\"id\":{Json(e.Actor.ID)},\"action\":{Json(e.Action)},\"attributes\":{{{string.Join(',', shown.Select(a => $"{Json(a.Key)}:{Json(a.Value)}"))}}}}}\n");
+            }
+            else context.Out.Write($"{time.ToString("yyyy-MM-dd HH:mm:ss.ffffff", CultureInfo.InvariantCulture)} container {e.Action} {e.Actor.ID} ({string.Join(", ", shown.Select(a => $"{a.Key}={a.Value}"))})\n");
+            context.Out.Flush();
+        }
+        return 0;
+    }
+}

@@ -1,0 +1,501 @@
+using System.Runtime.InteropServices;
+using Berth.Api;
+using Berth.Cli.CommandLine;
+using Berth.Compose;
+using Berth.Compose.Engine;
+using Berth.Compose.Model;
+
+namespace Berth.Cli.Commands.Compose;
+
+/// <summary>up, create, down, scale, and what they need: images fetched and built.</summary>
+internal static class ComposeUp
+{
+    private static readonly Flag[] Making =
+    [
+        new("build", FlagKind.Bool, "Build images first"),
+        new("force-recreate", FlagKind.Bool, "Make containers anew even if nothing changed"),
+        new("no-build", FlagKind.Bool, "Do not build an image, even if it is missing"),
+        new("no-recreate", FlagKind.Bool, "Leave containers that are there as they are"),
+        new("pull", FlagKind.String, "Fetch images first (always, missing, never, build)"),
+        new("quiet-pull", FlagKind.Bool, "Fetch without showing progress"),
+        new("quiet-build", FlagKind.Bool, "Build without showing output"),
+        new("remove-orphans", FlagKind.Bool, "Remove containers of services that are not in the files"),
+        new("scale", FlagKind.List, "How many containers a service has (SERVICE=NUM)") { ValueName = "scale" },
+        new("yes", 'y', FlagKind.Bool, "Do not ask"),
+    ];
+
+    public static readonly Command[] Commands =
+    [
+        new()
+        {
+            Paths = ["up"],
+            Usage = "[OPTIONS] [SERVICE...]",
+            Summary = "Make and start containers",
+            Flags = static () =>
+            [
+                .. Making,
+                new("abort-on-container-exit", FlagKind.Bool, "Stop all containers when one stops"),
+                new("abort-on-container-failure", FlagKind.Bool, "Stop all containers when one fails"),
+                new("always-recreate-deps", FlagKind.Bool, "Make containers that others depend on anew"),
+                new("attach", FlagKind.List, "Show the output of these services only"),
+                new("attach-dependencies", FlagKind.Bool, "Show the output of services that these depend on, too"),
+                new("detach", 'd', FlagKind.Bool, "Leave containers running in the background"),
+                new("exit-code-from", FlagKind.String, "End with the exit code of this service; implies --abort-on-container-exit"),
+                new("menu", FlagKind.Bool, "Accepted for docker compose's sake") { Hidden = true },
+                new("no-attach", FlagKind.List, "Do not show the output of these services"),
+                new("no-color", FlagKind.Bool, "No colours"),
+                new("no-deps", FlagKind.Bool, "Leave services alone that these depend on"),
+                new("no-log-prefix", FlagKind.Bool, "No container names before lines"),
+                new("no-start", FlagKind.Bool, "Make containers, do not start them"),
+                new("renew-anon-volumes", 'V', FlagKind.Bool, "New anonymous volumes instead of those of earlier containers"),
+                new("timeout", 't', FlagKind.Int, "Seconds until a container that does not stop is killed"),
+                new("timestamps", FlagKind.Bool, "A time before each line"),
+                new("wait", FlagKind.Bool, "Until services are running or healthy; implies --detach"),
+                new("wait-timeout", FlagKind.Int, "For at most so many seconds"),
+                new("watch", 'w', FlagKind.Bool, "Follow changes of files"),
+            ],
+            Run = i => UpAsync((ComposeInvocation)i),
+        },
+        new()
+        {
+            Paths = ["create"],
+            Usage = "[OPTIONS] [SERVICE...]",
+            Summary = "Make containers, do not start them",
+            Flags = static () => Making,
+            Run = static async i =>
+            {
+                await BringUpAsync((ComposeInvocation)i, i.Arguments.Positional, true, noStart: true);
+                return 0;
+            },
+        },
+        new()
+        {
+            Paths = ["scale"],
+            Usage = "[SERVICE=REPLICAS...]",
+            Summary = "Change how many containers services have",
+            Flags = static () => [new("no-deps", FlagKind.Bool, "Leave services alone that these depend on")],
+            MinArguments = 1,
+            Run = static async i =>
+            {
+                var invocation = (ComposeInvocation)i;
+                var services = invocation.Arguments.Positional.ConvertAll(p => p.Split('=')[0]);
+                await BringUpAsync(invocation, services, !invocation.Arguments.Bool("no-deps"), noStart: false, invocation.Arguments.Positional);
+                return 0;
+            },
+        },
+        new()
+        {
+            Paths = ["down"],
+            Usage = "[OPTIONS] [SERVICES]",
+            Summary = "Stop and remove containers and networks",
+            Flags = static () =>
+            [
+                new("remove-orphans", FlagKind.Bool, "Containers of services that are not in the files, too"),
+                new("rmi", FlagKind.String, "Images too: local (those without a name of their own) or all"),
+                new("timeout", 't', FlagKind.Int, "Seconds until a container that does not stop is killed"),
+                new("volumes", 'v', FlagKind.Bool, "Named volumes of the files and anonymous ones of containers, too"),
+            ],
+            Run = i => DownAsync((ComposeInvocation)i),
+        },
+        new()
+        {
+            Paths = ["pull"],
+            Usage = "[OPTIONS] [SERVICE...]",
+            Summary = "Fetch services' images",
+            Flags = static () =>
+            [
+                new("ignore-buildable", FlagKind.Bool, "Not images that can be built"),
+                new("ignore-pull-failures", FlagKind.Bool, "Go on when an image cannot be fetched"),
+                new("include-deps", FlagKind.Bool, "Of services that these depend on, too"),
+                new("policy", FlagKind.String, "always or missing"),
+                new("quiet", 'q', FlagKind.Bool, "Without showing progress"),
+            ],
+            Run = i => PullAsync((ComposeInvocation)i),
+        },
+        new()
+        {
+            Paths = ["push"],
+            Usage = "[OPTIONS] [SERVICE...]",
+            Summary = "Upload images that services are built as",
+            Flags = static () => [new("ignore-push-failures", FlagKind.Bool, "Go on when an image cannot be uploaded"), new("include-deps", FlagKind.Bool, "Of services that these depend on, too"), new("quiet", 'q', FlagKind.Bool, "Without showing progress")],
+            Run = i => PushAsync((ComposeInvocation)i),
+        },
+        new()
+        {
+            Paths = ["build"],
+            Usage = "[OPTIONS] [SERVICE...]",
+            Summary = "Build services' images",
+            Flags = static () =>
+            [
+                new("build-arg", FlagKind.List, "Build-time variables"), new("memory", 'm', FlagKind.Bytes, "Memory limit"), new("no-cache", FlagKind.Bool, "Use nothing of earlier builds"), new("pull", FlagKind.Bool, "Look for newer base images"),
+                new("push", FlagKind.Bool, "Upload the images afterwards"), new("quiet", 'q', FlagKind.Bool, "Without output"), new("with-dependencies", FlagKind.Bool, "Services that these depend on, too"),
+            ],
+            Run = static async i =>
+            {
+                var invocation = (ComposeInvocation)i;
+                var project = invocation.Load(i.Arguments.Positional, i.Arguments.Bool("with-dependencies"));
+                foreach (var name in project.InDependencyOrder())
+                {
+                    if (project.Services[name].Get("build") is null) continue;
+                    if (invocation.DryRun) i.Context.Out.Write($"Build {project.ImageOf(name)}\n");
+                    else await BuildAsync(invocation, project, name, i.Arguments.Bool("quiet"), [.. i.Arguments.List("build-arg").SelectMany(a => new[] { "--build-arg", a }), .. i.Arguments.Bool("no-cache") ? ["--no-cache"] : Array.Empty<string>(), .. i.Arguments.Bool("pull") ? ["--pull"] : Array.Empty<string>()]);
+                }
+                return i.Arguments.Bool("push") ? await PushAsync(invocation) : 0;
+            },
+        },
+    ];
+
+    private static async Task<int> UpAsync(ComposeInvocation invocation)
+    {
+        var (context, flags) = (invocation.Context, invocation.Arguments);
+        var from = flags.String("exit-code-from");
+        var abort = flags.Bool("abort-on-container-exit") || from.Length > 0;
+        var onFailure = flags.Bool("abort-on-container-failure");
+        var detach = flags.Bool("detach") || flags.Bool("wait");
+        if (detach && (abort || onFailure || flags.List("attach").Count > 0 || flags.Bool("attach-dependencies"))) throw new CommandException("--detach cannot be combined with --abort-on-container-exit, --abort-on-container-failure, --attach or --attach-dependencies");
+        if (flags.Bool("no-build") && flags.Bool("build")) throw new CommandException("--build and --no-build are incompatible");
+        if (flags.Bool("force-recreate") && flags.Bool("no-recreate")) throw new CommandException("--force-recreate and --no-recreate are incompatible");
+        if (detach || flags.Bool("no-start") || invocation.DryRun)
+        {
+            await BringUpAsync(invocation, flags.Positional, !flags.Bool("no-deps"), flags.Bool("no-start"));
+            return 0;
+        }
+        return await new AttachedUp(invocation, abort, onFailure, from).RunAsync();
+    }
+
+    /// <summary>From files to running containers.</summary>
+    public static async Task<Project> BringUpAsync(ComposeInvocation invocation, IReadOnlyList<string> services, bool dependencies, bool noStart, IReadOnlyList<string>? scales = null, Func<Project, Task>? ready = null)
+    {
+        var (context, flags) = (invocation.Context, invocation.Arguments);
+        var project = invocation.Load(services, dependencies);
+        ModelText.CheckContainerNames(project);
+        foreach (var scale in scales ?? flags.List("scale"))
+        {
+            var equals = scale.IndexOf('=');
+            if (equals < 0 || !int.TryParse(scale[(equals + 1)..], out var number) || number < 0) throw new CommandException($"invalid scale specifier {GoText.Quote(scale)}: SERVICE=NUM expected");
+            Project.SetScale(project.Service(scale[..equals]), number);
+        }
+        foreach (var (name, service) in project.Services)
+        {
+            if (service.Get("provider") is not null) throw new CommandException($"service {GoText.Quote(name)}: provider {GoText.Quote(service.Get("provider")!.TextOf("type"))}: providers are programs of Docker Desktop and others that berth compose does not run; start what it provides by hand and take the service out");
+            if (service.MapOf("models").Count > 0) throw new CommandException($"service {GoText.Quote(name)}: models: this engine runs no models; give the service the address of one that runs elsewhere by environment variables");
+        }
+        var observed = await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled);
+        var images = ImagePlan.For(project, observed, flags.String("pull"), flags.Bool("build"), flags.Bool("no-build"), context.Time.GetUtcNow().ToUnixTimeSeconds());
+        var ignoreOrphans = IsTrue(invocation.Loader.Environment.GetValueOrDefault("COMPOSE_IGNORE_ORPHANS"));
+        var options = new UpOptions
+        {
+            Services = services, Recreate = flags.Bool("force-recreate") ? Recreation.Force : flags.Bool("no-recreate") ? Recreation.Never : Recreation.Diverged,
+            RecreateDependencies = flags.Bool("always-recreate-deps") ? Recreation.Force : flags.Bool("no-recreate") ? Recreation.Never : Recreation.Diverged,
+            RemoveOrphans = flags.Bool("remove-orphans") || IsTrue(invocation.Loader.Environment.GetValueOrDefault("COMPOSE_REMOVE_ORPHANS")), IgnoreOrphans = ignoreOrphans, NoStart = noStart,
+            RenewVolumes = flags.Bool("renew-anon-volumes"), TimeoutSeconds = flags.Changed("timeout") ? flags.Int("timeout") : null, Wait = flags.Bool("wait"), Separator = invocation.Loader.Separator,
+        };
+        if (invocation.DryRun)
+        {
+            foreach (var name in images.Pull) context.Out.Write($"Pull {project.ImageOf(name)}\n");
+            foreach (var name in images.Build) context.Out.Write($"Build {project.ImageOf(name)}\n");
+            var dry = Reconcile.Up(project, observed, options);
+            foreach (var warning in dry.Warnings) invocation.Warn(warning);
+            context.Out.Write(dry.ToString());
+            return project;
+        }
+        if (images.Pull.Count + images.Build.Count > 0)
+        {
+            foreach (var image in images.Pull.Select(project.ImageOf).Distinct().ToList()) await PullAsync(invocation, image, project.Services[images.Pull.First(n => project.ImageOf(n) == image)].TextOf("platform"), flags.Bool("quiet-pull"));
+            foreach (var name in images.Build) await BuildAsync(invocation, project, name, flags.Bool("quiet-build"), []);
+            observed = await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled);
+        }
+        var plan = Reconcile.Up(project, observed, options);
+        foreach (var warning in plan.Warnings) invocation.Warn(warning);
+        if (ready is not null) await ready(project);
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(invocation.Cancelled);
+        if (flags.Int("wait-timeout") is > 0 and var seconds) patience.CancelAfter(TimeSpan.FromSeconds(seconds));
+        try
+        {
+            await ExecutorOf(invocation, project, observed, options.TimeoutSeconds, options.RenewVolumes).RunAsync(plan, patience.Token);
+        }
+        catch (OperationCanceledException) when (patience.IsCancellationRequested && !invocation.Cancelled.IsCancellationRequested)
+        {
+            throw new CommandException($"application not healthy after {flags.Int("wait-timeout")}s");
+        }
+        return project;
+    }
+
+    /// <summary>The image of one service is there afterwards.</summary>
+    public static async Task BringUpImagesAsync(ComposeInvocation invocation, Project project, string name)
+    {
+        var flags = invocation.Arguments;
+        var observed = await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled);
+        var images = ImagePlan.For(project, observed, flags.String("pull"), flags.Bool("build"), noBuild: false, invocation.Context.Time.GetUtcNow().ToUnixTimeSeconds());
+        if (images.Pull.Contains(name)) await PullAsync(invocation, project.ImageOf(name), project.Services[name].TextOf("platform"), flags.Bool("quiet-pull"));
+        if (images.Build.Contains(name)) await BuildAsync(invocation, project, name, flags.Bool("quiet-build"), []);
+    }
+
+    private static bool IsTrue(string? value) => value?.ToLowerInvariant() is "1" or "t" or "true" or "y" or "yes" or "on";
+
+    public static Executor ExecutorOf(ComposeInvocation invocation, Project? project, Observed observed, int? timeoutSeconds, bool renewVolumes = false) =>
+        new(invocation.Client, project, observed, invocation.Progress, invocation.Warn)
+        {
+            Separator = invocation.Loader.Separator, TimeoutSeconds = timeoutSeconds, RenewVolumes = renewVolumes, Parallel = invocation.Parallel,
+            HookOutput = (name, text) => { lock (invocation.Context.Err) invocation.Context.Err.Write(string.Concat(text.TrimEnd('\n').Split('\n').Select(l => $"{name} {l}\n"))); },
+        };
+
+    private static async Task<int> DownAsync(ComposeInvocation invocation)
+    {
+        var flags = invocation.Arguments;
+        if (flags.String("rmi") is not ("" or "all" or "local") and var rmi) throw new CommandException($"invalid value for --rmi: {GoText.Quote(rmi)}");
+        var (name, project) = invocation.LoadOrName();
+        foreach (var service in flags.Positional)
+            if (project is not null && !project.Services.ContainsKey(service) && !project.Disabled.ContainsKey(service)) throw new CommandException($"no such service: {service}: not found");
+        var observed = await Observed.ReadAsync(invocation.Client, name, images: false, invocation.Cancelled);
+        var plan = Reconcile.Down(name, project, observed, new DownOptions
+        {
+            Services = flags.Positional, RemoveOrphans = flags.Bool("remove-orphans"), Volumes = flags.Bool("volumes"), Images = flags.String("rmi"), TimeoutSeconds = flags.Changed("timeout") ? flags.Int("timeout") : null,
+        });
+        foreach (var warning in plan.Warnings) invocation.Warn(warning);
+        if (invocation.DryRun) invocation.Context.Out.Write(plan.ToString());
+        else await ExecutorOf(invocation, project, observed, flags.Changed("timeout") ? flags.Int("timeout") : null).RunAsync(plan, invocation.Cancelled);
+        return 0;
+    }
+
+    // ---- images
+
+    private static Task<int> PullAsync(ComposeInvocation invocation, string image, string platform, bool quiet)
+    {
+        invocation.Progress(image, "Pulling");
+        List<string> words = [.. quiet || invocation.Quiet ? ["--quiet"] : Array.Empty<string>(), .. platform.Length > 0 ? ["--platform", platform] : Array.Empty<string>(), image];
+        return invocation.OtherAsync("pull", words);
+    }
+
+    private static async Task<int> PullAsync(ComposeInvocation invocation)
+    {
+        var flags = invocation.Arguments;
+        var project = invocation.Load(flags.Positional, flags.Bool("include-deps"));
+        var observed = flags.String("policy") == "missing" ? await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled) : null;
+        var done = new HashSet<string>(StringComparer.Ordinal);
+        foreach (var name in project.InDependencyOrder())
+        {
+            var service = project.Services[name];
+            if (service.TextOf("image") is not { Length: > 0 } image || !done.Add(image)) continue;
+            if (service.Get("build") is not null && flags.Bool("ignore-buildable")) continue;
+            if (observed?.Images.ContainsKey(ImageDigests.FullName(image)) == true) continue;
+            if (invocation.DryRun)
+            {
+                invocation.Context.Out.Write($"Pull {image}\n");
+                continue;
+            }
+            try
+            {
+                await PullAsync(invocation, image, service.TextOf("platform"), flags.Bool("quiet"));
+            }
+            catch (Exception e) when ((e is CommandException or EngineApiException) && (flags.Bool("ignore-pull-failures") || service.Get("build") is not null))
+            {
+                invocation.Warn($"{image}: {e.Message}");
+            }
+        }
+        return 0;
+    }
+
+    private static async Task<int> PushAsync(ComposeInvocation invocation)
+    {
+        var flags = invocation.Arguments;
+        var project = invocation.Load(flags.Positional, flags.Bool("include-deps"));
+        foreach (var name in project.InDependencyOrder())
+        {
+            var service = project.Services[name];
+            if (service.Get("build") is null || service.TextOf("image") is not { Length: > 0 } image) continue;
+            try
+            {
+                await invocation.OtherAsync("push", flags.Bool("quiet") ? ["--quiet", image] : [image]);
+            }
+            catch (Exception e) when ((e is CommandException or EngineApiException) && flags.Bool("ignore-push-failures"))
+            {
+                invocation.Warn($"{image}: {e.Message}");
+            }
+        }
+        return 0;
+    }
+
+    private static async Task BuildAsync(ComposeInvocation invocation, Project project, string name, bool quiet, IReadOnlyList<string> more)
+    {
+        var service = project.Services[name];
+        var build = service.Get("build")!;
+        var image = project.ImageOf(name);
+        List<string> words = ["--tag", image];
+        foreach (var tag in build.StringsOf("tags")) words.AddRange(["--tag", tag]);
+        foreach (var (key, value) in build.MapOf("args")) words.AddRange(["--build-arg", value.IsNull ? key : $"{key}={value.Text}"]);
+        foreach (var (key, value) in build.TextsOf("labels")) words.AddRange(["--label", $"{key}={value}"]);
+        words.AddRange(["--label", $"{Labels.Project}={project.Name}", "--label", $"{Labels.Service}={name}", "--label", $"{Labels.Version}={Labels.CompatibleVersion}"]);
+        foreach (var from in build.StringsOf("cache_from")) words.AddRange(["--cache-from", from]);
+        foreach (var host in Berth.Compose.ModelText.Hosts(build)) words.AddRange(["--add-host", host]);
+        if (build.TextOf("target") is { Length: > 0 } target) words.AddRange(["--target", target]);
+        if (build.TextOf("network") is { Length: > 0 } network) words.AddRange(["--network", network]);
+        if (build.LongOf("shm_size") is > 0 and var shm) words.AddRange(["--shm-size", shm.ToString(System.Globalization.CultureInfo.InvariantCulture)]);
+        if ((build.StringsOf("platforms") is [var first, ..] ? first : service.TextOf("platform")) is { Length: > 0 } platform) words.AddRange(["--platform", platform]);
+        if (build.BoolOf("no_cache")) words.Add("--no-cache");
+        if (build.BoolOf("pull")) words.Add("--pull");
+        foreach (var (context, value) in build.MapOf("additional_contexts")) words.AddRange(["--build-context", $"{context}={value.ToText()}"]);
+        foreach (var secret in build.ListOf("secrets"))
+        {
+            var source = project.Secrets[secret.TextOf("source")];
+            var id = secret.TextOf("target") is { Length: > 0 } wanted ? wanted : secret.TextOf("source");
+            words.AddRange(["--secret", source.TextOf("file") is { Length: > 0 } file ? $"id={id},src={file}" : $"id={id},env={source.TextOf("environment")}"]);
+        }
+        if (quiet) words.Add("--quiet");
+        words.AddRange(more);
+        var inline = build.TextOf("dockerfile_inline");
+        string? temporary = null;
+        try
+        {
+            if (inline.Length > 0)
+            {
+                temporary = Path.GetTempFileName();
+                await File.WriteAllTextAsync(temporary, inline);
+                words.AddRange(["--file", temporary]);
+            }
+            else if (build.TextOf("dockerfile") is { Length: > 0 } dockerfile) words.AddRange(["--file", Path.IsPathRooted(dockerfile) || build.TextOf("context").Contains("://") ? dockerfile : Path.Combine(build.TextOf("context"), dockerfile)]);
+            words.Add(build.TextOf("context"));
+            invocation.Progress("Service " + name, "Building");
+            var code = await invocation.OtherAsync("build", words);
+            if (code != 0) throw new CommandException($"service {name} was not built", code);
+            invocation.Progress("Service " + name, "Built");
+        }
+        finally
+        {
+            if (temporary is not null) File.Delete(temporary);
+        }
+    }
+
+    /// <summary>`up` that stays: shows what containers print until they have all stopped, or until it is told to stop them.</summary>
+    private sealed class AttachedUp(ComposeInvocation invocation, bool abort, bool onFailure, string exitCodeFrom)
+    {
+        private readonly CancellationTokenSource _end = CancellationTokenSource.CreateLinkedTokenSource(invocation.Cancelled);
+        private readonly Dictionary<string, string> _running = new(StringComparer.Ordinal); // id → service
+        private readonly List<Task> _followers = [];
+        private int _signals;
+        private int _exitCode;
+        private bool _up;
+
+        public async Task<int> RunAsync()
+        {
+            var (context, flags) = (invocation.Context, invocation.Arguments);
+            EngineResponse? events = null;
+            Task? watching = null;
+            ComposeLog? log = null;
+            Project? project = null;
+            using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
+            using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
+            try
+            {
+                await ComposeUp.BringUpAsync(invocation, flags.Positional, !flags.Bool("no-deps"), noStart: false, ready: async p =>
+                {
+                    project = p;
+                    var names = p.Services.Select(s => s.Value.TextOf("container_name") is { Length: > 0 } own ? own : $"{s.Key}-{Project.Scale(s.Value)}");
+                    log = new ComposeLog(context, !flags.Bool("no-log-prefix"), ComposeLog.Coloured(context, flags.Bool("no-color")), names.Select(n => n.Length).DefaultIfEmpty(0).Max());
+                    events = await invocation.Client.BeginEventsAsync(new Filters().Add("type", "container").Add("label", $"{Labels.Project}={p.Name}").Add("event", "start").Add("event", "die"), _end.Token);
+                    foreach (var container in await Observed.ContainersAsync(invocation.Client, p.Name, _end.Token))
+                        if (container.State == "running" && !container.OneOff && p.Services.ContainsKey(container.Service)) Follow(p, log, container.Id, container.Name, container.Service, context.Time.GetUtcNow().ToUnixTimeMilliseconds() * 1_000_000);
+                    watching = WatchAsync(p, log, events);
+                });
+                var stillThere = (await Observed.ContainersAsync(invocation.Client, project!.Name, _end.Token)).Where(c => c.State is "running" or "restarting" or "paused" && !c.OneOff).Select(c => c.Id).ToHashSet();
+                lock (_running)
+                {
+                    _up = true;
+                    foreach (var id in _running.Keys.Where(k => !stillThere.Contains(k)).ToList()) _running.Remove(id);
+                    if (_running.Count == 0) _end.Cancel();
+                }
+                context.Err.Write("Attaching to " + string.Join(", ", project!.ServiceNames.SelectMany(s => Enumerable.Range(1, Project.Scale(project.Services[s])).Select(n => $"{s}-{n}"))) + "\n");
+                await watching!;
+            }
+            catch (OperationCanceledException) when (_end.IsCancellationRequested)
+            {
+            }
+            finally
+            {
+                events?.Dispose();
+            }
+            try
+            {
+                await Task.WhenAll(_followers).WaitAsync(TimeSpan.FromSeconds(2));
+            }
+            catch (Exception e) when (e is TimeoutException or OperationCanceledException or IOException or EngineApiException)
+            {
+            }
+            if (_stop && project is not null)
+            {
+                if (_signals > 0) context.Err.Write("Gracefully stopping... (press Ctrl+C again to force)\n");
+                await ComposeVerbs.StopAllAsync(invocation, project, flags.Changed("timeout") ? flags.Int("timeout") : null);
+            }
+            return _signals > 0 ? 130 : _exitCode;
+        }
+
+        private bool _stop;
+
+        private void OnSignal(PosixSignalContext signal)
+        {
+            signal.Cancel = true;
+            _stop = true;
+            if (Interlocked.Increment(ref _signals) == 1) _end.Cancel();
+            else Environment.Exit(130);
+        }
+
+        private void Follow(Project project, ComposeLog log, string id, string name, string service, long since)
+        {
+            lock (_running) _running[id] = service;
+            var flags = invocation.Arguments;
+            var shown = flags.List("attach").Count > 0 ? flags.List("attach").Contains(service) : flags.Positional.Count == 0 || flags.Bool("attach-dependencies") || flags.Positional.Contains(service);
+            if (!shown || flags.List("no-attach").Contains(service) || !project.Services[service].BoolOf("attach", true)) return;
+            var follower = new Follower(invocation.Client, (container, line, _) => log.Line(container, line));
+            _followers.Add(Task.Run(() => follower.FollowAsync(id, ComposeLog.Short(project.Name, name), project.Services[service].BoolOf("tty"), true, Follower.Time(since), null, "all", flags.Bool("timestamps"), _end.Token)));
+        }
+
+        private async Task WatchAsync(Project project, ComposeLog log, EngineResponse events)
+        {
+            await foreach (var e in EngineClient.ReadEventsAsync(events, _end.Token))
+            {
+                var (id, attributes) = (e.Actor.ID, e.Actor.Attributes ?? []);
+                var service = attributes.GetValueOrDefault(Labels.Service, "");
+                if (attributes.GetValueOrDefault(Labels.OneOff) == "True" || !project.Services.ContainsKey(service)) continue;
+                var name = attributes.GetValueOrDefault("name", id);
+                if (e.Action == "start")
+                {
+                    Follow(project, log, id, name, service, e.TimeNano);
+                    continue;
+                }
+                var code = int.TryParse(attributes.GetValueOrDefault("exitCode"), out var parsed) ? parsed : 0;
+                try
+                {
+                    if ((await invocation.Client.InspectContainerAsync(id, _end.Token)).State is { } state && (state.Restarting || state.Running)) continue;
+                }
+                catch (EngineApiException inspect) when (inspect.Status == 404)
+                {
+                }
+                log.Line(ComposeLog.Short(project.Name, name), $"exited with code {code}");
+                bool none;
+                lock (_running)
+                {
+                    _running.Remove(id);
+                    none = _up && _running.Count == 0;
+                }
+                if (exitCodeFrom.Length == 0 || exitCodeFrom == service) _exitCode = abort || onFailure ? code : 0;
+                if (abort || (onFailure && code != 0))
+                {
+                    invocation.Context.Err.Write("Aborting on container exit...\n");
+                    if (exitCodeFrom.Length > 0 && exitCodeFrom != service) _exitCode = await StopAndAskAsync(project);
+                    _stop = true;
+                    return;
+                }
+                if (none) return;
+            }
+        }
+
+        // The exit code is of a service that has not stopped yet.
+        private async Task<int> StopAndAskAsync(Project project)
+        {
+            await ComposeVerbs.StopAllAsync(invocation, project, null);
+            foreach (var container in (await Observed.ContainersAsync(invocation.Client, project.Name, invocation.Cancelled)).Where(c => c.Service == exitCodeFrom))
+                return (await invocation.Client.InspectContainerAsync(container.Id, invocation.Cancelled)).State.ExitCode;
+            return 0;
+        }
+    }
+}

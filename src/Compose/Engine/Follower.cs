@@ -1,0 +1,71 @@
+using System.Globalization;
+using System.Text;
+using Berth.Api;
+
+namespace Berth.Compose.Engine;
+
+/// <summary>The lines that containers print, each with the name of its container.</summary>
+public sealed class Follower(EngineClient client, Action<string, string, bool> line)
+{
+    /// <summary>Follows a container's log until it stops; every line goes out whole.</summary>
+    public async Task FollowAsync(string id, string name, bool tty, bool follow, string? since, string? until, string tail, bool timestamps, CancellationToken cancellationToken)
+    {
+        using var response = await client.LogsAsync(id, follow: follow, since: since, until: until, tail: tail, timestamps: timestamps, cancellationToken: cancellationToken).ConfigureAwait(false);
+        using var output = new Lines(text => line(name, text, false));
+        using var error = new Lines(text => line(name, text, true));
+        if (tty) await response.Body.CopyToAsync(output, cancellationToken).ConfigureAwait(false);
+        else await StdFrame.DemultiplexAsync(response.Body, output, error, cancellationToken).ConfigureAwait(false);
+        output.End();
+        error.End();
+    }
+
+    /// <summary>Unix seconds with nanoseconds, as the engine takes them.</summary>
+    public static string Time(long nanoseconds) => string.Create(CultureInfo.InvariantCulture, $"{nanoseconds / 1_000_000_000}.{nanoseconds % 1_000_000_000:000000000}");
+
+    /// <summary>Bytes come in, lines go out.</summary>
+    private sealed class Lines(Action<string> line) : Stream
+    {
+        /// <summary>A longer line goes out in pieces.</summary>
+        private const int MaxLine = 1 << 20;
+
+        private readonly MemoryStream _rest = new();
+
+        public override void Write(ReadOnlySpan<byte> buffer)
+        {
+            while (!buffer.IsEmpty)
+            {
+                var end = buffer.IndexOf((byte)'\n');
+                _rest.Write(end < 0 ? buffer : buffer[..end]);
+                if (end < 0 && _rest.Length < MaxLine) return;
+                End(always: end >= 0);
+                buffer = end < 0 ? [] : buffer[(end + 1)..];
+            }
+        }
+
+        public void End(bool always = false)
+        {
+            if (_rest.Length == 0 && !always) return;
+            var text = Encoding.UTF8.GetString(_rest.GetBuffer(), 0, (int)_rest.Length);
+            _rest.SetLength(0);
+            line(text.TrimEnd('\r'));
+        }
+
+        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
+
+        public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            Write(buffer.Span);
+            return ValueTask.CompletedTask;
+        }
+
+        public override bool CanRead => false;
+        public override bool CanSeek => false;
+        public override bool CanWrite => true;
+        public override long Length => throw new NotSupportedException();
+        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+        public override void Flush() { }
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+        public override void SetLength(long value) => throw new NotSupportedException();
+    }
+}

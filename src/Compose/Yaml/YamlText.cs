@@ -50,7 +50,7 @@ internal sealed class YamlText
         {
             BeginLine(indent, first);
             first = false;
-            _out.Append(Quoted(key, key: true)).Append(':');
+            _out.Append(Quoted(key)).Append(':');
             value(this, item, indent + 2);
         }
     }
@@ -120,7 +120,7 @@ internal sealed class YamlText
     public void Text(string text, int indent)
     {
         if (text.Contains('\n') && new Analysis(text).BlockAllowed) Literal(text, indent);
-        else Inline(Quoted(text, key: false));
+        else Inline(Quoted(text));
     }
 
     private void Literal(string text, int indent)
@@ -139,16 +139,15 @@ internal sealed class YamlText
     }
 
     /// <summary>A scalar on one line: plain when it would be read as the same string, in quotes otherwise.</summary>
-    internal static string Quoted(string text, bool key)
+    internal static string Quoted(string text)
     {
         var analysis = new Analysis(text);
         var multiline = text.Contains('\n');
-        if (!multiline && YamlReader.Resolve(text).Kind == NodeKind.String && text is not ("<<" or "=") && !LooksLikeDate(text) && !IsOldBool(text) && !IsBase60(text))
+        if (!multiline && YamlReader.Resolve(text).Kind == NodeKind.String && !LooksLikeDate(text) && !IsOldBool(text) && !IsBase60(text))
         {
             if (analysis.PlainAllowed) return text;
             if (analysis.SingleQuotedAllowed) return "'" + text.Replace("'", "''", StringComparison.Ordinal) + "'";
         }
-        _ = key;
         return Escaped(text);
     }
 
@@ -229,7 +228,7 @@ internal sealed class YamlText
         return quoted.Append('"').ToString();
     }
 
-    private static bool IsPrintable(int rune) => rune is 0x0a or (>= 0x20 and <= 0x7e) or (>= 0xa0 and < 0xd800) or (>= 0xe000 and <= 0xfffd and not 0xfeff) || rune is >= 0x10000 and <= 0x10ffff;
+    private static bool IsPrintable(int rune) => rune is 0x0a or (>= 0x20 and <= 0x7e) or (>= 0xa0 and < 0xd800) or (>= 0xe000 and <= 0xfffd and not 0xfeff); // as go-yaml has it: nothing past the first plane
 
     /// <summary>Which styles can carry a scalar (YAML 1.1 section 5 to 9, as libyaml's emitter decides it).</summary>
     private readonly struct Analysis
@@ -260,7 +259,7 @@ internal sealed class YamlText
                 else if (c == ':' && beforeBlank) indicators = true;
                 else if (c == '#' && afterBlank) indicators = true;
                 if (c == '\t') tabs = true;
-                else if (!char.IsSurrogate(c) && !IsPrintable(c)) special = true;
+                else if (!IsPrintable(c)) special = true;
                 if (c == ' ')
                 {
                     if (i == 0 || last) edgeSpace = true;

@@ -140,6 +140,27 @@ public sealed class BuildService
         return new Planner(document, request, (name, platform, lines) => ResolveAsync(request, progress, name, platform, lines, cancellation)).PlanAsync();
     }
 
+    /// <summary>What there is to say about a Dockerfile, and what makes it impossible to build, if anything does; images that can't be had are no fault of it.</summary>
+    public async Task<(IReadOnlyList<Finding> Findings, DockerfileException? Failure)> CheckAsync(BuildRequest request, IBuildProgress progress, CancellationToken cancellation)
+    {
+        Planner? planner = null;
+        DockerfileException? failure = null;
+        try
+        {
+            planner = new Planner(Document.Parse(request.Dockerfile.Span), request, (name, platform, lines) => ResolveAsync(request, progress, name, platform, lines, cancellation));
+            await planner.PlanAsync().ConfigureAwait(false);
+        }
+        catch (DockerfileException e) when (e.Lines is not null || planner is null)
+        {
+            failure = e;
+        }
+        catch (Exception e) when (e is DockerfileException or BuildException or EngineException)
+        {
+            // What the checks are set to fail on, and what no image was found for.
+        }
+        return (planner?.Findings ?? [], failure);
+    }
+
     /// <summary>Forgets what builds made, and the caches of their commands.</summary>
     /// <returns>Keys, and bytes.</returns>
     public (IReadOnlyList<string> Removed, long Bytes) Prune(bool all, Func<CacheRecord, bool> which)

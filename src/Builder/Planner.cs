@@ -26,6 +26,9 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
     private readonly ContextStep _context = new() { Title = "[internal] load build context" };
     private readonly Dictionary<string, ContextStep> _contexts = new(StringComparer.Ordinal);
 
+    /// <summary>What the checks have found so far.</summary>
+    public IReadOnlyList<Finding> Findings => _checks.Findings;
+
     /// <exception cref="DockerfileException">With the lines it is about.</exception>
     public async Task<BuildPlan> PlanAsync()
     {

@@ -244,9 +244,35 @@ internal sealed class BuildKitServer
     {
         var build = await BuildOfAsync(call);
         if (request.Frontend.Length == 0) throw new GrpcException(GrpcCode.Unimplemented, "LLB definitions are not supported: the Dockerfile language is built in");
+        if (request.Options.TryGetValue("requestid", out var question)) return new GatewaySolveResponse(new GatewayResult { Metadata = await AnswerAsync(build, question, new FrontendOptions(request.Options), request.Inputs) });
         var reference = Begin(build, request.Frontend, request.Options, request.Inputs, request.CacheImports);
         if (request.Evaluate) await EvaluateAsync(build, reference.Id);
         return new GatewaySolveResponse(new GatewayResult { Ref = new ResultRef(reference.Id, SourceDefinition.Encode(ResultScheme + reference.Id)) });
+    }
+
+    private async Task<Dictionary<string, byte[]>> AnswerAsync(Build build, string question, FrontendOptions options, IReadOnlyDictionary<string, byte[]> inputs)
+    {
+        if (question == Subrequests.Describe) return Subrequests.OfDescription();
+        byte[]? dockerfile = null;
+        using var sources = new SessionSources(_engine, _sessions, _contexts, build.Status, options, build.Request.Session, build.Cancellation);
+        try
+        {
+            dockerfile = await sources.LoadDockerfileAsync();
+            var request = options.ToRequest(dockerfile, sources, build.Request.Entitlements) with { Contexts = await ContextsAsync(options, inputs, build.Cancellation) };
+            switch (question)
+            {
+                case Subrequests.Check:
+                    var (findings, failure) = await _builder.CheckAsync(request, build.Status, build.Cancellation);
+                    return Subrequests.OfFindings(findings, failure, options.DockerfileName, dockerfile);
+                case Subrequests.Targets: return Subrequests.OfTargets(Document.Parse(dockerfile), dockerfile);
+                case Subrequests.Outline: return Subrequests.OfOutline(Document.Parse(dockerfile), options["target"], request.Arguments, dockerfile);
+                default: throw new GrpcException(GrpcCode.Unimplemented, $"unsupported request {question}");
+            }
+        }
+        catch (Exception e) when (BuildFailure.IsExpected(e))
+        {
+            throw BuildFailure.ToGrpc(e, options.DockerfileName, dockerfile);
+        }
     }
 
     private BuildRef Begin(Build build, string frontend, IReadOnlyDictionary<string, string> attributes, IReadOnlyDictionary<string, byte[]> inputs, IReadOnlyList<TypeAndAttributes> imports)

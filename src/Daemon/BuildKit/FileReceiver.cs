@@ -241,7 +241,7 @@ internal sealed class FileReceiver(SafeFileHandle root, Action<long>? progress =
     // Owner before mode: the kernel clears set-id bits when the owner changes.
     private static void Finish(SafeFileHandle parent, byte[] name, FileStat stat, bool withMode)
     {
-        if (stat.Uid != 0 || stat.Gid != 0 || !withMode) Check(RawAt.ChangeOwner(parent, name, stat.Uid, stat.Gid), "fchownat", stat.Path);
+        if (stat.Uid != 0 || stat.Gid != 0) Check(RawAt.ChangeOwner(parent, name, stat.Uid, stat.Gid), "fchownat", stat.Path);
         if (withMode) Check(RawAt.ChangeMode(parent, name, stat.Permissions), "fchmodat", stat.Path);
         var time = Time(stat.ModTime);
         Check(RawAt.SetTimes(parent, name, time, time), "utimensat", stat.Path);

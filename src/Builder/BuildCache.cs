@@ -32,6 +32,7 @@ public sealed record CacheRecord
 
 [JsonSourceGenerationOptions(DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingDefault)]
 [JsonSerializable(typeof(List<CacheRecord>))]
+[JsonSerializable(typeof(Dictionary<string, CacheMountRecord>))]
 internal sealed partial class CacheJson : JsonSerializerContext;
 
 /// <summary>
@@ -50,6 +51,7 @@ public sealed class BuildCache
     private readonly TimeProvider _time;
     private readonly Lock _lock = new();
     private readonly Dictionary<string, CacheRecord> _records = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, int> _held = new(StringComparer.Ordinal);
 
     /// <param name="directory">Made when it is missing.</param>
     public BuildCache(string directory, ImageStore images, TimeProvider time)
@@ -74,6 +76,23 @@ public sealed class BuildCache
         {
             lock (_lock) return [.. _records.Values];
         }
+    }
+
+    /// <summary>Somebody stands on it, or is making it.</summary>
+    internal void Hold(string key)
+    {
+        lock (_lock) _held[key] = _held.GetValueOrDefault(key) + 1;
+    }
+
+    internal void Release(string key)
+    {
+        lock (_lock)
+            if (--_held[key] == 0) _held.Remove(key);
+    }
+
+    internal bool IsHeld(string key)
+    {
+        lock (_lock) return _held.ContainsKey(key);
     }
 
     public CacheRecord? Find(string key)

@@ -44,6 +44,15 @@ public sealed record BuildRequest
     public bool AllowInsecure { get; init; }
     public required IBuildSources Sources { get; init; }
 
+    /// <summary>What .dockerignore leaves out of the context, for a warning; null without one.</summary>
+    public PathPatterns? Ignored { get; init; }
+
+    /// <summary>SOURCE_DATE_EPOCH: when the image is said to be made; no file of its steps is newer. Seconds.</summary>
+    /// <exception cref="DockerfileException">It is no number.</exception>
+    internal long? Epoch => !Arguments.TryGetValue("SOURCE_DATE_EPOCH", out var text) || text.Length == 0 ? null
+        : long.TryParse(text, System.Globalization.NumberStyles.AllowLeadingSign, System.Globalization.CultureInfo.InvariantCulture, out var seconds) ? seconds
+        : throw new DockerfileException($"invalid SOURCE_DATE_EPOCH: {text}: strconv.ParseInt: parsing {Api.Go.GoText.Quote(text)}: invalid syntax");
+
     /// <summary>What is to come out; empty: an image in the store, with <see cref="Names"/>.</summary>
     public IReadOnlyList<BuildOutput> Outputs { get; init; } = [];
 

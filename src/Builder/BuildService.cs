@@ -2,6 +2,7 @@ using System.Globalization;
 using Berth.Dockerfile;
 using Berth.Engine;
 using Berth.Images;
+using Berth.Images.Registry;
 
 namespace Berth.Builder;
 
@@ -51,13 +52,26 @@ public sealed class BuildService
     private readonly TimeProvider _time;
     private readonly CacheMounts _mounts;
 
-    public BuildService(BerthEngine engine, TimeProvider time)
+    private readonly RemoteFiles _remotes;
+    private readonly string _directory;
+    private readonly IReadOnlyList<PruneRule> _rules;
+    private readonly Lock _collecting = new();
+    private Task _collection = Task.CompletedTask;
+
+    /// <param name="rules">What is removed after builds; null: as by default.</param>
+    public BuildService(BerthEngine engine, TimeProvider time, IReadOnlyList<PruneRule>? rules = null)
     {
         (_engine, _images, _time) = (engine, engine.ImageStore, time);
         var directory = Path.Combine(engine.Options.DataRoot, "build");
         Cache = new BuildCache(directory, _images, time);
-        _mounts = new CacheMounts(Path.Combine(directory, "mounts"), Path.Combine(engine.Options.ExecRoot, "build"));
+        _mounts = new CacheMounts(Path.Combine(directory, "mounts"), Path.Combine(engine.Options.ExecRoot, "build"), time);
+        _remotes = new RemoteFiles(ProxySettings.OrEnvironment(engine.Options.HttpProxy, engine.Options.HttpsProxy, engine.Options.NoProxy));
+        _directory = directory;
+        _rules = rules ?? PruneRule.Defaults(directory, 0, 0, 0);
     }
+
+    /// <summary>Files from elsewhere, for the doors that are given only an address.</summary>
+    public RemoteFiles Remotes => _remotes;
 
     public BuildCache Cache { get; }
 
@@ -114,9 +128,9 @@ public sealed class BuildService
         {
             var started = _time.GetUtcNow();
             using var imports = request.CacheFrom.Count == 0 ? null : await CacheImports.LoadAsync(request, session, progress, cancellation).ConfigureAwait(false);
-            var solver = new Solver(session, _engine.Containers.Steps, Cache, _mounts, request, progress, cancellation) { Imports = imports };
+            var solver = new Solver(session, _engine.Containers.Steps, Cache, _mounts, _remotes, request, progress, cancellation) { Imports = imports };
             var root = await solver.SolveAsync(plan.Root).ConfigureAwait(false);
-            return new BuildOutcome(plan, Configuration(plan, root, solver.Made), root.Layers, session) { StepKeys = solver.Keys, Times = (started, _time.GetUtcNow()) };
+            return new BuildOutcome(plan, Configuration(request, plan, root, solver.Made), root.Layers, session) { StepKeys = solver.Keys, Times = (started, _time.GetUtcNow()) };
         }
         catch
         {
@@ -127,6 +141,8 @@ public sealed class BuildService
         {
             // What was made before a failure need not be made again.
             Cache.Save();
+            _mounts.Save();
+            Collect();
         }
     }
 
@@ -161,13 +177,71 @@ public sealed class BuildService
         return (planner?.Findings ?? [], failure);
     }
 
-    /// <summary>Forgets what builds made, and the caches of their commands.</summary>
-    /// <returns>Keys, and bytes.</returns>
-    public (IReadOnlyList<string> Removed, long Bytes) Prune(bool all, Func<CacheRecord, bool> which)
+    /// <summary>What is kept, the last used first.</summary>
+    public IReadOnlyList<KeptEntry> Entries()
     {
-        var removed = Cache.Remove(which);
-        return ([.. removed.Select(r => r.Key)], removed.Sum(r => r.SizeBytes) + (all ? _mounts.Prune() : 0));
+        var ofImages = _images.LayersOfImages();
+        var entries = new List<KeptEntry>();
+        foreach (var record in Cache.All)
+        {
+            entries.Add(new KeptEntry
+            {
+                Id = record.Key[..IdLength], Name = record.Key, Type = KeptEntry.Regular, Description = record.Description, SizeBytes = record.SizeBytes, Created = record.Created, LastUsed = record.LastUsed,
+                UsageCount = record.UsageCount, InUse = Cache.IsHeld(record.Key), Shared = Digest.TryParse(record.Layer, out var layer) && ofImages.Contains(layer),
+            });
+        }
+        entries.AddRange(_mounts.Entries());
+        entries.Sort((a, b) => b.LastUsed.CompareTo(a.LastUsed));
+        return entries;
     }
+
+    /// <summary>Forgets what builds made, and the caches of their commands, as a rule says: the least used first.</summary>
+    /// <returns>What is gone.</returns>
+    public IReadOnlyList<KeptEntry> Prune(PruneRule rule)
+    {
+        var entries = Entries();
+        long total = 0;
+        foreach (var entry in entries) total += entry.Shared ? 0 : entry.SizeBytes;
+        var keep = rule.KeepBytes(total, new DriveInfo(_directory).AvailableFreeSpace);
+        var now = _time.GetUtcNow();
+        var candidates = entries.Where(e => !e.InUse && (rule.All || !e.Shared) && now - e.LastUsed >= rule.KeepDuration && rule.Matches?.Invoke(e) != false)
+            .OrderBy(e => e.LastUsed).ThenBy(e => e.UsageCount).ToList();
+        var doomed = new List<KeptEntry>();
+        foreach (var entry in candidates)
+        {
+            if (keep is { } limit && total <= limit) break;
+            doomed.Add(entry);
+            if (!entry.Shared) total -= entry.SizeBytes;
+        }
+        var keys = doomed.Where(e => e.Type == KeptEntry.Regular).Select(e => e.Name).ToHashSet(StringComparer.Ordinal);
+        if (keys.Count > 0) Cache.Remove(record => keys.Contains(record.Key) && !Cache.IsHeld(record.Key));
+        doomed.RemoveAll(e => e.Type == KeptEntry.CacheMount && !_mounts.Remove(e.Name));
+        return doomed;
+    }
+
+    // After builds, beside everything else, one at a time.
+    private void Collect()
+    {
+        if (_rules.Count == 0) return;
+        lock (_collecting)
+        {
+            if (!_collection.IsCompleted) return;
+            _collection = Task.Run(() =>
+            {
+                try
+                {
+                    foreach (var rule in _rules) Prune(rule);
+                }
+                catch (Exception e) when (e is IOException or ImageException or Linux.LinuxException or UnauthorizedAccessException)
+                {
+                    // A cache that stays too large is tried again after the next build.
+                }
+            });
+        }
+    }
+
+    // As long as BuildKit's.
+    private const int IdLength = 25;
 
     /// <summary>The frontend that a Dockerfile, or who builds one, names is the one we are.</summary>
     public static bool IsBuiltIn(string syntax) => ImageReference.TryParse(syntax, out var name) && name.FamiliarName is "docker/dockerfile" or "docker/dockerfile-upstream" or "dockerfile";
@@ -218,10 +292,10 @@ public sealed class BuildService
         }
     }
 
-    private ImageConfig Configuration(BuildPlan plan, StepResult root, Dictionary<BuildStep, Digest> made)
+    private ImageConfig Configuration(BuildRequest request, BuildPlan plan, StepResult root, Dictionary<BuildStep, Digest> made)
     {
         var from = plan.Base?.Config;
-        var now = Time(_time.GetUtcNow());
+        var now = Time(request.Epoch is { } epoch ? DateTimeOffset.FromUnixTimeSeconds(epoch) : _time.GetUtcNow());
         List<HistoryRecord> history = [.. from?.History ?? []];
         foreach (var (createdBy, step) in plan.History)
         {
@@ -235,5 +309,5 @@ public sealed class BuildService
         };
     }
 
-    private static string Time(DateTimeOffset time) => time.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.fffffff'Z'", CultureInfo.InvariantCulture);
+    private static string Time(DateTimeOffset time) => time.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.FFFFFFF'Z'", CultureInfo.InvariantCulture);
 }

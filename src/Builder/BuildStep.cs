@@ -72,9 +72,35 @@ public sealed record CopyStep(BuildStep Root, BuildStep From) : BuildStep
     /// <summary>ADD: for messages.</summary>
     public bool IsAdd { get; init; }
 
-    public override IReadOnlyList<BuildStep> Inputs => [Root, From];
+    /// <summary>ADD of what comes from elsewhere.</summary>
+    public IReadOnlyList<RemotePart> Remotes { get; init; } = [];
 
-    internal override string Definition => Fields.Join("copy", Fields.Join([.. Sources]), Fields.Join([.. Files.Select(f => f.Name + "=" + f.Content)]), Destination, Owner, Mode, Fields.Join([.. Exclude]), Parents ? "parents" : "", Unpack ? "unpack" : "");
+    public override IReadOnlyList<BuildStep> Inputs => [Root, From, .. Remotes.Select(r => r.From)];
+
+    /// <summary>What is copied from each of the inputs but the first.</summary>
+    internal IEnumerable<CopyStep> Parts => [this, .. Remotes.Select(r => this with { Sources = [r.Source], Files = [], Unpack = r.Unpack })];
+
+    internal override string Definition => Fields.Join("copy", Fields.Join([.. Sources]), Fields.Join([.. Files.Select(f => f.Name + "=" + f.Content)]), Destination, Owner, Mode, Fields.Join([.. Exclude]), Parents ? "parents" : "", Unpack ? "unpack" : "",
+        Fields.Join([.. Remotes.Select(r => r.Source + (r.Unpack ? " unpack" : ""))]));
+}
+
+/// <summary>One of the files of ADD that come from elsewhere.</summary>
+/// <param name="Source">Of what <paramref name="From"/> gives.</param>
+public sealed record RemotePart(BuildStep From, string Source, bool Unpack);
+
+/// <summary>A file of the web. Asked for in every build: what it holds is what counts.</summary>
+/// <param name="Checksum">"sha256:…"; empty: any.</param>
+public sealed record DownloadStep(string Url, string FileName, string Checksum) : BuildStep
+{
+    public override IReadOnlyList<BuildStep> Inputs => [];
+    internal override string Definition => Fields.Join("download", Url, Checksum);
+}
+
+/// <summary>A Git repository's files.</summary>
+public sealed record GitStep(GitSource Source, bool KeepGitDirectory) : BuildStep
+{
+    public override IReadOnlyList<BuildStep> Inputs => [];
+    internal override string Definition => Fields.Join("git", Source.ToString(), KeepGitDirectory ? "keep" : "");
 }
 
 /// <summary>A mount of a command.</summary>

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Berth.Dockerfile;
 using Berth.Engine;
 using Berth.Linux;
@@ -9,19 +10,24 @@ internal sealed class CacheMounts
 {
     private const string Unfinished = "new-";
 
+    private const int MaxRecordBytes = 16 << 20;
+
     private readonly string _directory, _places;
+    private readonly TimeProvider _time;
+    private readonly Dictionary<string, CacheMountRecord> _records = new(StringComparer.Ordinal);
     private readonly Lock _lock = new();
     private readonly Dictionary<string, int> _used = new(StringComparer.Ordinal);
     private readonly Dictionary<string, SemaphoreSlim> _locked = new(StringComparer.Ordinal);
 
     /// <param name="directory">Of the caches.</param>
     /// <param name="places">Of mounts; what a daemon that was killed left mounted there is unmounted.</param>
-    public CacheMounts(string directory, string places)
+    public CacheMounts(string directory, string places, TimeProvider time)
     {
-        (_directory, _places) = (directory, places);
+        (_directory, _places, _time) = (directory, places, time);
         const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
         Directory.CreateDirectory(directory, Private);
         Directory.CreateDirectory(places, Private);
+        ReadRecords();
         foreach (var left in Directory.EnumerateDirectories(directory, Unfinished + "*")) FileTree.Remove(left);
         foreach (var left in Directory.EnumerateDirectories(places))
         {
@@ -72,6 +78,7 @@ internal sealed class CacheMounts
             lock (_lock)
                 if (--_used[chosen] == 0) _used.Remove(chosen);
         });
+        Note(chosen, mount, IdOf(mount));
         var path = Path.Combine(_directory, chosen);
         if (Directory.Exists(path)) return path;
         // Whole or not at all: whoever takes it next cannot tell half a filling from what commands left.
@@ -92,20 +99,91 @@ internal sealed class CacheMounts
         return path;
     }
 
-    /// <summary>Removes those that nobody uses.</summary>
-    /// <returns>Bytes they took.</returns>
-    public long Prune()
+    /// <summary>All there are, measured.</summary>
+    public List<KeptEntry> Entries()
     {
-        long bytes = 0;
+        var entries = new List<KeptEntry>();
         foreach (var path in Directory.EnumerateDirectories(_directory))
         {
-            lock (_lock)
+            var name = Path.GetFileName(path);
+            if (name.StartsWith(Unfinished, StringComparison.Ordinal)) continue;
+            CacheMountRecord? record;
+            bool inUse;
+            lock (_lock) (record, inUse) = (_records.GetValueOrDefault(name), _used.ContainsKey(name));
+            var changed = new DateTimeOffset(Directory.GetLastWriteTimeUtc(path));
+            entries.Add(new KeptEntry
             {
-                if (_used.ContainsKey(Path.GetFileName(path))) continue;
-                bytes += (long)FileTree.SizeBytes(path);
-                FileTree.Remove(path);
-            }
+                Id = name[..25], Name = name, Type = KeptEntry.CacheMount, Description = record?.Description ?? "cached mount", SizeBytes = (long)FileTree.SizeBytes(path), InUse = inUse,
+                Created = record?.Created ?? changed, LastUsed = record?.LastUsed ?? changed, UsageCount = record?.UsageCount ?? 0,
+            });
         }
-        return bytes;
+        return entries;
     }
+
+    /// <returns>False: it is in use, or was not there.</returns>
+    public bool Remove(string name)
+    {
+        var path = Path.Combine(_directory, name);
+        var doomed = Path.Combine(_directory, Unfinished + Path.GetRandomFileName());
+        lock (_lock)
+        {
+            if (_used.ContainsKey(name) || !Directory.Exists(path)) return false;
+            // Its name is free at once; what a crash leaves of it is swept.
+            Directory.Move(path, doomed);
+            _records.Remove(name);
+        }
+        FileTree.Remove(doomed);
+        return true;
+    }
+
+    /// <summary>When they were used survives a restart.</summary>
+    public void Save()
+    {
+        lock (_lock)
+        {
+            if (!_changed) return;
+            var unfinished = RecordsPath + ".tmp";
+            File.WriteAllBytes(unfinished, JsonSerializer.SerializeToUtf8Bytes(_records, CacheJson.Default.DictionaryStringCacheMountRecord));
+            File.Move(unfinished, RecordsPath, overwrite: true);
+            _changed = false;
+        }
+    }
+
+    private bool _changed;
+
+    private string RecordsPath => _directory + ".json";
+
+    private void Note(string name, RunMount mount, string id)
+    {
+        var now = _time.GetUtcNow();
+        lock (_lock)
+        {
+            var description = $"cached mount {mount.Target}" + (id == mount.Target ? "" : $" with id \"{id}\"");
+            _records[name] = _records.TryGetValue(name, out var known) ? known with { LastUsed = now, UsageCount = known.UsageCount + 1 } : new CacheMountRecord { Description = description, Created = now, LastUsed = now };
+            _changed = true;
+        }
+    }
+
+    private void ReadRecords()
+    {
+        try
+        {
+            if (new FileInfo(RecordsPath) is not { Exists: true, Length: <= MaxRecordBytes }) return;
+            foreach (var (name, record) in JsonSerializer.Deserialize(File.ReadAllBytes(RecordsPath), CacheJson.Default.DictionaryStringCacheMountRecord) ?? [])
+                if (Directory.Exists(Path.Combine(_directory, name))) _records[name] = record;
+        }
+        catch (Exception e) when (e is JsonException or IOException)
+        {
+            _records.Clear(); // their directories say when they were written to
+        }
+    }
+}
+
+/// <summary>When a cache mount was used.</summary>
+internal sealed record CacheMountRecord
+{
+    public string? Description { get; init; }
+    public DateTimeOffset Created { get; init; }
+    public DateTimeOffset LastUsed { get; init; }
+    public int UsageCount { get; init; }
 }

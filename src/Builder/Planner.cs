@@ -34,6 +34,8 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
     {
         _checks.CheckText(document);
         DefineGlobals();
+        CheckDefaults();
+        foreach (var stage in document.Stages) CheckFrom(stage);
         var target = await BuildAsync(TargetIndex(), request.Platform).ConfigureAwait(false);
         _checks.ThrowIfFatal();
         var labels = new Dictionary<string, string>(target.Config.Labels ?? new Dictionary<string, string>());
@@ -88,14 +90,11 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         if (_stages.TryGetValue(index, out var built)) return built;
         var stage = document.Stages[index];
         var expansion = Within(stage.Lines, () => Expander(document.Directives.Escape, Global).Expand(stage.Base));
-        CheckUndefined(stage, expansion);
         if (expansion.Text.Length == 0) throw new DockerfileException($"base name ({stage.Base}) should not be blank", stage.Lines);
         var wanted = platform;
         if (stage.Platform.Length > 0)
         {
             var text = Within(stage.Lines, () => Expander(document.Directives.Escape, Global).Expand(stage.Platform));
-            CheckUndefined(stage, text);
-            CheckPlatformFlag(stage, text);
             if (text.Text.Length == 0) throw new DockerfileException($"empty platform value from expression {stage.Platform}", stage.Lines);
             wanted = Within(stage.Lines, () => Platform.Parse(text.Text));
         }
@@ -241,7 +240,10 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
                 if (!state.CommandSet) state.Config = state.Config with { Cmd = null };
                 state.Note("ENTRYPOINT " + Quoted(state.Config.Entrypoint));
                 break;
-            case ExposeInstruction expose: state.Note($"EXPOSE [{string.Join(' ', ConfigChanges.ExposedPorts(expose.Ports))}]"); break;
+            case ExposeInstruction expose:
+                CheckPorts(expose);
+                state.Note($"EXPOSE [{string.Join(' ', ConfigChanges.ExposedPorts(expose.Ports))}]");
+                break;
             case VolumeInstruction volume: state.Note($"VOLUME [{string.Join(' ', volume.Paths)}]"); break;
             case UserInstruction user: state.Note("USER " + user.User); break;
             case StopSignalInstruction stop: state.Note("STOPSIGNAL " + stop.Signal); break;
@@ -361,14 +363,22 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         var copy = transfer as CopyInstruction;
         if (copy is not null && copy.From.Contains('$')) throw new DockerfileException("variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround");
         var add = transfer as AddInstruction;
+        var (local, remotes) = (new List<string>(), new List<RemotePart>());
         foreach (var source in transfer.Sources)
         {
-            if (!IsRemote(source)) continue;
-            throw new DockerfileException(add is null ? $"source can't be a {(source.StartsWith("http", StringComparison.Ordinal) && !source.Contains(".git", StringComparison.Ordinal) ? "URL" : "git ref")} for COPY" : $"ADD of {source}: downloads and Git repositories are not supported yet");
+            var git = copy is { From.Length: > 0 } ? null : GitSource.TryParse(source);
+            if (git is null && !(copy is not { From.Length: > 0 } && RemoteFiles.IsHttp(source))) local.Add(source);
+            else if (add is null) throw new DockerfileException($"source can't be a {(git is null ? "URL" : "git ref")} for COPY");
+            else remotes.Add(Remote(add, source, git));
         }
-        if (add is { Checksum.Length: > 0 }) throw new DockerfileException("checksum requires HTTP(S) or Git sources");
+        if (add is { Checksum.Length: > 0 })
+        {
+            if (transfer.Sources.Count + transfer.Files.Count != 1) throw new DockerfileException("checksum can't be specified for multiple sources");
+            if (remotes.Count == 0) throw new DockerfileException("checksum requires HTTP(S) or Git sources");
+        }
         FileMode.Parse(transfer.Chmod); // told now when it is none
-        var from = copy is { From.Length: > 0 } ? await SourceAsync(state, copy.From, index, transfer.Lines).ConfigureAwait(false) : _context;
+        BuildStep from = copy is { From.Length: > 0 } ? await SourceAsync(state, copy.From, index, transfer.Lines).ConfigureAwait(false) : local.Count > 0 ? _context : new ScratchStep();
+        if (from == _context) CheckIgnored(transfer, local);
         var destination = transfer.Destination;
         var absolute = PathPatterns.Clean(destination.StartsWith('/') ? destination : $"/{state.Config.WorkingDir}/{destination}");
         if (absolute != "/" && (destination.EndsWith('/') || destination is "." or "" || destination.EndsWith("/.", StringComparison.Ordinal))) absolute += "/";
@@ -376,7 +386,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
             throw new DockerfileException($"When using {(add is null ? "COPY" : "ADD")} with more than one source file, the destination must be a directory and end with a /");
         var step = new CopyStep(state.Root, from)
         {
-            Sources = transfer.Sources, Files = transfer.Files, Destination = absolute, Owner = transfer.Chown, Mode = transfer.Chmod, Exclude = transfer.Exclude, Parents = copy?.Parents ?? false,
+            Sources = local, Remotes = remotes, Files = transfer.Files, Destination = absolute, Owner = transfer.Chown, Mode = transfer.Chmod, Exclude = transfer.Exclude, Parents = copy?.Parents ?? false,
             Unpack = add is not null && (add.Unpack ?? true), IsAdd = add is not null, Title = state.NextTitle(Shown(state, transfer.Text)), Text = transfer.Text, Lines = transfer.Lines, NoCache = state.NoCache,
         };
         state.Root = step;
@@ -385,8 +395,88 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         state.Note($"{(add is null ? "COPY" : "ADD")}{flags} {string.Join(' ', sources)} {transfer.Destination} # buildkit", step);
     }
 
-    private static bool IsRemote(string source) =>
-        source.StartsWith("http://", StringComparison.Ordinal) || source.StartsWith("https://", StringComparison.Ordinal) || source.StartsWith("git://", StringComparison.Ordinal) || source.StartsWith("git@", StringComparison.Ordinal) || source.StartsWith("ssh://", StringComparison.Ordinal);
+    private RemotePart Remote(AddInstruction add, string source, GitSource? git)
+    {
+        if (git is null)
+        {
+            if (add.Checksum.Length > 0 && !Digest.TryParse(add.Checksum, out _)) throw new DockerfileException("invalid checksum digest format");
+            var name = RemoteFiles.NameOf(source);
+            return new RemotePart(new DownloadStep(source, name, add.Checksum) { Title = source, Text = add.Text, Lines = add.Lines }, name, add.Unpack ?? false);
+        }
+        if (git.Commit.Length > 0 && add.Checksum.Length > 0 && git.Commit != add.Checksum) throw new DockerfileException($"checksum mismatch {GoText.Quote(add.Checksum)} != {GoText.Quote(git.Commit)}");
+        if (add.Checksum.Length > 0) git = git with { Commit = add.Checksum };
+        return new RemotePart(new GitStep(git, add.KeepGitDirectory ?? git.KeepGitDirectory ?? false) { Title = source, Text = add.Text, Lines = add.Lines }, "/" + git.Directory, Unpack: false);
+    }
+
+    // With exceptions it is too hard to tell: a directory that is out may have files that are not.
+    private void CheckIgnored(TransferInstruction transfer, List<string> sources)
+    {
+        if (request.Ignored is not { HasExceptions: false } ignored) return;
+        foreach (var source in sources)
+        {
+            var clean = PathPatterns.Clean("/" + source)[1..];
+            if (clean.Length == 0 ? !ignored.Matches("x") || !ignored.Matches(".x") : !ignored.Matches(clean)) continue;
+            _checks.Report(CheckRule.CopyIgnoredFile, $"Attempting to {(transfer is AddInstruction ? "Add" : "Copy")} file {GoText.Quote(clean.Length == 0 ? "." : clean)} that is excluded by .dockerignore", transfer);
+        }
+    }
+
+    // Of every stage, needed or not.
+    private void CheckFrom(Stage stage)
+    {
+        try
+        {
+            CheckUndefined(stage, Expander(document.Directives.Escape, Global).Expand(stage.Base));
+            if (stage.Platform.Length == 0) return;
+            var platform = Expander(document.Directives.Escape, Global).Expand(stage.Platform);
+            CheckUndefined(stage, platform);
+            CheckPlatformFlag(stage, platform);
+        }
+        catch (DockerfileException)
+        {
+            // Told when the stage is built.
+        }
+    }
+
+    // What a name would be if nobody gave a build argument.
+    private void CheckDefaults()
+    {
+        var given = new Dictionary<string, string>(_global, StringComparer.Ordinal);
+        foreach (var argument in document.Arguments)
+        {
+            foreach (var one in argument.Arguments)
+            {
+                given.Remove(one.Name);
+                if (one.Value is { } text && TryExpand(text) is { } value) given[one.Name] = value;
+            }
+        }
+        foreach (var stage in document.Stages)
+        {
+            if (TryExpand(stage.Base) is not { } name) return;
+            if (!ImageReference.TryParse(name, out _)) _checks.Report(CheckRule.InvalidDefaultArgInFrom, $"Default value for ARG {stage.Base} results in empty or invalid base image name", stage.Lines, stage.Comments);
+        }
+
+        string? TryExpand(string text)
+        {
+            try
+            {
+                return Expander(document.Directives.Escape, given.GetValueOrDefault).Expand(text).Text;
+            }
+            catch (DockerfileException)
+            {
+                return null; // told when it is built
+            }
+        }
+    }
+
+    private void CheckPorts(ExposeInstruction expose)
+    {
+        foreach (var port in expose.Ports)
+        {
+            var protocol = port.Split('/', 2) is [_, var text] ? text : "";
+            if (protocol != protocol.ToLowerInvariant()) _checks.Report(CheckRule.ExposeProtoCasing, $"Defined protocol '{port}' in EXPOSE instruction should be lowercase", expose);
+            if (port.Contains(':')) _checks.Report(CheckRule.ExposeInvalidFormat, $"EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'", expose);
+        }
+    }
 
     private void CheckUndefined(Stage stage, Expansion expansion)
     {

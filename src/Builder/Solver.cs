@@ -16,7 +16,7 @@ internal sealed record StepResult(IReadOnlyList<Digest> Layers, BuildContext? Co
 /// Carries out a plan: every step once, as soon as what it stands on is there, steps that do not need each other side by side. A step whose result is known is not
 /// carried out; it is known when the same was done to the same files.
 /// </summary>
-internal sealed class Solver(ImageStore.LayerSession session, StepService steps, BuildCache cache, CacheMounts mounts, BuildRequest request, IBuildProgress progress, CancellationToken cancellation)
+internal sealed class Solver(ImageStore.LayerSession session, StepService steps, BuildCache cache, CacheMounts mounts, RemoteFiles remotes, BuildRequest request, IBuildProgress progress, CancellationToken cancellation)
 {
     /// <summary>Commands at a time: they are somebody's compilers.</summary>
     private static readonly int MaxCommands = Math.Max(2, Environment.ProcessorCount);
@@ -26,6 +26,7 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
 
     private readonly Dictionary<BuildStep, Task<StepResult>> _results = new(ReferenceEqualityComparer.Instance);
     private readonly SemaphoreSlim _commands = new(MaxCommands);
+    private readonly List<string> _used = [];
     private Exception? _failure;
     private readonly CancellationTokenSource _stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
 
@@ -59,6 +60,7 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
             List<Task> all;
             lock (_results) all = [.. _results.Values];
             await Task.WhenAll(all).ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default).ConfigureAwait(false);
+            foreach (var key in _used) cache.Release(key);
             _stop.Dispose();
         }
     }
@@ -96,13 +98,20 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
                     var context = await request.Sources.OpenContextAsync((ContextStep)step, _stop.Token).ConfigureAwait(false);
                     progress.Ended(step, null);
                     return new StepResult([], context);
+                case DownloadStep or GitStep:
+                    progress.Started(step);
+                    shown = true;
+                    var fetched = await FetchAsync(step).ConfigureAwait(false);
+                    progress.Ended(step, null);
+                    return fetched;
             }
             progress.Started(step);
             shown = true;
             var root = results[0].Layers;
             var (content, files) = await DescribeAsync(step, results).ConfigureAwait(false);
             var below = Fields.Join([.. root.Select(l => l.ToString())]);
-            var key = Fields.Hash(Fields.Join(step.Definition, below, content));
+            var key = Fields.Hash(request.Epoch is { } epoch ? Fields.Join(step.Definition, below, content, epoch.ToString(System.Globalization.CultureInfo.InvariantCulture)) : Fields.Join(step.Definition, below, content));
+            Use(key);
             below = Fields.Hash(below);
             lock (Keys) Keys[step] = key;
             if (!step.NoCache && await FindAsync(key).ConfigureAwait(false) is { } known)
@@ -124,7 +133,7 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
         }
         catch (Exception e)
         {
-            var failure = e is ImageException or LinuxException or EngineException or Dockerfile.DockerfileException ? new BuildException(e.Message, step.Lines, e) : e;
+            var failure = e is ImageException or LinuxException or EngineException or Dockerfile.DockerfileException or BuildException { Lines: null, ExitCode: 0 } ? new BuildException(e.Message, step.Lines, e) : e;
             Interlocked.CompareExchange(ref _failure, failure, null);
             if (shown) progress.Ended(step, failure);
             await _stop.CancelAsync().ConfigureAwait(false);
@@ -142,6 +151,22 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
         return found;
     }
 
+    private async Task<StepResult> FetchAsync(BuildStep step)
+    {
+        var directory = session.NewDirectory();
+        if (step is DownloadStep download) await remotes.DownloadAsync(download.Url, directory, download.FileName, download.Checksum, _stop.Token).ConfigureAwait(false);
+        if (step is GitStep git)
+            await remotes.CloneAsync(git.Source, directory, git.KeepGitDirectory, text => progress.Output(step, System.Text.Encoding.UTF8.GetBytes(text), stderr: true), _stop.Token).ConfigureAwait(false);
+        return new StepResult([], new BuildContext(directory, session.Keep(FileAt.Open(null, directory, OpenFlags.ReadOnly | OpenFlags.Directory)), null));
+    }
+
+    // Until the steps are through, no clean-up takes what this build stands on.
+    private void Use(string key)
+    {
+        lock (_used) _used.Add(key);
+        cache.Hold(key);
+    }
+
     private StepResult Add(BuildStep step, IReadOnlyList<Digest> root, Digest layer)
     {
         lock (Made) Made[step] = layer;
@@ -153,12 +178,15 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
     {
         switch (step)
         {
-            case CopyStep copy when copy.Sources.Count > 0:
-                using (var source = SourceTree.Open(session, results[1]))
+            case CopyStep copy when copy.Sources.Count + copy.Remotes.Count > 0:
+                var files = new List<TreeEntry>();
+                foreach (var (part, input) in copy.Parts.Zip(results.Skip(1)))
                 {
-                    var files = await Task.Run(() => new FileCopier(copy, source.Root, _stop.Token).Describe(MaxEntries)).ConfigureAwait(false);
-                    return (Fields.Hash(Fields.Join([.. files.Select(f => f.Path + " " + f.Digest)])), files);
+                    if (part.Sources.Count == 0) continue;
+                    using var source = SourceTree.Open(session, input);
+                    files.AddRange(await Task.Run(() => new FileCopier(part, source.Root, _stop.Token).Describe(MaxEntries - files.Count)).ConfigureAwait(false));
                 }
+                return (Fields.Hash(Fields.Join([.. files.Select(f => f.Path + " " + f.Digest)])), files);
             case RunStep run:
                 var parts = new List<string>();
                 var at = 1;
@@ -204,8 +232,14 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
                     await Task.Run(() => WithTree(layer, results[0].Layers, tree => TreeCopy.MakeDirectories(tree, directory.Path, new TreeCopyRules { Owner = FileCopier.OwnerOf(layer, directory.User) }).Dispose())).ConfigureAwait(false);
                     break;
                 case CopyStep copy:
-                    using (var source = SourceTree.Open(session, results[1]))
-                        await Task.Run(() => WithTree(layer, results[0].Layers, tree => new FileCopier(copy, source.Root, _stop.Token).CopyTo(tree, layer))).ConfigureAwait(false);
+                    await Task.Run(() => WithTree(layer, results[0].Layers, tree =>
+                    {
+                        foreach (var (part, input) in copy.Parts.Zip(results.Skip(1)))
+                        {
+                            using var source = SourceTree.Open(session, input);
+                            new FileCopier(part, source.Root, _stop.Token).CopyTo(tree, layer);
+                        }
+                    })).ConfigureAwait(false);
                     break;
                 case RunStep run:
                     await _commands.WaitAsync(_stop.Token).ConfigureAwait(false);
@@ -225,7 +259,7 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
             session.Discard(layer);
             throw;
         }
-        return await session.SealAsync(layer, _stop.Token).ConfigureAwait(false);
+        return await session.SealAsync(layer, request.Epoch, _stop.Token).ConfigureAwait(false);
     }
 
     // The stage's files with the new layer on top, mounted where nobody else sees it.

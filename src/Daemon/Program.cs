@@ -71,7 +71,7 @@ try
         options.Engine with { ApiWarnings = Listeners.Warnings(options), Version = BuildInfo.EngineVersion, GitCommit = BuildInfo.GitCommit, BuildTime = BuildInfo.BuildTime }, loggers, time, stopping.Token);
 
     var router = new Router();
-    var builder = new BuildService(engine, time);
+    var builder = new BuildService(engine, time, options.BuilderGarbage is { } garbage ? CacheFilters.ParseConfiguration(garbage, engine.Options.DataRoot) : null);
     var buildKit = new BuildKitServer(engine, builder, time, log);
     AllRoutes.Map(router, engine, builder, buildKit);
     using var server = new KestrelServer(Options.Create(KestrelSetup.Options(endpoints, buildKit.Connections)), new SocketTransport(), loggers);

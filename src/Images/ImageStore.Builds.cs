@@ -30,6 +30,15 @@ public sealed partial class ImageStore
         Discard(doomed);
     }
 
+    /// <summary>The layers that images have.</summary>
+    public IReadOnlySet<Digest> LayersOfImages()
+    {
+        var all = new HashSet<Digest>();
+        lock (gate)
+            foreach (var image in images.Values) all.UnionWith(image.Layers);
+        return all;
+    }
+
     private void ReadPins()
     {
         if (DiskFile.TryRead(PinsPath, MaxStateBytes) is not { } bytes) return;
@@ -49,6 +58,7 @@ public sealed partial class ImageStore
         private readonly ImageStore store;
         private readonly Hold hold;
         private readonly string directory;
+        private readonly List<IDisposable> kept = [];
         private int count;
 
         internal LayerSession(ImageStore store)
@@ -65,6 +75,13 @@ public sealed partial class ImageStore
             var path = Path.Combine(directory, Interlocked.Increment(ref count).ToString(System.Globalization.CultureInfo.InvariantCulture));
             MakeDirectory(path, 0x1ED);
             return path;
+        }
+
+        /// <summary>Disposes of something with the session.</summary>
+        public T Keep<T>(T one) where T : IDisposable
+        {
+            lock (kept) kept.Add(one);
+            return one;
         }
 
         /// <summary>Keeps the layers; false, and none kept for this call's sake, when one is not there.</summary>
@@ -89,13 +106,14 @@ public sealed partial class ImageStore
 
         /// <summary>Makes what was written a layer, and keeps it. Nobody may write to it any more.</summary>
         /// <returns>Its diff id; one that is empty is a layer, too.</returns>
-        public async Task<Digest> SealAsync(WritableLayer layer, CancellationToken cancellation)
+        /// <param name="latestSeconds">Times later than this become this.</param>
+        public async Task<Digest> SealAsync(WritableLayer layer, long? latestSeconds, CancellationToken cancellation)
         {
             try
             {
                 if (!Directory.EnumerateFileSystemEntries(layer.UpperDirectory).Any() && hold.TryAdd(EmptyLayer)) return EmptyLayer;
-                using var unpacked = await Task.Factory.StartNew(() => store.layers.TryAdopt(layer.UpperDirectory, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default)
-                    .ConfigureAwait(false) ?? await store.UnpackTreeAsync(layer.UpperDirectory, cancellation).ConfigureAwait(false);
+                using var unpacked = await Task.Factory.StartNew(() => store.layers.TryAdopt(layer.UpperDirectory, latestSeconds, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default)
+                    .ConfigureAwait(false) ?? await store.UnpackTreeAsync(layer.UpperDirectory, cancellation, latestSeconds).ConfigureAwait(false);
                 hold.Publish(unpacked);
                 return unpacked.DiffId;
             }
@@ -123,6 +141,8 @@ public sealed partial class ImageStore
 
         public void Dispose()
         {
+            lock (kept)
+                foreach (var one in kept) one.Dispose();
             hold.Dispose();
             store.Discard([directory]);
         }

@@ -67,7 +67,7 @@ public sealed partial class ImageStore
     }
 
     // The way of every layer: the tree as a tar, the tar hashed and unpacked.
-    private async Task<UnpackedLayer> UnpackTreeAsync(string upperDirectory, CancellationToken cancellation)
+    private async Task<UnpackedLayer> UnpackTreeAsync(string upperDirectory, CancellationToken cancellation, long? latestSeconds = null)
     {
         using var pipe = new BlockPipe();
         var writing = Task.Factory.StartNew(() =>
@@ -77,7 +77,7 @@ public sealed partial class ImageStore
                 using var end = pipe.OpenWriter();
                 var writer = new TarWriter(end);
                 using (var upper = FileAt.Open(null, upperDirectory, OpenFlags.ReadOnly | OpenFlags.Directory))
-                    new TreeTar(writer, new TreeTarRules { IsUpperDirectory = true, UserXattrs = true }, cancellation).AddDirectory(upper, null);
+                    new TreeTar(writer, new TreeTarRules { IsUpperDirectory = true, UserXattrs = true, LatestSeconds = latestSeconds }, cancellation).AddDirectory(upper, null);
                 writer.Complete();
                 end.Flush();
                 pipe.Complete();

@@ -130,16 +130,17 @@ internal sealed class BuildKitServer
 
     private IEnumerable<UsageRecord> Usage(IReadOnlyList<string> filters)
     {
-        foreach (var record in _builder.Cache.All)
+        foreach (var entry in _builder.Entries())
         {
-            var usage = Describe(record);
+            var usage = Describe(entry);
             if (Matches(usage, filters)) yield return usage;
         }
     }
 
-    private static UsageRecord Describe(CacheRecord record) => new(record.Key[..Math.Min(25, record.Key.Length)])
+    private static UsageRecord Describe(KeptEntry entry) => new(entry.Id)
     {
-        Size = record.SizeBytes, CreatedAt = record.Created, LastUsedAt = record.LastUsed, UsageCount = record.UsageCount, Description = record.Description, RecordType = "regular",
+        Size = entry.SizeBytes, CreatedAt = entry.Created, LastUsedAt = entry.LastUsed, UsageCount = entry.UsageCount, Description = entry.Description, RecordType = entry.Type, InUse = entry.InUse, Shared = entry.Shared,
+        Mutable = entry.Type == KeptEntry.CacheMount,
     };
 
     // "id==x", "type=regular", "until=24h" and so on; those that name nothing we have match nothing.
@@ -157,29 +158,30 @@ internal sealed class BuildKitServer
                     "id" => record.Id.StartsWith(value, StringComparison.Ordinal),
                     "type" => record.RecordType == value,
                     "description" => record.Description.Contains(value, StringComparison.Ordinal),
-                    "inuse" or "mutable" or "shared" or "private" => name == "private" == (value is "" or "true" or "1"),
+                    "inuse" => record.InUse == Says(value),
+                    "mutable" => record.Mutable == Says(value),
+                    "immutable" => record.Mutable != Says(value),
+                    "shared" => record.Shared == Says(value),
+                    "private" => record.Shared != Says(value),
                     _ => true,
                 };
             }
             if (all) return true;
         }
         return filters.Count == 0;
+
+        static bool Says(string value) => value is "" or "true" or "1";
     }
 
     private async Task PruneAsync(GrpcCall call)
     {
         var request = await call.RequestAsync<PruneRequest>();
         await call.StartAsync();
-        var before = request.KeepDuration > 0 ? _time.GetUtcNow() - TimeSpan.FromTicks(request.KeepDuration / 100) : (DateTimeOffset?)null;
-        var doomed = new List<UsageRecord>();
-        _builder.Prune(request.All, record =>
+        var doomed = _builder.Prune(new PruneRule
         {
-            if (before is not null && record.LastUsed >= before) return false;
-            var usage = Describe(record);
-            if (!Matches(usage, request.Filters)) return false;
-            doomed.Add(usage);
-            return true;
-        });
+            All = request.All, KeepDuration = TimeSpan.FromTicks(request.KeepDuration / 100), ReservedSpace = request.ReservedSpace, MaxUsedSpace = request.MaxUsedSpace, MinFreeSpace = request.MinFreeSpace,
+            Matches = entry => Matches(Describe(entry), request.Filters),
+        }).Select(Describe).ToList();
         if (request.All && _contexts.Prune() is > 0 and var bytes) doomed.Add(new UsageRecord("contexts") { Size = bytes, CreatedAt = _time.GetUtcNow(), Description = "local sources", RecordType = "source.local" });
         foreach (var record in doomed) await call.WriteAsync(record);
     }
@@ -300,10 +302,11 @@ internal sealed class BuildKitServer
                 Contexts = await ContextsAsync(options, inputs, build.Cancellation), CacheFrom = [.. imports.Select(c => new CacheLocation(c.Type, c.Attributes))],
                 CacheTo = [.. build.Request.CacheExports.Select(c => new CacheLocation(c.Type, c.Attributes))],
             };
+            await sources.LoadIgnoredAsync();
+            request = request with { Ignored = sources.Ignored };
             var plan = await _builder.PlanAsync(request, build.Status, build.Cancellation);
             var source = new SourceInfo(options.DockerfileName, dockerfile, "Dockerfile");
             foreach (var finding in plan.Checks.Findings) build.Status.Warn(sources.Definition, finding, source);
-            await sources.LoadIgnoredAsync();
             sources.Plan = plan;
             return new FrontendOutcome(request, await _builder.SolveAsync(request, plan, build.Status, build.Cancellation));
         }

@@ -109,7 +109,7 @@ internal static class ConfigFile
         {
             JsonValueKind.Null => [],
             JsonValueKind.Array => [.. value.EnumerateArray().Select(Item)],
-            JsonValueKind.Object => [.. value.EnumerateObject().Select(m => m.Value.ValueKind == JsonValueKind.Object ? m.Name + "=" + Ulimit(m.Value) : m.Name + "=" + Scalar(m.Value))],
+            JsonValueKind.Object => [.. value.EnumerateObject().Select(m => m.Value.ValueKind == JsonValueKind.Object ? m.Name + "=" + (member.Name == "builder" ? m.Value.GetRawText() : Ulimit(m.Value)) : m.Name + "=" + Scalar(m.Value))],
             _ => [Scalar(value)],
         };
         return new FileSetting(member.Name, values, Go(value)) { Kind = KindOf(value) };

@@ -7,6 +7,9 @@ internal sealed record DaemonOptions
 {
     public EngineOptions Engine { get; init; } = new();
 
+    /// <summary>"builder"."gc" of the configuration file, as JSON; null: as by default.</summary>
+    public string? BuilderGarbage { get; init; }
+
     /// <summary>-H, in order; empty: unix://&lt;exec-root&gt;/berth.sock.</summary>
     public IReadOnlyList<string> Hosts { get; init; } = [];
 

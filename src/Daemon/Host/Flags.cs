@@ -45,6 +45,22 @@ internal static class Flags
     /// <summary>Where the configuration file is looked for when no flag says.</summary>
     public const string DefaultConfigFile = "/etc/berth/daemon.json";
 
+    // Of the file alone: {"gc":{…}}.
+    private static DaemonOptions Builder(DaemonOptions options, string value)
+    {
+        const string Prefix = "gc=";
+        if (!value.StartsWith(Prefix, StringComparison.Ordinal)) return options;
+        try
+        {
+            Berth.Builder.CacheFilters.ParseConfiguration(value[Prefix.Length..], "/");
+        }
+        catch (FormatException e)
+        {
+            throw new FlagsException(e.Message);
+        }
+        return options with { BuilderGarbage = value[Prefix.Length..] };
+    }
+
     private static DaemonOptions E(DaemonOptions o, EngineOptions engine) => o with { Engine = engine };
 
     private static readonly Flag[] All =
@@ -52,6 +68,7 @@ internal static class Flags
         new("bip", '\0', "string", "IPv4 address for the default bridge", (o, v) => E(o, o.Engine with { BridgeIp = v })),
         new("bip6", '\0', "string", "IPv6 address for the default bridge", (o, v) => E(o, o.Engine with { BridgeIp6 = v })),
         new("bridge", 'b', "string", "Name of the default bridge (default \"berth0\"); made when it is missing", (o, v) => E(o, o.Engine with { BridgeName = v })),
+        new("builder", '\0', "map", "", (o, v) => Builder(o, v)),
         new("cgroup-parent", '\0', "string", "Set parent cgroup for all containers (default \"/berth\")", (o, v) => E(o, o.Engine with { CgroupParent = v })),
         new("config-file", '\0', "string", $"Daemon configuration file (default \"{DefaultConfigFile}\")", (o, v) => o with { ConfigFile = Path.GetFullPath(v) }),
         new("data-root", '\0', "string", "Root directory of persistent state (default \"/var/lib/berth\")", (o, v) => E(o, o.Engine with { DataRoot = Path.GetFullPath(v) })),
@@ -136,7 +153,7 @@ internal static class Flags
 
         // Accepted without effect: what they ask for is so, or concerns nothing that is here.
         Accepted("experimental", ""), Accepted("feature", "map"), Accepted("ip-forward-no-drop", ""), Accepted("network-control-plane-mtu", "int"), Accepted("network-diagnostic-port", "int"),
-        Accepted("swarm-default-advertise-addr", "string"), Accepted("userland-proxy-path", "string"), Accepted("node-generic-resource", "list"), Accepted("builder", "map"),
+        Accepted("swarm-default-advertise-addr", "string"), Accepted("userland-proxy-path", "string"), Accepted("node-generic-resource", "list"),
         Accepted("swarm-raft-heartbeat-tick", "int"), Accepted("swarm-raft-election-tick", "int"), Accepted("api-cors-header", "string"),
         new("firewall-backend", '\0', "string", "", (o, v) => v is "" or "nftables" ? o : throw Unsupported($"--firewall-backend {v}", "the firewall is nftables")),
 

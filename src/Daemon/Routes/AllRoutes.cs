@@ -10,7 +10,7 @@ internal static class AllRoutes
 {
     public static void Map(Router router, BerthEngine engine, BuildService builder, BuildKitServer buildKit)
     {
-        SystemRoutes.Map(router, engine);
+        SystemRoutes.Map(router, engine, builder);
         EventRoutes.Map(router, engine);
         ContainerRoutes.Map(router, engine);
         ArchiveRoutes.Map(router, engine);

@@ -23,20 +23,16 @@ internal static class BuildRoutes
     {
         var query = request.Query;
         if (query["version"] == "2") throw Errors.NotImplemented("building with BuildKit");
-        if (query["remote"].Length > 0) throw Errors.NotImplemented("building from a remote context");
         if (query.Bool("squash")) throw EngineException.Invalid("squash is only supported with experimental mode");
         var limits = Limits(query);
         using var session = builder.OpenSession();
         var directory = session.NewDirectory();
+        if (query["remote"] is { Length: > 0 } remote) directory = await FetchAsync(builder, session, remote, directory, request.Stopping);
         using var root = FileAt.Open(null, directory, OpenFlags.ReadOnly | OpenFlags.Directory);
-        try
+        if (query["remote"].Length == 0)
         {
-            await TreeArchive.ExtractAsync(request.Http.Request.Body, root, "/", (0, 0), keepKinds: false, request.Stopping);
+            await UnpackAsync(request.Http.Request.Body, root, request.Stopping);
             await request.Http.Request.Body.CopyToAsync(Stream.Null, request.Stopping); // what stands behind the end of the tar
-        }
-        catch (ImageException e)
-        {
-            throw EngineException.Invalid($"the build context can't be read: {e.Message}");
         }
         var secrets = Secrets(request.Http.Request.Headers[BuildEvent.SecretsHeader].ToString());
         var name = query["dockerfile"] is { Length: > 0 } given ? given : "Dockerfile";
@@ -72,11 +68,71 @@ internal static class BuildRoutes
             Dockerfile = dockerfile, DockerfileName = name, Target = query["target"], Names = [.. query.All("t").Where(t => t.Length > 0).Select(Name)], NoCache = query.Bool("nocache"), Pull = query.Bool("pull"),
             Arguments = Texts(query["buildargs"], "buildargs"), Labels = Texts(query["labels"], "labels"), Network = query["networkmode"] is { Length: > 0 } mode ? mode : "default", Limits = limits,
             Platform = query["platform"] is { Length: > 0 } platform ? LayerPlatform(platform) : Images.Platform.Host, PlatformGiven = query["platform"].Length > 0,
-            Sources = new SentContext(engine, new BuildContext(directory, root, ignored), ImageRoutes.HeaderJson(request, "X-Registry-Config", ApiJson.Wire.DictionaryStringAuthConfig) ?? [], secrets),
+            Ignored = ignored, Sources = new SentContext(engine, new BuildContext(directory, root, ignored), ImageRoutes.HeaderJson(request, "X-Registry-Config", ApiJson.Wire.DictionaryStringAuthConfig) ?? [], secrets),
                 Outputs = Locations(query["outputs"], "outputs").Select((o, i) => new BuildOutput(o.Type, o.Attrs ?? []) { Id = i.ToString(System.Globalization.CultureInfo.InvariantCulture) }).ToList(),
                 CacheFrom = [.. Locations(query["berthcachefrom"], "cache-from").Select(l => new CacheLocation(l.Type, l.Attrs ?? []))], CacheTo = [.. Locations(query["berthcacheto"], "cache-to").Select(l => new CacheLocation(l.Type, l.Attrs ?? []))],
                 Attestations = Texts(query["attests"], "attests"), AllowInsecure = query.All("allow").Contains("security.insecure"),
         };
+    }
+
+    private static async Task UnpackAsync(Stream tar, Microsoft.Win32.SafeHandles.SafeFileHandle root, CancellationToken cancellation)
+    {
+        try
+        {
+            await TreeArchive.ExtractAsync(tar, root, "/", (0, 0), keepKinds: false, cancellation);
+        }
+        catch (ImageException e)
+        {
+            throw EngineException.Invalid($"the build context can't be read: {e.Message}");
+        }
+    }
+
+    // A context that is somewhere else: a Git repository, an archive, or a Dockerfile alone. Returns the directory with it.
+    private static async Task<string> FetchAsync(BuildService builder, ImageStore.LayerSession session, string remote, string directory, CancellationToken cancellation)
+    {
+        try
+        {
+            if (GitSource.TryParseContext(remote) is { } git)
+            {
+                await builder.Remotes.CloneAsync(git, directory, git.KeepGitDirectory ?? false, null, cancellation);
+                if (git.Directory.Length == 0) return directory;
+                using var all = FileAt.Open(null, directory, OpenFlags.ReadOnly | OpenFlags.Directory);
+                var inside = RootedPath.TryResolve(all, "/" + git.Directory, mustExist: true, out _) ?? throw EngineException.Invalid($"error initializing submodules: no such directory: {git.Directory}");
+                return directory + inside;
+            }
+            if (!RemoteFiles.IsHttp(remote)) throw EngineException.Invalid($"remoteURL ({remote}) could not be recognized as URL");
+            using var response = await builder.Remotes.GetAsync(remote, cancellation);
+            if (!response.IsSuccessStatusCode)
+                throw EngineException.System($"error downloading remote context {remote}: failed to GET {remote} with status {(int)response.StatusCode} {response.ReasonPhrase}: {(await ReadStartAsync(response, cancellation)).Trim()}");
+            var file = Path.Combine(session.NewDirectory(), "context");
+            await RemoteFiles.SaveAsync(response, file, cancellation);
+            await using var saved = File.OpenRead(file);
+            // By what it is: servers call a Dockerfile application/octet-stream.
+            var isTar = TreeArchive.IsTar(saved);
+            saved.Position = 0;
+            using var root = FileAt.Open(null, directory, OpenFlags.ReadOnly | OpenFlags.Directory);
+            if (isTar) await UnpackAsync(saved, root, cancellation);
+            else if (saved.Length <= Document.MaxBytes) await CopyAsync(saved, Path.Combine(directory, "Dockerfile"), cancellation);
+            else throw EngineException.Invalid($"error detecting content type for remote {remote}: unsupported Content-Type {Berth.Api.Go.GoText.Quote(response.Content.Headers.ContentType?.ToString() ?? "")}");
+            return directory;
+        }
+        catch (Exception e) when (e is BuildException or DockerfileException)
+        {
+            throw EngineException.System($"error fetching remote context {remote}: {e.Message}");
+        }
+
+        static async Task CopyAsync(Stream from, string to, CancellationToken cancellation)
+        {
+            await using var file = File.Create(to);
+            await from.CopyToAsync(file, cancellation);
+        }
+
+        static async Task<string> ReadStartAsync(HttpResponseMessage response, CancellationToken cancellation)
+        {
+            var start = new byte[1024];
+            await using var body = await response.Content.ReadAsStreamAsync(cancellation);
+            return System.Text.Encoding.UTF8.GetString(start, 0, await body.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, cancellation));
+        }
     }
 
     // For a client that shows it live, and takes outputs that are files.
@@ -127,11 +183,18 @@ internal static class BuildRoutes
 
     private static Task Prune(ApiRequest request, BuildService builder)
     {
-        var all = request.Query.Bool("all");
-        var filters = Filters.Parse(request.Query["filters"]);
-        var before = filters.Contains("until") && Berth.Api.Go.GoDuration.TryParse(filters["until"].First(), out var age) ? DateTimeOffset.UtcNow - age : (DateTimeOffset?)null;
-        var (removed, bytes) = builder.Prune(all, record => before is null || record.LastUsed < before);
-        return request.JsonAsync(new BuildPruneResponse { CachesDeleted = removed.Count > 0 ? [.. removed] : null, SpaceReclaimed = (ulong)bytes }, ApiJson.Wire.BuildPruneResponse);
+        var query = request.Query;
+        // Before 1.48 only the older name was known; since then it is the second choice.
+        var reserved = request.Version.Before(48) ? 0 : Bytes("reserved-space");
+        if (reserved == 0) reserved = Bytes("keep-storage");
+        var removed = builder.Prune(CacheFilters.Rule(Filters.Parse(query["filters"]), DateTimeOffset.UtcNow) with
+        {
+            All = query.Bool("all"), ReservedSpace = reserved, MaxUsedSpace = request.Version.Before(48) ? 0 : Bytes("max-used-space"), MinFreeSpace = request.Version.Before(48) ? 0 : Bytes("min-free-space"),
+        });
+        return request.JsonAsync(new BuildPruneResponse { CachesDeleted = removed.Count > 0 ? [.. removed.Select(r => r.Id)] : null, SpaceReclaimed = (ulong)removed.Sum(r => r.Shared ? 0 : r.SizeBytes) }, ApiJson.Wire.BuildPruneResponse);
+
+        long Bytes(string name) => query[name].Length == 0 ? 0 : long.TryParse(query[name], System.Globalization.NumberStyles.AllowLeadingSign, System.Globalization.CultureInfo.InvariantCulture, out var bytes) ? bytes
+            : throw EngineException.Invalid($"{name} is in bytes and expects an integer, got {query[name]}: strconv.Atoi: parsing {Berth.Api.Go.GoText.Quote(query[name])}: invalid syntax");
     }
 
     // The files that only the builder needs are out of the context when .dockerignore says so.

@@ -1,4 +1,5 @@
 using Berth.Api;
+using Berth.Builder;
 using Berth.Daemon.Http;
 using Berth.Engine;
 
@@ -7,23 +8,33 @@ namespace Berth.Daemon.Routes;
 /// <summary>/_ping, /version, /info, /system/df, /debug/vars.</summary>
 internal static class SystemRoutes
 {
-    public static void Map(Router router, BerthEngine engine)
+    public static void Map(Router router, BerthEngine engine, BuildService builder)
     {
         router.Get("/_ping", Ping);
         router.Head("/_ping", Ping);
         router.Get("/version", r => r.JsonAsync(engine.System.Version(ApiVersion.Max.ToString(), ApiVersion.Min.ToString()), ApiJson.Wire.SystemVersion));
         router.Get("/info", r => r.JsonAsync(engine.System.Info(), ApiJson.Wire.SystemInfo));
-        router.Get("/system/df", r => DiskUsage(r, engine));
+        router.Get("/system/df", r => DiskUsage(r, engine, builder));
         router.Get("/debug/vars", r => DebugVars(r, engine));
     }
 
-    private static async Task DiskUsage(ApiRequest request, BerthEngine engine)
+    private static async Task DiskUsage(ApiRequest request, BerthEngine engine, BuildService builder)
     {
         // Kinds can be chosen since 1.42.
         var old = request.Version.Before(42);
         var answer = await engine.DiskUsage.MeasureAsync(old ? [] : request.Query.All("type"), request.Gone());
+        if (answer.BuildCache is not null)
+        {
+            answer.BuildCache =
+            [
+                .. builder.Entries().Select(e => new BuildCacheRecord
+                {
+                    ID = e.Id, Type = e.Type, Description = e.Description, InUse = e.InUse, Shared = e.Shared, Size = e.SizeBytes, CreatedAt = e.Created, LastUsedAt = e.LastUsed, UsageCount = e.UsageCount,
+                }),
+            ];
+        }
         if (old)
-            answer.BuilderSize = 0;
+            answer.BuilderSize = answer.BuildCache?.Sum(r => r.Shared ? 0 : r.Size) ?? 0;
         if (request.Version.Before(44))
         {
             foreach (var image in answer.Images ?? [])

@@ -155,9 +155,10 @@ internal sealed class LayerStore
     /// Makes an overlay's upper directory a layer where it is: it is read once, for the diff id and the recipe, and renamed. The layer is the one that unpacking its tar would give. Blocks.
     /// </summary>
     /// <param name="upperDirectory">In the temporary directory's file system, and nobody writes to it any more. It is gone afterwards.</param>
+    /// <param name="latestSeconds">Times later than this become this.</param>
     /// <returns>Null, and the directory is as it was, when there is something in it that a layer does not have: a socket, an attribute.</returns>
     /// <exception cref="LinuxException"/>
-    public UnpackedLayer? TryAdopt(string upperDirectory, CancellationToken cancellation)
+    public UnpackedLayer? TryAdopt(string upperDirectory, long? latestSeconds, CancellationToken cancellation)
     {
         var clock = Stopwatch.StartNew();
         var temporary = Path.Combine(temporaryDirectory, Path.GetRandomFileName());
@@ -171,7 +172,7 @@ internal sealed class LayerStore
             using (var upper = FileAt.Open(null, upperDirectory, OpenFlags.ReadOnly | OpenFlags.Directory | OpenFlags.NoFollow))
             {
                 var writer = new TarWriter(hash, recipe);
-                tree = new TreeTar(writer, new TreeTarRules { IsUpperDirectory = true, UserXattrs = true, Adopts = true }, cancellation);
+                tree = new TreeTar(writer, new TreeTarRules { IsUpperDirectory = true, UserXattrs = true, Adopts = true, LatestSeconds = latestSeconds }, cancellation);
                 tree.AddDirectory(upper, null);
                 if (tree.IsInexact) return null;
                 writer.Complete();

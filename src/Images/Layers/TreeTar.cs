@@ -15,6 +15,9 @@ internal sealed record TreeTarRules
 
     /// <summary>The tree becomes the layer that the tar describes: the fractions of its times, which the tar does not have, go from the files, too.</summary>
     public bool Adopts { get; init; }
+
+    /// <summary>Times later than this become this.</summary>
+    public long? LatestSeconds { get; init; }
 }
 
 /// <summary>
@@ -185,13 +188,16 @@ internal sealed class TreeTar(TarWriter tar, TreeTarRules rules, CancellationTok
         Settle(directory, fileName, status);
     }
 
+    private long Seconds(FileStatus status) => rules.LatestSeconds is { } latest && status.Modified.Seconds > latest ? latest : status.Modified.Seconds;
+
     // A name that means something else in a tar is no name for a file of a layer.
     private void Settle(SafeFileHandle directory, byte[] name, FileStatus status)
     {
         if (!rules.Adopts) return;
         if (name.AsSpan().StartsWith(".wh."u8)) IsInexact = true;
-        if (status.Modified.Nanoseconds == 0) return;
-        var whole = (status.Modified.Seconds, 0u);
+        var seconds = Seconds(status);
+        if (status.Modified == (seconds, 0u)) return;
+        var whole = (seconds, 0u);
         Check(RawAt.SetTimes(directory, name, whole, whole), "utimensat", name);
     }
 
@@ -250,10 +256,10 @@ internal sealed class TreeTar(TarWriter tar, TreeTarRules rules, CancellationTok
         return true;
     }
 
-    private static TarEntry Entry(byte[] name, TarKind kind, FileStatus status, IReadOnlyList<KeyValuePair<byte[], byte[]>> xattrs) => new()
+    private TarEntry Entry(byte[] name, TarKind kind, FileStatus status, IReadOnlyList<KeyValuePair<byte[], byte[]>> xattrs) => new()
     {
         Name = name, LinkName = [], Kind = kind, Mode = status.Permissions, Uid = status.Uid, Gid = status.Gid, StoredBytes = 0, LengthBytes = 0,
-        Modified = (status.Modified.Seconds, 0), Major = 0, Minor = 0, Xattrs = xattrs, Segments = null,
+        Modified = (Seconds(status), 0), Major = 0, Minor = 0, Xattrs = xattrs, Segments = null,
     };
 
     private List<KeyValuePair<byte[], byte[]>> Xattrs(SafeFileHandle file, ReadOnlySpan<byte> name)

@@ -100,7 +100,7 @@ public class PlannerTests
     [InlineData("FROM a\nENV API_KEY=x", "SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ENV \"API_KEY\")")]
     [InlineData("FROM a\nWORKDIR x", "WorkdirRelativePath: Relative workdir \"x\" can have unexpected results if the base image changes")]
     [InlineData("FROM a\nENV FOO=1\nLABEL a=$FOOO", "UndefinedVar: Usage of undefined variable '$FOOO' (did you mean $FOO?)")]
-    [InlineData("ARG TAG=1\nFROM a:$TAGG", "UndefinedArgInFrom: FROM argument 'TAGG' is not declared (did you mean TAG?)")]
+    [InlineData("ARG TAG=1\nFROM a$TAGG", "UndefinedArgInFrom: FROM argument 'TAGG' is not declared (did you mean TAG?)")]
     [InlineData("FROM --platform=linux/amd64 a", "FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value \"linux/amd64\"")]
     [InlineData("FROM --platform=$TARGETPLATFORM a", "RedundantTargetPlatform: Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior")]
     [InlineData("FROM a\nCMD [\"x\"]\nCMD [\"y\"]", "MultipleInstructionsDisallowed: Multiple CMD instructions should not be used in the same stage because only the last one will be used")]

@@ -115,6 +115,13 @@ internal sealed class Benchmarks(Engine berth, Engine? docker, Options options)
         Table.Add("net-connect", "a running container connected to one more network (API)", ours, theirs, "ms", "1/3 of Docker", RatioOf(1 / 3.0));
     }
 
+    // Clients expose what they publish; Docker publishes nothing else.
+    private static void Publish(ContainerCreateRequest request, string port)
+    {
+        request.ExposedPorts = [port];
+        request.HostConfig!.PortBindings = new() { [port] = [new PortBinding { HostIp = "0.0.0.0" }] };
+    }
+
     /// <summary>What a start costs once there are 100 networks and 300 containers, against what it cost before.</summary>
     internal async Task NetworkScaleAsync()
     {
@@ -125,7 +132,7 @@ internal sealed class Benchmarks(Engine berth, Engine? docker, Options options)
             for (var i = 0; i < options.Samples; i++)
             {
                 var request = berth.Request("berth-bench-0", "sleep", "100000");
-                request.HostConfig!.PortBindings = new() { ["80/tcp"] = [new PortBinding()] };
+                Publish(request, "80/tcp");
                 var id = (await berth.Api.CreateContainerAsync(request)).Id;
                 var start = Stopwatch.GetTimestamp();
                 await berth.Api.StartContainerAsync(id);
@@ -145,13 +152,75 @@ internal sealed class Benchmarks(Engine berth, Engine? docker, Options options)
         for (var i = 0; i < Containers; i++)
         {
             var request = berth.Request($"berth-bench-{i % Networks}", "sleep", "100000");
-            request.HostConfig!.PortBindings = new() { ["80/tcp"] = [new PortBinding()] };
+            Publish(request, "80/tcp");
             await berth.Api.StartContainerAsync((await berth.Api.CreateContainerAsync(request)).Id);
         }
         var last = await StartAsync();
         await berth.RemoveContainersAsync();
         for (var i = 0; i < Networks; i++) await berth.Api.RemoveNetworkAsync($"berth-bench-{i}");
         Table.Add("net-300", $"a start with a published port, {Networks} networks and {Containers} containers beside it; in the other column without them", last, first, "ms", "1.5 ×", RatioOf(1.5));
+    }
+
+    /// <summary>iperf3 through an engine's network: its server and client run in the namespaces, not in the images.</summary>
+    internal async Task ThroughputAsync()
+    {
+        const int Port = 5201, Seconds = 2;
+        const string Network = "berth-bench-iperf";
+        Engine[] engines = docker is null ? [berth] : [berth, docker];
+        var places = new Dictionary<Engine, (int Server, int Client, string Address, string Gateway, int Published)>();
+        var servers = new List<Process>();
+        try
+        {
+            foreach (var engine in engines)
+            {
+                await engine.Api.CreateNetworkAsync(new NetworkCreateRequest { Name = Network, Labels = new() { [Engine.Label] = "" } });
+                var request = engine.Request(Network, "sleep", "100000");
+                Publish(request, $"{Port}/tcp");
+                var id = (await engine.Api.CreateContainerAsync(request)).Id;
+                await engine.Api.StartContainerAsync(id);
+                var server = await engine.Api.InspectContainerAsync(id);
+                var client = await engine.Api.InspectContainerAsync(await engine.StartAsync(Network, "sleep", "100000"));
+                var endpoint = server.NetworkSettings!.Networks![Network];
+                places[engine] = (server.State.Pid, client.State.Pid, endpoint.IPAddress, endpoint.Gateway, int.Parse(server.NetworkSettings.Ports![$"{Port}/tcp"]![0].HostPort));
+                servers.Add(Within(server.State.Pid, "-s", "--forceflush", "-p", $"{Port}"));
+                while (servers[^1].StandardOutput.ReadLine() is { } line && !line.Contains("Server listening", StringComparison.Ordinal)) { }
+            }
+            await RowAsync("from the host to a published port, by the host's address", e => (e.DaemonPid, places[e].Gateway, places[e].Published));
+            await RowAsync("the same by 127.0.0.1", e => (e.DaemonPid, "127.0.0.1", places[e].Published));
+            await RowAsync("from container to container on one network", e => (places[e].Client, places[e].Address, Port));
+        }
+        finally
+        {
+            foreach (var server in servers)
+            {
+                server.Kill();
+                server.Dispose();
+            }
+            foreach (var engine in engines)
+            {
+                await engine.RemoveContainersAsync();
+                await engine.Api.RemoveNetworkAsync(Network);
+            }
+        }
+
+        async Task RowAsync(string what, Func<Engine, (int Pid, string Address, int Port)> path)
+        {
+            var samples = engines.ToDictionary(e => e, _ => new List<double>());
+            for (var i = 0; i < Math.Min(options.Samples, 5); i++)
+                foreach (var engine in engines)
+                {
+                    var (pid, address, port) = path(engine);
+                    using var client = Within(pid, "-c", address, "-p", $"{port}", "-t", $"{Seconds}", "-J");
+                    using var result = await System.Text.Json.JsonDocument.ParseAsync(client.StandardOutput.BaseStream);
+                    if (!result.RootElement.GetProperty("end").TryGetProperty("sum_received", out var sum)) throw new InvalidOperationException($"{engine.Name}: iperf3: {result.RootElement.GetProperty("error")}");
+                    samples[engine].Add(sum.GetProperty("bits_per_second").GetDouble() / 1e9);
+                }
+            // Two equal paths differ by as much from run to run.
+            Table.Add("iperf", $"iperf3, one connection, {what}", Median(samples[berth]), docker is null ? null : Median(samples[docker]), "Gbit/s", "at least Docker, less 5 %", (_, ratio) => ratio is null ? null : ratio >= 0.95);
+        }
+
+        static Process Within(int pid, params string[] arguments) =>
+            Process.Start(new ProcessStartInfo("nsenter", ["-t", $"{pid}", "-n", "iperf3", .. arguments]) { RedirectStandardOutput = true })!;
     }
 
     internal async Task IdleAsync()

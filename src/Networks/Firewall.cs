@@ -122,7 +122,7 @@ internal sealed class Firewall(string table, PublishThrough through, bool ipv4, 
     {
         lock (gate)
         {
-            if (networks.RemoveAll(n => n.Bridge == network.Bridge) > 0) RunOrRebuild(FirewallPlan.RemoveNetwork(table, OfOurFamilies(network)), NftablesRemovals.Structure);
+            if (networks.RemoveAll(n => n.Bridge == network.Bridge) > 0) RunOrRebuild(FirewallPlan.RemoveNetwork(table, OfOurFamilies(network)), NftablesRemovals.Structure | NftablesRemovals.Elements);
         }
     }
 

@@ -209,12 +209,16 @@ internal sealed record HostBridge(int Index, int MtuBytes, bool IsOurs, bool IsN
     /// <summary>As many times another subnet is chosen.</summary>
     internal const int MaxAttempts = 31;
 
-    internal static void Remove(string name)
+    internal static void Remove(params IReadOnlyList<string> names)
     {
         using var netlink = NetlinkSocket.OpenRoute();
         var batch = new NetlinkBatch();
-        batch.DeleteLink(name);
-        netlink.Execute(batch);
+        foreach (var some in names.Chunk(LinkRequests.MaxDeleted))
+        {
+            batch.Clear();
+            batch.DeleteLinks(some);
+            netlink.Execute(batch);
+        }
     }
 
     /// <summary>Without those that the kernel gives every interface (fe80::/64).</summary>

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging;
 namespace Berth.Networks;
 
 /// <summary>
-/// Removes host ends of veth pairs in the background: the kernel takes 30-40 ms for one (RCU grace periods), most of it asleep. Usually
+/// Removes host ends of veth pairs in the background: the kernel takes 30-40 ms for one (RCU grace periods), most of it asleep, and no longer for several at once. Usually
 /// the container's namespace is dying too and takes the pair along, which then costs nothing here; the request makes it certain.
 /// </summary>
 internal sealed class LinkReaper
@@ -36,24 +36,33 @@ internal sealed class LinkReaper
     private void Work()
     {
         var batch = new NetlinkBatch();
+        var some = new List<string>();
         while (queue.Reader.WaitToReadAsync().AsTask().GetAwaiter().GetResult())
         {
             while (queue.Reader.TryRead(out var item))
             {
+                if (item.Link is not null) some.Add(item.Link);
+                // Whoever waits does so for what was handed over before; those that wait meanwhile go together.
+                if (item.Reached is not null || some.Count == LinkRequests.MaxDeleted || !queue.Reader.TryPeek(out _)) Remove(batch, some);
                 item.Reached?.SetResult();
-                if (item.Link is null) continue;
-                try
-                {
-                    batch.Clear();
-                    batch.DeleteLink(item.Link);
-                    socket.Execute(batch);
-                }
-                catch (LinuxException e)
-                {
-                    logger.InterfaceNotRemoved(item.Link, e.Message);
-                }
             }
         }
         socket.Dispose();
+    }
+
+    private void Remove(NetlinkBatch batch, List<string> some)
+    {
+        if (some.Count == 0) return;
+        try
+        {
+            batch.Clear();
+            batch.DeleteLinks(some);
+            socket.Execute(batch);
+        }
+        catch (LinuxException e)
+        {
+            logger.InterfaceNotRemoved(string.Join(' ', some), e.Message);
+        }
+        some.Clear();
     }
 }

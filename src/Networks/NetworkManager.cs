@@ -27,7 +27,6 @@ public sealed partial class NetworkManager : IAsyncDisposable
     private HostPorts? hostPorts;
     private volatile Network[] networks = [];
     private Socket? claim;
-    private bool bridgeIsOurs;
 
     public NetworkManager(NetworkManagerOptions options, ILogger<NetworkManager> logger, TimeProvider? time = null)
     {
@@ -154,7 +153,6 @@ public sealed partial class NetworkManager : IAsyncDisposable
         if (options.EnableIPv6 && options.IpForward) host.Run(() => EnableForwarding("/proc/sys/net/ipv6/conf/all/forwarding"));
         var bridge = host.Run(() => HostBridge.Prepare(name, Wish(ipv6: false, options.BridgeAddress, options.FixedCidr),
             options.EnableIPv6 ? Wish(ipv6: true, options.BridgeAddress6, options.FixedCidr6) : null, pools, options.Mtu));
-        bridgeIsOurs = bridge.IsOurs;
 
         List<SubnetSpec> subnets = [DefaultSubnet(bridge.Address, options.FixedCidr, options.DefaultGateway)];
         if (bridge.Address6 is { } address6) subnets.Add(DefaultSubnet(address6, options.FixedCidr6, options.DefaultGateway6));
@@ -345,11 +343,13 @@ public sealed partial class NetworkManager : IAsyncDisposable
         if (sandboxes.IsEmpty)
         {
             firewall?.RemoveTables();
+            var bridges = new List<string>();
             foreach (var network in networks)
             {
-                if (network is BridgeNetwork { Settings.IsDefault: true } && !bridgeIsOurs) continue;
-                Attempt("Interfaces", network.Name, network.Remove);
+                if (network is not BridgeNetwork bridge) Attempt("Interfaces", network.Name, network.Remove);
+                else if (bridge.Bridge.IsOurs) bridges.Add(bridge.Settings.Bridge);
             }
+            Attempt("Interfaces", string.Join(' ', bridges), () => host.Run(() => HostBridge.Remove(bridges)));
         }
         claim?.Dispose();
     }

@@ -148,6 +148,40 @@ public sealed class CrashOperationsTests(ITestOutputHelper output)
             await Ask("volume", "rm", "-f", "made-volume");
             Assert.False(Directory.Exists(Path.Combine(_daemon.DataRoot, "volumes", "made-volume")));
         });
+        // The bridge, its rules and networks.json are all there or none of them.
+        string[] create = ["network", "create", "--subnet", "198.18.31.0/28", "-o", "com.docker.network.bridge.name=br-crash", "made-net"];
+        yield return new("network create", create, async () =>
+        {
+            var there = (await Ask("network", "ls", "-q", "--filter", "name=^made-net$")).Output.Length > 0;
+            Assert.Equal(there, Directory.Exists("/sys/class/net/br-crash"));
+            if (!there) await Ask(create);
+            await Ask("run", "--rm", "--network", "made-net", _image, "true");
+        });
+        yield return new("network connect", ["network", "connect", "--ip", "198.18.31.9", "made-net", "box"], async () =>
+        {
+            var said = await Said("box", "{{with index .NetworkSettings.Networks \"made-net\"}}{{.IPAddress}}{{end}}");
+            Assert.Equal(said.Length > 0, (await Ask("exec", "box", "ip", "-4", "addr")).Output.Contains("198.18.31.9", StringComparison.Ordinal));
+            if (said.Length == 0) await Ask("network", "connect", "--ip", "198.18.31.9", "made-net", "box");
+            await Ask("run", "--rm", "--network", "made-net", _image, "ping", "-c1", "box");
+        });
+        yield return new("network disconnect", ["network", "disconnect", "made-net", "box"], async () =>
+        {
+            var said = await Said("box", "{{with index .NetworkSettings.Networks \"made-net\"}}{{.IPAddress}}{{end}}");
+            Assert.Equal(said.Length > 0, (await Ask("exec", "box", "ip", "-4", "addr")).Output.Contains("198.18.31.9", StringComparison.Ordinal));
+            if (said.Length > 0) await Ask("network", "disconnect", "made-net", "box");
+            await Ask("run", "--rm", "--network", "made-net", "--ip", "198.18.31.9", _image, "true");
+        });
+        yield return new("run on a network", ["run", "-d", "--name", "netted", "--network", "made-net", "--ip", "198.18.31.10", "-p", "127.0.0.1:26431:80", _image, "sleep", "600"], async () =>
+        {
+            await _daemon.Docker("rm", "-f", "netted").MayFail();
+            await Ask("run", "-d", "--name", "netted", "--network", "made-net", "--ip", "198.18.31.10", "-p", "127.0.0.1:26431:80", _image, "sleep", "600");
+            await Ask("rm", "-f", "netted");
+        });
+        yield return new("network rm", ["network", "rm", "made-net"], async () =>
+        {
+            if ((await Ask("network", "ls", "-q", "--filter", "name=^made-net$")).Output.Length > 0) await Ask("network", "rm", "made-net");
+            Assert.False(Directory.Exists("/sys/class/net/br-crash"));
+        });
         yield return new("rm", ["rm", "-f", "gone"], async () =>
         {
             await _daemon.Docker("rm", "-f", "gone").MayFail();

@@ -201,6 +201,18 @@ public sealed class UserNetworkTests(SharedDaemon shared) : IClassFixture<Shared
     }
 
     [Fact]
+    public async Task A_binding_of_a_port_that_is_not_exposed_publishes_nothing()
+    {
+        var (status, body) = await _daemon.AskAsync("POST", "/v1.51/containers/create?name=un-e",
+            """{"Image":"IMAGE","Cmd":["sleep","600"],"ExposedPorts":{"81/tcp":{}},"HostConfig":{"PortBindings":{"80/tcp":[{}],"81/tcp":[{"HostIp":"127.0.0.1"}]}}}""".Replace("IMAGE", shared.Image, StringComparison.Ordinal));
+        Assert.True(status == 201, body);
+        await _daemon.Docker("start", "un-e");
+        Assert.StartsWith("81/tcp -> 127.0.0.1:", (await _daemon.Docker("port", "un-e")).Line);
+        Assert.Contains("80/tcp", await Inspect("un-e", "{{.HostConfig.PortBindings}}"));
+        await _daemon.Docker("rm", "-f", "un-e");
+    }
+
+    [Fact]
     public async Task Host_gateway_is_the_bridge()
     {
         var hosts = (await _daemon.Docker("run", "--rm", "--add-host", "host.docker.internal:host-gateway", shared.Image, "cat", "/etc/hosts")).Output;

@@ -91,8 +91,11 @@ public sealed partial class ContainerService
     {
         var host = record.HostConfig;
         var list = new List<PortRequest>();
+        var exposed = (record.Config.ExposedPorts ?? []).Select(WithProtocol).ToHashSet(StringComparer.Ordinal);
         foreach (var (port, bindings) in host.PortBindings ?? [])
         {
+            // As Docker: a binding of a port that is not exposed is kept, and publishes nothing. Clients expose what they publish.
+            if (!exposed.Contains(WithProtocol(port))) continue;
             foreach (var binding in bindings is { Length: > 0 } ? bindings : [new Api.PortBinding()]) list.Add(PortRequest.Parse(port, binding.HostIp, binding.HostPort));
         }
         if (host.PublishAllPorts)
@@ -104,6 +107,8 @@ public sealed partial class ContainerService
         }
         list.Sort((a, b) => a.Port.CompareTo(b.Port));
         return list;
+
+        static string WithProtocol(string port) => port.Contains('/') ? port : port + "/tcp";
     }
 
     /// <summary>The networks a start found, by id; the same object when there is nothing new.</summary>

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using Berth.Linux.Abi;
 using Microsoft.Win32.SafeHandles;
 
@@ -72,9 +73,27 @@ public static class LinkRequests
         batch.Attribute(Rtnetlink.IFLA_IFNAME, name);
     }
 
+    /// <summary>As many at a time as <see cref="DeleteLinks"/> takes.</summary>
+    public const int MaxDeleted = 200;
+
+    /// <summary>Removes several interfaces at once: the kernel waits for all processors (RCU, 30-40 ms) once for a group of them, rather than for each.</summary>
+    public static void DeleteLinks(this NetlinkBatch batch, IReadOnlyList<string> names)
+    {
+        if (names.Count == 1)
+        {
+            batch.DeleteLink(names[0]);
+            return;
+        }
+        // A group is no more than a number, and nobody else thinks of this one.
+        var group = RandomNumberGenerator.GetInt32(1 << 16, int.MaxValue);
+        foreach (var name in names) batch.SetLink(name, group: group, mayBeGone: true);
+        BeginLink(batch, Rtnetlink.RTM_DELLINK, 0, 0, 0, 0, $"{names.Count} links, {names[0]} and others", Errno.ENODEV);
+        batch.Attribute(Rtnetlink.IFLA_GROUP, group);
+    }
+
     /// <summary>Changes several things of one interface in one request; what is null or zero stays.</summary>
     public static void SetLink(this NetlinkBatch batch, string? name, int index = 0, bool? up = null, int masterIndex = 0, int mtuBytes = 0,
-        ReadOnlySpan<byte> mac = default, string? newName = null, string? alias = null, SafeFileHandle? moveTo = null, bool mayBeGone = false)
+        ReadOnlySpan<byte> mac = default, string? newName = null, string? alias = null, SafeFileHandle? moveTo = null, int group = 0, bool mayBeGone = false)
     {
         if (index == 0 == name is null) throw new ArgumentException("name or index, not both", nameof(name));
         BeginLink(batch, Rtnetlink.RTM_NEWLINK, 0, index, up == true ? Rtnetlink.IFF_UP : 0, up is null ? 0 : Rtnetlink.IFF_UP, $"set link {name ?? $"{index}"}",
@@ -86,6 +105,7 @@ public static class LinkRequests
         if (mtuBytes != 0) batch.Attribute(Rtnetlink.IFLA_MTU, mtuBytes);
         if (mac.Length == EUI48) batch.Attribute(Rtnetlink.IFLA_ADDRESS, mac);
         if (alias is not null) batch.Attribute(Rtnetlink.IFLA_IFALIAS, alias);
+        if (group != 0) batch.Attribute(Rtnetlink.IFLA_GROUP, group);
         if (moveTo is not null) batch.Attribute(Rtnetlink.IFLA_NET_NS_FD, (int)moveTo.DangerousGetHandle());
     }
 

@@ -155,6 +155,8 @@ public sealed class ForeignFirewallTests
         await engine.LeaveAsync("web", None);
         using var again = await engine.JoinAsync("web", Web, None);
         await engine.LeaveAsync("web", None);
+        await engine.CreateAsync(new NetworkRequest { Name = "more" }, None);
+        await engine.RemoveAsync("more", None);
         Assert.Equal(rebuilt, Rebuilt());
     }
 

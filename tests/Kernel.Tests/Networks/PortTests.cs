@@ -26,7 +26,7 @@ public sealed class PortTests
         {
             var e = await Assert.ThrowsAsync<NetworkException>(() => engine.JoinAsync("b", Publishing("beta", ("79/tcp", null, "7979"), ("80/tcp", address, "8080")), None));
             Assert.Equal(NetworkErrorKind.PortUnavailable, e.Kind);
-            Assert.Matches($"^failed to set up container networking: driver failed programming external connectivity on endpoint beta \\([0-9a-f]{{64}}\\): Bind for {address ?? "0.0.0.0"}:8080 failed: port is already allocated$", e.Message);
+            Assert.Matches("^failed to set up container networking: driver failed programming external connectivity on endpoint beta \\([0-9a-f]{64}\\): Bind for 0.0.0.0:8080 failed: port is already allocated$", e.Message); // the address that has it
         }
         await engine.SettleAsync(None);
         Assert.Equal(links, machine.Links());

@@ -36,7 +36,7 @@ public sealed class CrashOperationsTests(ITestOutputHelper output)
         await Ask("run", "-d", "--init", "--name", "box", "-v", "box-volume:/v", _image, "sleep", "600");
         var id = await Said("box", "{{.Id}}");
 
-        foreach (var operation in Operations(directory, random))
+        await foreach (var operation in Operations(directory, random))
         {
             output.WriteLine(operation.Name);
             var begun = daemon.Docker(operation.Begin).MayFail().RunAsync();
@@ -65,7 +65,19 @@ public sealed class CrashOperationsTests(ITestOutputHelper output)
         }
     }
 
-    private IEnumerable<Operation> Operations(TestDirectory directory, Random random)
+    private Task NothingUnfinishedAsync() => Eventually.HoldsAsync("nothing unfinished is left of images", () => !Directory.EnumerateFileSystemEntries(Path.Combine(_daemon.DataRoot, "images", "tmp")).Any());
+
+    private async Task BothPlatformsAsync(params TestImage[] images)
+    {
+        foreach (var image in images)
+        {
+            var platform = image == images[0] ? "%7B%22architecture%22%3A%22amd64%22%2C%22os%22%3A%22linux%22%7D" : "%7B%22architecture%22%3A%22arm64%22%2C%22os%22%3A%22linux%22%7D";
+            var (status, body) = await _daemon.AskAsync("GET", $"/images/multi:1/json?platform={platform}");
+            Assert.True(status == 200 && body.Contains(image.Id, StringComparison.Ordinal), body);
+        }
+    }
+
+    private async IAsyncEnumerable<Operation> Operations(TestDirectory directory, Random random)
     {
         var bytes = new byte[24 << 20];
         random.NextBytes(bytes);
@@ -95,6 +107,27 @@ public sealed class CrashOperationsTests(ITestOutputHelper output)
             if (await Said("box", "{{.State.Paused}}") == "true") await Ask("unpause", "box");
             await Ask("commit", "box", "crashed:2");
             Assert.StartsWith(digest, (await Ask("run", "--rm", "crashed:2", "sha256sum", "/big")).Output, StringComparison.Ordinal);
+        });
+        yield return new("save", ["save", "-o", directory["saved.tar"], _image], async () =>
+        {
+            await Ask("save", "-o", directory["saved.tar"], _image);
+            Assert.Equal($"Loaded image: {_image}", (await Ask("load", "-i", directory["saved.tar"])).Line);
+            await NothingUnfinishedAsync();
+        });
+        var shared = new byte[6 << 20];
+        random.NextBytes(shared);
+        TestImage For(string architecture) => new TestImage { ConfigMembers = $$""" "architecture":"{{architecture}}","os":"linux","config":{} """ }
+            .Layer(t => t.File("shared", shared)).Layer(t => t.File("arch", architecture));
+        var (amd, arm) = (For("amd64"), For("arm64"));
+        await File.WriteAllBytesAsync(directory["multi.tar"], TestImage.OciArchive("docker.io/library/multi:1", ("linux/amd64", amd), ("linux/arm64", arm)));
+        yield return new("load of several platforms", ["load", "-i", directory["multi.tar"]], async () =>
+        {
+            // All of the name, or nothing of it.
+            if ((await Ask("images", "-q", "multi:1")).Output.Length > 0) await BothPlatformsAsync(amd, arm);
+            await Ask("load", "-i", directory["multi.tar"]);
+            await BothPlatformsAsync(amd, arm);
+            await NothingUnfinishedAsync();
+            await Ask("rmi", "multi:1");
         });
         yield return new("update", ["update", "-m", "96m", "--memory-swap", "-1", "box"], async () =>
         {

@@ -87,4 +87,30 @@ public sealed class TestImage
             + "\",\"size\":" + manifest.Length + ",\"annotations\":{" + annotations + "}}]}");
         return tar.Build();
     }
+
+    /// <summary>An OCI layout of one name that stands for images for several platforms ("linux/amd64").</summary>
+    public static byte[] OciArchive(string name, params (string Platform, TestImage Image)[] images)
+    {
+        var tar = new TarBuilder();
+        var written = new HashSet<string>();
+        var entries = new List<string>();
+        foreach (var (platform, image) in images)
+        {
+            var (manifest, blobs) = image.Manifest();
+            foreach (var blob in blobs.Append(manifest)) Blob(blob);
+            var parts = platform.Split('/');
+            entries.Add($$"""{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{{Digest(manifest)}}","size":{{manifest.Length}},"platform":{"architecture":"{{parts[1]}}","os":"{{parts[0]}}"} }""");
+        }
+        var index = Encoding.UTF8.GetBytes("""{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[""" + string.Join(',', entries) + "]}");
+        Blob(index);
+        tar.File("oci-layout", """{"imageLayoutVersion":"1.0.0"}""");
+        return tar.File("index.json", $$$"""
+            {"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"{{{Digest(index)}}}","size":{{{index.Length}}},"annotations":{"io.containerd.image.name":"{{{name}}}"} }]}
+            """).Build();
+
+        void Blob(byte[] blob)
+        {
+            if (written.Add(Digest(blob))) tar.File("blobs/sha256/" + Digest(blob)[7..], blob);
+        }
+    }
 }

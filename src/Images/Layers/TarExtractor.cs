@@ -58,6 +58,8 @@ internal sealed class TarExtractor : IDisposable
     private readonly TarRecipeWriter? recipe;
     private readonly int rootLength;
     private int entries;
+    // A directory was replaced by something else, or one name of several: what is left is counted in the end.
+    private bool isMiscounted;
 
     /// <param name="root">A directory, open for reading; for a layer nobody else may write beneath it meanwhile.</param>
     /// <param name="recipe">Of a layer: told which contents went where.</param>
@@ -102,6 +104,7 @@ internal sealed class TarExtractor : IDisposable
             }
         }
         SetDirectoryTimes();
+        if (isMiscounted && rules.IsLayer && RawAt.CurrentPath(root, out var path) == Errno.Success) SizeBytes = (long)FileTree.SizeBytes(Encoding.UTF8.GetString(path), cancellation);
     }
 
     private void Apply(TarEntry entry, TarReader tar)
@@ -364,7 +367,8 @@ internal sealed class TarExtractor : IDisposable
 
     private void RemoveExisting(SafeFileHandle directory, ReadOnlySpan<byte> name, FileStatus existing)
     {
-        if (existing.Kind is FileKind.Regular or FileKind.SymbolicLink && existing.LinkCount == 1) SizeBytes -= (long)existing.SizeBytes;
+        if (existing.IsDirectory || existing.LinkCount > 1) isMiscounted = true;
+        else if (existing.Kind is FileKind.Regular or FileKind.SymbolicLink) SizeBytes -= (long)existing.SizeBytes;
         if (!rules.IsLayer) RefuseMounts(directory, name, existing, 0);
         var hasContent = existing.IsDirectory || (existing.Kind == FileKind.Regular && existing.SizeBytes > TarRecipe.MaxInlineBytes);
         if (recipe is not null && hasContent && RealPath(directory, name) is { } real) recipe.Shadow(directory, name, real);

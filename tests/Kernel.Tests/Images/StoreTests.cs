@@ -384,4 +384,34 @@ public sealed class StoreTests : IDisposable
         Assert.Equal(Berth.Linux.FileAt.Status(null, directory["copy/a"]).Inode, Berth.Linux.FileAt.Status(null, directory["copy/a2"]).Inode);
         Assert.False(files.TryCopyDirectory("/nothing", directory["copy"]));
     }
+
+    [Fact]
+    public async Task Sizes_told_are_those_of_the_files_on_the_disk_to_the_byte()
+    {
+        static void Base(TarBuilder t) => t.File("big", new string('x', 100_001)).Directory("d").File("d/a", new string('y', 333)).Link("d/hard", "big").Symlink("sym", "some/where/else");
+        var first = new TestImage().Layer(Base)
+            // Replaced by the same layer: files, a directory with what was in it, links.
+            .Layer(t => t.File("f", new string('1', 5000)).File("f", new string('2', 70)).Directory("dd").File("dd/x", new string('z', 900)).File("dd", new string('q', 11)).Symlink("s", "abc").Symlink("s", "abcdef")
+                .File("p", new string('p', 700)).Link("p2", "p").File("p", "one").File("p2", "two"));
+        var second = new TestImage().Layer(Base).Layer(t => t.File(".wh.big").Directory("d").File("d/.wh..wh..opq").File("d/new", new string('n', 17)));
+        await Load(first.DockerArchive("first:1"));
+        await Load(second.DockerArchive("second:1"));
+
+        var sizes = new Dictionary<string, long>();
+        foreach (var layer in Directory.GetDirectories(directory["images/layers"]))
+        {
+            var inodes = new Dictionary<string, long>();
+            foreach (var line in (await new Command("find", [Path.Combine(layer, "diff"), "(", "-type", "f", "-o", "-type", "l", ")", "-printf", "%i %s\n"])).Lines)
+                inodes[line.Split(' ')[0]] = long.Parse(line.Split(' ')[1], System.Globalization.CultureInfo.InvariantCulture);
+            sizes[Path.Combine(layer, "diff")] = inodes.Values.Sum();
+        }
+        Assert.Equal(3, sizes.Count);
+        Assert.Equal(sizes.Values.Sum(), store.LayerSizes().TotalBytes);
+        foreach (var found in store.List(new ImageFilters { SharedSize = true }))
+        {
+            var own = found.Image.LayerDirectories.Select(d => sizes[d]).ToList(); // the topmost first
+            Assert.Equal((own.Sum(), own[^1], own[0]), (found.Image.SizeBytes, found.SharedSizeBytes, found.Image.SizeBytes - found.SharedSizeBytes));
+        }
+        Assert.Equal(100_349, sizes.Values.Max());
+    }
 }

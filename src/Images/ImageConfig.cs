@@ -22,7 +22,7 @@ public sealed record ImageConfig
     [JsonPropertyName("container_config")] public JsonElement? CommittedFrom { get; init; }
     [JsonPropertyName("config")] public ContainerConfig? Config { get; init; }
     [JsonPropertyName("rootfs")] public RootFs? RootFs { get; init; }
-    [JsonPropertyName("history")] public IReadOnlyList<HistoryRecord>? History { get; init; }
+    [JsonPropertyName("history")] public IReadOnlyList<HistoryRecord>? History { get; init => field = value?.Contains(null!) == true ? [.. value.Where(step => step is not null)] : value; }
     /// <summary>What a build that begins here may find again (BuildKit's name for it): see docs/building.md, "Results of elsewhere".</summary>
     [JsonPropertyName("moby.buildkit.cache.v0")] public byte[]? InlineCache { get; init; }
 
@@ -111,7 +111,7 @@ internal sealed class StringOrListConverter : JsonConverter<IReadOnlyList<string
         if (reader.TokenType != JsonTokenType.StartArray) throw new JsonException("expected a string or a list of strings");
         var list = new List<string>();
         while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
-            list.Add(reader.TokenType == JsonTokenType.String ? reader.GetString()! : throw new JsonException("expected a list of strings"));
+            list.Add(StringListConverter.Text(ref reader));
         return list;
     }
 

@@ -8,7 +8,7 @@ using Berth.Images.Trust;
 namespace Berth.Images;
 
 // Names are matched as Go matches them, without regard to case: other writers of these files rely on it.
-[JsonSourceGenerationOptions(DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, PropertyNameCaseInsensitive = true)]
+[JsonSourceGenerationOptions(DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, PropertyNameCaseInsensitive = true, Converters = [typeof(StringListConverter), typeof(StringMapConverter)])]
 [JsonSerializable(typeof(ImageConfig))]
 [JsonSerializable(typeof(StoreState))]
 [JsonSerializable(typeof(LayerRecord))]

@@ -80,6 +80,7 @@ public sealed record Manifest
                 (name is null ? "" : $" Suggest the author of {name} to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2.") + " More information at https://docs.docker.com/go/deprecated-image-specs/");
         if (manifest.Manifests is not null ? manifest.Config is not null || manifest.Layers is not null : manifest.Config is null)
             throw ImageException.Invalid("unsupported manifest format");
+        if (manifest.Manifests?.Contains(null!) == true || manifest.Layers?.Contains(null!) == true) throw ImageException.Invalid("the manifest has an entry that is null");
         if (manifest.Manifests?.Count > MaxEntries || manifest.Layers?.Count > MaxEntries)
             throw ImageException.Invalid($"the manifest has more than {MaxEntries} entries");
         return manifest;

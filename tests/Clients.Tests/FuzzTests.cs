@@ -41,7 +41,6 @@ public sealed class FuzzTests(ITestOutputHelper output)
     private const string ExecCreate = """{"Cmd":["true"],"AttachStdout":true,"AttachStdin":true,"Tty":false,"Env":["A=1"],"User":"0","WorkingDir":"/","Privileged":false,"DetachKeys":"ctrl-p,ctrl-q","ConsoleSize":[1,2]}""";
     private const string VolumeCreate = """{"Name":"fuzzed","Driver":"local","DriverOpts":{"type":"tmpfs","device":"x","o":"size=1k"},"Labels":{"a":"b"},"ClusterVolumeSpec":null}""";
 
-    // Pulls are left out: a fuzzed name would be looked for in the world.
     private static readonly (string Method, string Path, string[] Query, string? Body)[] Routes =
     [
         ("GET", "/_ping", [], null), ("HEAD", "/_ping", [], null), ("GET", "/version", [], null), ("GET", "/info", [], null), ("GET", "/system/df", ["type", "verbose"], null),
@@ -59,7 +58,8 @@ public sealed class FuzzTests(ITestOutputHelper output)
         ("POST", "/commit", ["container", "repo", "tag", "comment", "author", "pause", "changes"], Create), ("DELETE", "/containers/{c}", ["force", "v", "link"], null),
         ("GET", "/images/json", ["all", "filters", "shared-size", "digests", "manifests"], null), ("GET", "/images/{i}/json", ["platform", "manifests"], null), ("GET", "/images/{i}/history", ["platform"], null),
         ("POST", "/images/{i}/tag", ["repo", "tag"], null), ("DELETE", "/images/{i}", ["force", "noprune", "platforms"], null), ("POST", "/images/create", ["fromSrc", "repo", "tag", "message", "changes", "platform"], "not a tar"),
-        ("POST", "/images/load", ["quiet", "platform"], "not a tar"), ("POST", "/images/prune", ["filters"], null), ("GET", "/images/get", ["names"], null), ("GET", "/images/search", ["term", "limit", "filters"], null),
+        ("POST", "/images/load", ["quiet", "platform"], "not a tar"), ("POST", "/images/prune", ["filters"], null), ("GET", "/images/get", ["names", "platform"], null), ("GET", "/images/{i}/get", ["platform"], null),
+        ("POST", "/images/create", ["fromImage", "tag", "platform"], null), ("POST", "/images/{i}/push", ["tag", "platform"], null), ("GET", "/images/search", ["term", "limit", "filters"], null),
         ("GET", "/volumes", ["filters"], null), ("POST", "/volumes/create", [], VolumeCreate), ("GET", "/volumes/{v}", [], null), ("PUT", "/volumes/{v}", ["version"], """{"Spec":{}}"""), ("DELETE", "/volumes/{v}", ["force"], null),
         ("POST", "/volumes/prune", ["filters"], null), ("GET", "/networks", ["filters"], null), ("GET", "/networks/{n}", ["scope", "verbose"], null), ("DELETE", "/networks/{n}", [], null), ("POST", "/networks/prune", ["filters"], null),
         ("POST", "/networks/create", [], """{"Name":"fuzznet","Driver":"bridge","IPAM":{"Driver":"default","Config":[{"Subnet":"198.19.250.0/24","Gateway":"198.19.250.1"}]},"Options":{"a":"b"},"Labels":{},"Internal":false}"""),
@@ -132,6 +132,7 @@ public sealed class FuzzTests(ITestOutputHelper output)
                 message.Content = new ByteArrayContent(request.Body);
                 message.Content.Headers.TryAddWithoutValidation("Content-Type", request.ContentType);
             }
+            if (request.Login is not null) message.Headers.TryAddWithoutValidation("X-Registry-Auth", request.Login);
             using var response = await daemon.Http.SendAsync(message, HttpCompletionOption.ResponseHeadersRead, limit.Token);
             var body = (int)response.StatusCode >= 400 ? await response.Content.ReadAsStringAsync(limit.Token) : "";
             if (body.Contains("   at ", StringComparison.Ordinal) || body.Contains("Exception", StringComparison.Ordinal))
@@ -150,7 +151,7 @@ public sealed class FuzzTests(ITestOutputHelper output)
         }
     }
 
-    private sealed record Request(string Method, string Path, string ContentType, byte[]? Body)
+    private sealed record Request(string Method, string Path, string ContentType, byte[]? Body, string? Login)
     {
         public override string ToString() => $"{Method} {(Path.Length > 600 ? Path[..600] + "…" : Path)} {(Body is null ? "" : Encoding.Latin1.GetString(Body, 0, Math.Min(Body.Length, 3000)))}";
     }
@@ -172,7 +173,7 @@ public sealed class FuzzTests(ITestOutputHelper output)
                 parameters.Add("%");
             if (parameters.Count > 0)
                 path += "?" + string.Join('&', parameters);
-            return new Request(method, path, random.Next(15) == 0 ? Pick((string[])["", "text/plain", "application/json; charset=x", "application/x-tar", "a/b/c"]) : "application/json", body is null ? null : Bytes(body));
+            return new Request(method, path, random.Next(15) == 0 ? Pick((string[])["", "text/plain", "application/json; charset=x", "application/x-tar", "a/b/c"]) : "application/json", body is null ? null : Bytes(body), random.Next(10) == 0 ? Convert.ToBase64String(Bytes("""{"username":"a","password":"b","serveraddress":"localhost:1","identitytoken":"","registrytoken":""}""")) : null);
         }
 
         private static readonly string[] Texts =

@@ -31,7 +31,7 @@ internal static class ArchiveIndex
         var items = Parse(archive.Content("manifest.json"), "manifest.json", ImagesJson.Default.ListArchiveManifestItem)
                     ?? throw ImageException.Failed("invalid manifest, manifest cannot be null (but can be [])");
         foreach (var item in items)
-            yield return new ArchivedImage(archive.Content(item.Config), item.Layers ?? [], [.. (item.RepoTags ?? []).Select(Tag)]);
+            yield return new ArchivedImage(archive.Content(item?.Config ?? throw ImageException.Failed("invalid manifest, an image has no configuration")), item.Layers ?? [], [.. (item.RepoTags ?? []).Select(Tag)]);
     }
 
     private static ImageReference Tag(string text)

@@ -14,13 +14,25 @@ internal static class LegacyArchive
         var repositories = ArchiveIndex.Parse(archive.Content("repositories"), "repositories", ImagesJson.Default.DictionaryStringDictionaryStringString) ?? [];
         var names = new Dictionary<string, List<ImageReference>>();
         foreach (var (repository, tags) in repositories)
-            foreach (var (tag, id) in tags)
+            foreach (var (tag, id) in tags ?? [])
             {
-                if (!archive.Contains($"{id}/json")) throw ImageException.Failed($"invalid target ID: {id}");
+                if (id is null || !archive.Contains($"{id}/json")) throw ImageException.Failed($"invalid target ID: {id}");
                 if (!names.TryGetValue(id, out var list)) names[id] = list = [];
                 list.Add(ImageReference.Parse(repository).WithTag(tag));
             }
-        foreach (var (id, references) in names) yield return Assemble(archive, id, references);
+        foreach (var (id, references) in names) yield return AssembleOrRefuse(archive, id, references);
+    }
+
+    private static ArchivedImage AssembleOrRefuse(Archive archive, string top, IReadOnlyList<ImageReference> references)
+    {
+        try
+        {
+            return Assemble(archive, top, references);
+        }
+        catch (ArgumentException e)
+        {
+            throw ImageException.Failed($"{top}/json: {e.Message}", e); // a member that is there twice, found when it is looked at
+        }
     }
 
     private static ArchivedImage Assemble(Archive archive, string top, IReadOnlyList<ImageReference> references)
@@ -43,7 +55,7 @@ internal static class LegacyArchive
             var step = new JsonObject();
             if (Text(json, "created") is { } created) step["created"] = created;
             if (Text(json, "author") is { Length: > 0 } author) step["author"] = author;
-            if (json["container_config"]?["Cmd"] is JsonArray command) step["created_by"] = string.Join(' ', command.Select(c => c?.ToString()));
+            if (json["container_config"] is JsonObject container && container["Cmd"] is JsonArray command) step["created_by"] = string.Join(' ', command.Select(c => c?.ToString()));
             if (Text(json, "comment") is { Length: > 0 } comment) step["comment"] = comment;
             history.Add((JsonNode)step);
         }

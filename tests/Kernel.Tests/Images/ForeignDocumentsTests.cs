@@ -12,7 +12,7 @@ namespace Berth.Kernel.Tests.Images;
 /// </summary>
 public sealed class ForeignDocumentsTests(ITestOutputHelper output) : IDisposable
 {
-    private const int Rounds = 60;
+    private const int Rounds = 25; // each that becomes an image waits for the disk
 
     private readonly TestDirectory directory = new();
 

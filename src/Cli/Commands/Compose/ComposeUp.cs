@@ -153,6 +153,7 @@ internal static class ComposeUp
         var onFailure = flags.Bool("abort-on-container-failure");
         var detach = flags.Bool("detach") || flags.Bool("wait");
         if (detach && (abort || onFailure || flags.List("attach").Count > 0 || flags.Bool("attach-dependencies"))) throw new CommandException("--detach cannot be combined with --abort-on-container-exit, --abort-on-container-failure, --attach or --attach-dependencies");
+        if (flags.Bool("watch")) throw new CommandException("--watch: following changes of files is not there yet; run `up` without it");
         if (flags.Bool("no-build") && flags.Bool("build")) throw new CommandException("--build and --no-build are incompatible");
         if (flags.Bool("force-recreate") && flags.Bool("no-recreate")) throw new CommandException("--force-recreate and --no-recreate are incompatible");
         if (detach || flags.Bool("no-start") || invocation.DryRun)

@@ -48,6 +48,8 @@ try
     if (options.Wants("net-connect")) await bench.NetworkConnectAsync();
     if (options.Wants("iperf")) await bench.ThroughputAsync();
     if (options.Wants("net-300")) await bench.NetworkScaleAsync();
+    if (options.Wants("compose-up")) new ComposeBench(berth, docker, options, bench.Table).UpAndDown();
+    if (options.Wants("compose-config")) new ComposeBench(berth, docker, options, bench.Table).Config();
     if (options.Wants("push-1g")) await bench.PushAsync("push-1g", "10 layers of 100 MB", PullImage.Large);
     if (options.Wants("push-40")) await bench.PushAsync("push-40", "40 small layers", PullImage.ManyLayers);
 }
@@ -63,7 +65,7 @@ namespace Berth.Bench
 {
     internal sealed record Options(string? Docker, int Samples, IReadOnlyList<string>? Rows, int Density, int LogMegabytes, int Stopped, int Running)
     {
-        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats", "dns", "ps-500", "restart", "cp", "load", "save", "pull-1g", "pull-40", "push-1g", "push-40", "registry", "net-create", "net-connect", "iperf", "net-300"];
+        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats", "dns", "ps-500", "restart", "cp", "load", "save", "pull-1g", "pull-40", "push-1g", "push-40", "registry", "net-create", "net-connect", "iperf", "net-300", "compose-up", "compose-config"];
 
         internal bool Wants(string row) => Rows is null || Rows.Contains(row);
 

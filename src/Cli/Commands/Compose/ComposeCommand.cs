@@ -45,6 +45,7 @@ internal static class ComposeCommand
         .. ComposeVerbs.Commands,
         .. ComposeLists.Commands,
         .. ComposeProcesses.Commands,
+        ComposeWatch.Command,
     ];
 
     private static async Task<int> RunAsync(Invocation invocation)

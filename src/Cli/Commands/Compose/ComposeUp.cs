@@ -153,9 +153,9 @@ internal static class ComposeUp
         var onFailure = flags.Bool("abort-on-container-failure");
         var detach = flags.Bool("detach") || flags.Bool("wait");
         if (detach && (abort || onFailure || flags.List("attach").Count > 0 || flags.Bool("attach-dependencies"))) throw new CommandException("--detach cannot be combined with --abort-on-container-exit, --abort-on-container-failure, --attach or --attach-dependencies");
-        if (flags.Bool("watch")) throw new CommandException("--watch: following changes of files is not there yet; run `up` without it");
         if (flags.Bool("no-build") && flags.Bool("build")) throw new CommandException("--build and --no-build are incompatible");
         if (flags.Bool("force-recreate") && flags.Bool("no-recreate")) throw new CommandException("--force-recreate and --no-recreate are incompatible");
+        if (detach && flags.Bool("watch")) throw new CommandException("--watch cannot be combined with --detach");
         if (detach || flags.Bool("no-start") || invocation.DryRun)
         {
             await BringUpAsync(invocation, flags.Positional, !flags.Bool("no-deps"), flags.Bool("no-start"));
@@ -220,6 +220,17 @@ internal static class ComposeUp
             throw new CommandException($"application not healthy after {flags.Int("wait-timeout")}s");
         }
         return project;
+    }
+
+    /// <summary>A service's image is built, and its containers are made anew of it.</summary>
+    public static async Task RebuildAsync(ComposeInvocation invocation, string name)
+    {
+        var project = invocation.Load([name], dependencies: false);
+        await BuildAsync(invocation, project, name, quiet: false, []);
+        var observed = await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled);
+        Project.SetScale(project.Services[name], Math.Max(1, observed.Of(name).Count));
+        var plan = Reconcile.Up(project, observed, new UpOptions { Services = [name], IgnoreOrphans = true, Separator = invocation.Loader.Separator });
+        await ExecutorOf(invocation, project, observed, null).RunAsync(plan, invocation.Cancelled);
     }
 
     /// <summary>The image of one service is there afterwards.</summary>
@@ -406,6 +417,7 @@ internal static class ComposeUp
                     if (_running.Count == 0) _end.Cancel();
                 }
                 context.Err.Write("Attaching to " + string.Join(", ", project!.ServiceNames.SelectMany(s => Enumerable.Range(1, Project.Scale(project.Services[s])).Select(n => $"{s}-{n}"))) + "\n");
+                if (flags.Bool("watch")) _ = new ComposeWatch(invocation, project!, flags.Positional).RunAsync(_end.Token);
                 await watching!;
             }
             catch (OperationCanceledException) when (_end.IsCancellationRequested)

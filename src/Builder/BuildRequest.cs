@@ -107,7 +107,11 @@ public interface IBuildSources
 /// <param name="Path">Of the host; nobody else writes there.</param>
 /// <param name="Root">It, open for reading; paths are opened beneath it.</param>
 /// <param name="Ignored">What .dockerignore says, for a warning; null without one.</param>
-public sealed record BuildContext(string Path, SafeFileHandle Root, PathPatterns? Ignored);
+public sealed record BuildContext(string Path, SafeFileHandle Root, PathPatterns? Ignored)
+{
+    /// <summary>What its files hold, as far as it is known from before; null: nothing is remembered.</summary>
+    public KnownDigests? Known { get; init; }
+}
 
 /// <summary>Is told what a build does, from any thread.</summary>
 public interface IBuildProgress

@@ -9,7 +9,8 @@ using Microsoft.Win32.SafeHandles;
 namespace Berth.Builder;
 
 /// <summary>COPY and ADD: which files, and where to. Dockerfile reference, "COPY".</summary>
-internal sealed class FileCopier(CopyStep copy, SafeFileHandle source, CancellationToken cancellation)
+/// <param name="known">What the source's files hold, as far as it is known.</param>
+internal sealed class FileCopier(CopyStep copy, SafeFileHandle source, CancellationToken cancellation, KnownDigests? known = null)
 {
     /// <summary>Sources one pattern may stand for.</summary>
     private const int MaxMatches = 1_000_000;
@@ -25,7 +26,7 @@ internal sealed class FileCopier(CopyStep copy, SafeFileHandle source, Cancellat
         {
             // A link is copied as what it leads to, under its own name.
             var linked = path.EndsWith(name, StringComparison.Ordinal) ? "" : name + " -> ";
-            all.AddRange(TreeCopy.Describe(source, path, Excludes(path), _exclude?.HasExceptions == true, maxEntries - all.Count, cancellation).Select(e => e with { Path = linked + e.Path }));
+            all.AddRange(TreeCopy.Describe(source, path, Excludes(path), _exclude?.HasExceptions == true, maxEntries - all.Count, cancellation, known).Select(e => e with { Path = linked + e.Path }));
         }
         return all;
     }

@@ -184,7 +184,7 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
                 {
                     if (part.Sources.Count == 0) continue;
                     using var source = SourceTree.Open(session, input);
-                    files.AddRange(await Task.Run(() => new FileCopier(part, source.Root, _stop.Token).Describe(MaxEntries - files.Count)).ConfigureAwait(false));
+                    files.AddRange(await Task.Run(() => new FileCopier(part, source.Root, _stop.Token, input.Context?.Known).Describe(MaxEntries - files.Count)).ConfigureAwait(false));
                 }
                 return (Fields.Hash(Fields.Join([.. files.Select(f => f.Path + " " + f.Digest)])), files);
             case RunStep run:
@@ -196,7 +196,7 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
                     var from = results[at++];
                     if (from.Context is { } context && mount.Mount.Type == Dockerfile.RunMountType.Bind)
                     {
-                        var entries = TreeCopy.Describe(context.Root, "/" + mount.Mount.Source, null, false, MaxEntries, _stop.Token);
+                        var entries = TreeCopy.Describe(context.Root, "/" + mount.Mount.Source, null, false, MaxEntries, _stop.Token, context.Known);
                         parts.Add(Fields.Hash(Fields.Join([.. entries.Select(f => f.Path + " " + f.Digest)])));
                     }
                     else parts.Add(Fields.Join([.. from.Layers.Select(l => l.ToString())]));

@@ -114,7 +114,7 @@ public static class TreeCopy
     /// <summary>What <see cref="Copy"/> would copy, in the order of names; the content of files is read.</summary>
     /// <param name="maxEntries">More are refused.</param>
     /// <exception cref="ImageException">System: too many.</exception>
-    public static List<TreeEntry> Describe(SafeFileHandle root, string path, Func<string, bool>? excludes, bool looksIntoExcluded, int maxEntries, CancellationToken cancellation)
+    public static List<TreeEntry> Describe(SafeFileHandle root, string path, Func<string, bool>? excludes, bool looksIntoExcluded, int maxEntries, CancellationToken cancellation, KnownDigests? known = null)
     {
         var entries = new List<TreeEntry>();
         var (above, name) = Split(path);
@@ -142,7 +142,7 @@ public static class TreeCopy
             if (!excluded)
             {
                 if (entries.Count == maxEntries) throw ImageException.Failed($"there are more than {maxEntries} files to copy");
-                entries.Add(new TreeEntry(shown, DigestOf(directory, entry, shown, status)));
+                entries.Add(new TreeEntry(shown, DigestOf(directory, entry, shown, status, known)));
             }
             if (!status.IsDirectory || (excluded && !looksIntoExcluded)) return;
             Check(RawAt.Open(directory, entry, OpenFlags.ReadOnly | OpenFlags.Directory | OpenFlags.NoFollow, OneName, 0, out var inner), "openat2", entry);
@@ -150,8 +150,10 @@ public static class TreeCopy
         }
     }
 
-    private static Digest DigestOf(SafeFileHandle directory, byte[] name, string shown, FileStatus status)
+    private static Digest DigestOf(SafeFileHandle directory, byte[] name, string shown, FileStatus status, KnownDigests? known)
     {
+        if (status.Kind != FileKind.Regular) known = null;
+        if (known is not null && known.TryGet(status, out var before)) return before;
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         hash.AppendData(Encoding.UTF8.GetBytes($"{status.Kind} {status.Permissions} {status.Uid} {status.Gid} {(status.Kind == FileKind.Regular ? status.SizeBytes : 0)} {status.NodeDevice}\n"));
         if (status.Kind == FileKind.SymbolicLink)
@@ -182,7 +184,9 @@ public static class TreeCopy
                 }
             }
         }
-        return Digest.FromSha256Hash(hash.GetHashAndReset());
+        var digest = Digest.FromSha256Hash(hash.GetHashAndReset());
+        known?.Add(status, digest);
+        return digest;
     }
 
     private static List<DirectoryEntry> List(SafeFileHandle directory)

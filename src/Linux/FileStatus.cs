@@ -31,6 +31,9 @@ public readonly record struct FileStatus
 
     public required (long Seconds, uint Nanoseconds) Modified { get; init; }
 
+    /// <summary>When the inode last changed: content, mode, owner, names. Set by the kernel alone.</summary>
+    public (long Seconds, uint Nanoseconds) Changed { get; init; }
+
     /// <summary>It is what is mounted there (in whichever mount namespace the path was walked) and not what lies beneath. Known since Linux 5.8.</summary>
     public required bool IsMountRoot { get; init; }
 
@@ -49,6 +52,7 @@ public readonly record struct FileStatus
         Device = (status.DevMajor, status.DevMinor),
         NodeDevice = (status.RdevMajor, status.RdevMinor),
         IsMountRoot = (status.Attributes & Statx.STATX_ATTR_MOUNT_ROOT) != 0,
+        Changed = (status.ChangeTime.Seconds, status.ChangeTime.Nanoseconds),
         Modified = (status.ModifyTime.Seconds, status.ModifyTime.Nanoseconds),
     };
 }

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using Berth.Images;
 using Berth.Linux;
 using Berth.Linux.Abi;
 using Microsoft.Win32.SafeHandles;
@@ -17,6 +18,8 @@ internal sealed class ContextStore
 
     private const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 
+    private const string Once = "once-", Digests = ".digests";
+
     private readonly string _directory;
     private readonly Lock _lock = new();
     private readonly HashSet<string> _used = new(StringComparer.Ordinal);
@@ -25,12 +28,14 @@ internal sealed class ContextStore
     {
         _directory = directory;
         Directory.CreateDirectory(directory, Private);
+        // Of a daemon that was killed.
+        foreach (var left in Directory.EnumerateDirectories(directory, Once + "*")) FileTree.Remove(left);
     }
 
     /// <param name="key">Who and from where; null: nobody that could be known again, and nothing is kept.</param>
     public ContextPlace Take(string? key)
     {
-        var hash = key is null ? "once-" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16)) : Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Boot.Id + key)));
+        var hash = key is null ? Once + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16)) : Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Boot.Id + key)));
         string name;
         lock (_lock)
         {
@@ -41,7 +46,7 @@ internal sealed class ContextStore
         Directory.CreateDirectory(path, Private);
         File.SetUnixFileMode(path, Private | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute);
         Directory.SetLastWriteTimeUtc(path, DateTime.UtcNow);
-        return new ContextPlace(path, FileAt.Open(null, path, OpenFlags.ReadOnly | OpenFlags.Directory), () => GiveBack(name, keep: key is not null));
+        return new ContextPlace(path, FileAt.Open(null, path, OpenFlags.ReadOnly | OpenFlags.Directory), key is null ? null : path + Digests, () => GiveBack(name, keep: key is not null));
     }
 
     private void GiveBack(string name, bool keep)
@@ -82,23 +87,29 @@ internal sealed class ContextStore
         foreach (var name in names)
         {
             FileTree.Remove(Path.Combine(_directory, name));
+            File.Delete(Path.Combine(_directory, name) + Digests);
             lock (_lock) _used.Remove(name);
         }
     }
 }
 
 /// <summary>A directory for a context, until it is disposed of.</summary>
-internal sealed class ContextPlace(string path, SafeFileHandle root, Action giveBack) : IDisposable
+/// <param name="digests">The file that what is known of its files' contents is kept in; null: nowhere.</param>
+internal sealed class ContextPlace(string path, SafeFileHandle root, string? digests, Action giveBack) : IDisposable
 {
     private int _disposed;
 
     public string Path => path;
     public SafeFileHandle Root => root;
 
+    /// <summary>What its files hold, as far as it is known from before.</summary>
+    public KnownDigests? Known { get; } = digests is null ? null : KnownDigests.Read(digests);
+
     public void Dispose()
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0) return;
         root.Dispose();
+        if (digests is not null) Known?.Save(digests);
         giveBack();
     }
 }

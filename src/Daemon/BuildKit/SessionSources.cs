@@ -88,7 +88,7 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
             var ignore = step.Name.Length > 0 ? await LoadIgnoredAsync(directory, session) : _ignore;
             var place = await TakeAsync(session, directory);
             await SyncAsync(directory, session, place.Root, Plan is null ? null : ContextPaths.Needed(Plan, step.Name), ignore.Length > 0 ? IgnoreFile.Parse(Encoding.UTF8.GetBytes(ignore)) : [], step, "transferring context:");
-            return new BuildContext(place.Path, place.Root, step.Name.Length > 0 ? null : Ignored);
+            return new BuildContext(place.Path, place.Root, step.Name.Length > 0 ? null : Ignored) { Known = place.Known };
         }
         catch (Exception e) when (e is GrpcException or LinuxException)
         {

@@ -43,10 +43,22 @@ public static class PortRewrite
     /// <exception cref="LinuxException">The kernel has no nf_tables, or not all of it.</exception>
     public static void Install(string table, IPAddress address, ushort asked, ushort served)
     {
+        try
+        {
+            Install(table, address, asked, served, replace: false);
+        }
+        catch (LinuxException e) when (e.Errno == Errno.EEXIST)
+        {
+            Install(table, address, asked, served, replace: true);
+        }
+    }
+
+    // After a transaction that deletes anything the kernel keeps whoever closes the socket until all processors have seen it: 10 ms and more of a container's start.
+    private static void Install(string table, IPAddress address, ushort asked, ushort served, bool replace)
+    {
         var batch = new NetlinkBatch();
         Mark(batch, BatchBegin);
-        Table(batch, NewTable, table); // so that there is one to delete
-        Table(batch, DeleteTable, table);
+        if (replace) Table(batch, DeleteTable, table);
         Table(batch, NewTable, table);
         Chain(batch, table, "output", HookOutput, BeforeTracking);
         Chain(batch, table, "postrouting", HookPostrouting, AfterTracking);
@@ -75,7 +87,7 @@ public static class PortRewrite
 
     private static void Table(NetlinkBatch batch, ushort type, string name)
     {
-        Begin(batch, type, type == NewTable ? Abi.Netlink.NLM_F_CREATE : (ushort)0, type == NewTable ? "NFT_MSG_NEWTABLE" : "NFT_MSG_DELTABLE", name);
+        Begin(batch, type, type == NewTable ? (ushort)(Abi.Netlink.NLM_F_CREATE | Abi.Netlink.NLM_F_EXCL) : (ushort)0, type == NewTable ? "NFT_MSG_NEWTABLE" : "NFT_MSG_DELTABLE", name);
         batch.Attribute(TableName, name);
     }
 

@@ -101,6 +101,9 @@ public interface IBuildSources
     /// <summary>What the client would say who it is to a registry; null: nobody.</summary>
     /// <param name="name">For which repository; the token may be for it alone.</param>
     Task<RegistryCredentials?> GetCredentialsAsync(ImageReference name, bool push, CancellationToken cancellation) => Task.FromResult<RegistryCredentials?>(null);
+
+    /// <summary>One of the client's directories of blobs; null when it offers none.</summary>
+    IClientContent? OpenContent(string store) => null;
 }
 
 /// <summary>A directory with the context's files.</summary>
@@ -128,4 +131,14 @@ public interface IBuildProgress
 
     /// <param name="failure">Null: it succeeded.</param>
     void Ended(BuildStep step, Exception? failure);
+}
+
+/// <summary>A directory of the client's that holds blobs by digest.</summary>
+public interface IClientContent
+{
+    /// <exception cref="BuildException">It is not there.</exception>
+    Task<Stream> OpenAsync(Digest digest, CancellationToken cancellation);
+
+    /// <summary>Puts a blob there, unless it is.</summary>
+    Task WriteAsync(Berth.Images.Descriptor blob, Stream content, CancellationToken cancellation);
 }

@@ -100,7 +100,9 @@ public sealed class BuildService
         foreach (var output in request.Outputs.Count > 0 ? request.Outputs : [BuildOutput.Image(request.Names)]) await exporter.ExportAsync(output, cancellation).ConfigureAwait(false);
         var caches = new CacheExports(request, images, Cache, _mounts, progress);
         foreach (var location in request.CacheTo) await caches.ExportAsync(location, cancellation).ConfigureAwait(false);
-        return new BuildResult(exporter.Image, results[0].Plan.Checks.Findings) { Metadata = exporter.Metadata };
+        var metadata = new Dictionary<string, string>(exporter.Metadata, StringComparer.Ordinal);
+        foreach (var (name, value) in caches.Metadata) metadata[name] = value;
+        return new BuildResult(exporter.Image, results[0].Plan.Checks.Findings) { Metadata = metadata };
     }
 
     // What is to be said about a result. Only where there is an output that can carry it.

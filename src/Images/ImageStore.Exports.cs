@@ -84,8 +84,33 @@ public sealed partial class ImageStore
         public Task<ContentSource> OpenSourceAsync(ImageReference name, RegistryCredentials? credentials, Action<ImageProgress> progress, CancellationToken cancellation) => InWords(async () =>
         {
             var registry = await store.ConnectAsync(name, credentials, push: false, cancellation).ConfigureAwait(false);
-            return new ContentSource(registry, (diffId, blob, stop) => store.PullLayerAsync(registry, diffId, blob, hold, new ProgressSink(progress, store.options.Time), stop));
+            return (ContentSource)new RegistrySource(registry, (diffId, blob, stop) => store.PullLayerAsync(registry, diffId, blob, hold, new ProgressSink(progress, store.options.Time), stop));
         });
+
+        /// <summary>Content that somebody else keeps, read from.</summary>
+        /// <param name="open">A blob by its digest.</param>
+        public ContentSource OpenSource(Func<Digest, CancellationToken, Task<Stream>> open) => new StreamSource(open, async (diffId, blob, cancellation) =>
+        {
+            if (hold.TryAdd(diffId)) return;
+            await using var stream = await open(blob.Digest, cancellation).ConfigureAwait(false);
+            using var pipe = new BlockPipe();
+            var filling = pipe.FillAsync(stream, null, cancellation);
+            try
+            {
+                using var layer = await Task.Factory.StartNew(() => store.UnpackDownload(pipe.Reader, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+                if (layer.DiffId != diffId) throw ImageException.Failed($"the layer {blob.DigestText} is not what its cache says");
+                hold.Publish(layer);
+            }
+            finally
+            {
+                pipe.Dispose();
+                await filling.ConfigureAwait(false);
+            }
+        });
+
+        /// <summary>Content that somebody else keeps, written to.</summary>
+        /// <param name="write">Takes a blob; it may have it already.</param>
+        public ContentTarget OpenTarget(LayerForm form, Func<Descriptor, Stream, CancellationToken, Task> write) => new StreamTarget(form, Open, NewFile, write);
 
         private LayerSource Open(Digest diffId)
         {
@@ -96,31 +121,61 @@ public sealed partial class ImageStore
         private string NewFile() => Path.Combine(directory, "blob-" + Interlocked.Increment(ref count).ToString(System.Globalization.CultureInfo.InvariantCulture));
     }
 
-    /// <summary>A repository of a registry, read from.</summary>
-    public sealed class ContentSource : IDisposable
+    private sealed class RegistrySource(RegistryClient registry, Func<Digest, Descriptor, CancellationToken, Task> pull) : ContentSource
     {
-        private readonly RegistryClient registry;
-        private readonly Func<Digest, Descriptor, CancellationToken, Task> pull;
+        public override Task<byte[]> GetManifestAsync(string tagOrDigest, CancellationToken cancellation) => InWords(async () => (await registry.GetManifestAsync(tagOrDigest, cancellation).ConfigureAwait(false)).Bytes);
 
-        internal ContentSource(RegistryClient registry, Func<Digest, Descriptor, CancellationToken, Task> pull) => (this.registry, this.pull) = (registry, pull);
-
-        /// <exception cref="ImageException">NotFound, System: in the registry's words.</exception>
-        public Task<byte[]> GetManifestAsync(string tagOrDigest, CancellationToken cancellation) => InWords(async () => (await registry.GetManifestAsync(tagOrDigest, cancellation).ConfigureAwait(false)).Bytes);
-
-        /// <summary>A small blob, checked against its digest.</summary>
-        public Task<byte[]> GetBlobAsync(Digest digest, CancellationToken cancellation) => InWords(async () =>
+        public override Task<byte[]> GetBlobAsync(Digest digest, CancellationToken cancellation) => InWords(async () =>
         {
             var bytes = await registry.GetBlobAsync(digest, cancellation).ConfigureAwait(false);
             return digest.Verifies(bytes) ? bytes : throw ImageException.Failed($"blob {digest} is not what its digest says");
         });
 
-        /// <summary>Unpacks a layer, unless it is here; the session keeps it.</summary>
-        public Task FetchLayerAsync(Digest diffId, Descriptor blob, CancellationToken cancellation) => InWords(async () =>
+        public override Task FetchLayerAsync(Digest diffId, Descriptor blob, CancellationToken cancellation) => InWords(async () =>
         {
             await pull(diffId, blob, cancellation).ConfigureAwait(false);
             return true;
         });
 
-        public void Dispose() => registry.Dispose();
+        public override void Dispose()
+        {
+            registry.Dispose();
+            base.Dispose();
+        }
     }
+
+    private sealed class StreamSource(Func<Digest, CancellationToken, Task<Stream>> open, Func<Digest, Descriptor, CancellationToken, Task> unpack) : ContentSource
+    {
+        public override Task<byte[]> GetManifestAsync(string tagOrDigest, CancellationToken cancellation) => GetBlobAsync(Digest.Parse(tagOrDigest), cancellation);
+
+        public override async Task<byte[]> GetBlobAsync(Digest digest, CancellationToken cancellation)
+        {
+            await using var stream = await open(digest, cancellation).ConfigureAwait(false);
+            using var bytes = new MemoryStream();
+            var buffer = new byte[64 * 1024];
+            for (int count; (count = await stream.ReadAsync(buffer, cancellation).ConfigureAwait(false)) > 0;)
+            {
+                bytes.Write(buffer, 0, count);
+                if (bytes.Length > Manifest.MaxBytes) throw ImageException.Failed($"blob {digest} is larger than {Manifest.MaxBytes} bytes");
+            }
+            return digest.Verifies(bytes.ToArray()) ? bytes.ToArray() : throw ImageException.Failed($"blob {digest} is not what its digest says");
+        }
+
+        public override Task FetchLayerAsync(Digest diffId, Descriptor blob, CancellationToken cancellation) => unpack(diffId, blob, cancellation);
+    }
+}
+
+/// <summary>Where manifests, blobs and layers are read from.</summary>
+public abstract class ContentSource : IDisposable
+{
+    /// <exception cref="ImageException">NotFound, System: in the words of who has it.</exception>
+    public abstract Task<byte[]> GetManifestAsync(string tagOrDigest, CancellationToken cancellation);
+
+    /// <summary>A small blob, checked against its digest.</summary>
+    public abstract Task<byte[]> GetBlobAsync(Digest digest, CancellationToken cancellation);
+
+    /// <summary>Unpacks a layer, unless it is here; the session keeps it.</summary>
+    public abstract Task FetchLayerAsync(Digest diffId, Descriptor blob, CancellationToken cancellation);
+
+    public virtual void Dispose() => GC.SuppressFinalize(this);
 }

@@ -75,9 +75,9 @@ internal sealed partial class RemoteCacheJson : JsonSerializerContext;
 /// <summary>Results of elsewhere, by key: what <c>--cache-from</c> names. A layer is fetched when a step needs it.</summary>
 internal sealed class CacheImports : IDisposable
 {
-    private readonly List<ImageStore.ContentSource> _sources = [];
-    private readonly Dictionary<string, (CacheRecord Record, Digest Layer, Descriptor? Blob, ImageStore.ContentSource Source)> _records = new(StringComparer.Ordinal);
-    private readonly Dictionary<string, (Digest Layer, Descriptor Blob, ImageStore.ContentSource Source)> _mounts = new(StringComparer.Ordinal);
+    private readonly List<ContentSource> _sources = [];
+    private readonly Dictionary<string, (CacheRecord Record, Digest Layer, Descriptor? Blob, ContentSource Source)> _records = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, (Digest Layer, Descriptor Blob, ContentSource Source)> _mounts = new(StringComparer.Ordinal);
     private readonly ImageStore.LayerSession _session;
 
     private CacheImports(ImageStore.LayerSession session) => _session = session;
@@ -92,7 +92,7 @@ internal sealed class CacheImports : IDisposable
             progress.Started(step);
             try
             {
-                if (location.Type is not ("registry" or "inline")) throw new BuildException($"unknown cache importer: {Berth.Api.Go.GoText.Quote(location.Type)} (registry is what is known here)");
+                if (location.Type is not ("registry" or "inline" or "local")) throw new BuildException($"unknown cache importer: {Berth.Api.Go.GoText.Quote(location.Type)} (registry and local are what is known here)");
                 await imports.ReadAsync(request, location, cancellation).ConfigureAwait(false);
                 progress.Ended(step, null);
             }
@@ -106,6 +106,18 @@ internal sealed class CacheImports : IDisposable
 
     private async Task ReadAsync(BuildRequest request, CacheLocation location, CancellationToken cancellation)
     {
+        if (location.Type == "local")
+        {
+            if (location["digest"].Length == 0) throw new BuildException("local cache importer requires explicit digest");
+            if (location["src"].Length == 0) throw new BuildException("local cache importer requires src");
+            var client = request.Sources.OpenContent("local:" + location["src"]) ?? throw new BuildException("local cache importer requires session");
+            var local = _session.OpenSource(client.OpenAsync);
+            _sources.Add(local);
+            var cached = Manifest.Parse(await local.GetManifestAsync(location["digest"], cancellation).ConfigureAwait(false));
+            if ((cached.Config ?? cached.Manifests?.FirstOrDefault(e => e.MediaType == CacheDocument.MediaType)) is { MediaType: CacheDocument.MediaType } document)
+                Take(await local.GetBlobAsync(document.Digest, cancellation).ConfigureAwait(false), cached.Layers ?? cached.Manifests ?? [], null, local);
+            return;
+        }
         if (location["ref"].Length == 0) throw new BuildException("missing ref");
         var name = ImageReference.Parse(location["ref"]).WithDefaultTag();
         var source = await _session.OpenSourceAsync(name, await request.Sources.GetCredentialsAsync(name, push: false, cancellation).ConfigureAwait(false), _ => { }, cancellation).ConfigureAwait(false);
@@ -127,13 +139,13 @@ internal sealed class CacheImports : IDisposable
         else await TakeImageAsync(manifest, source, cancellation).ConfigureAwait(false);
     }
 
-    private async Task TakeImageAsync(Manifest manifest, ImageStore.ContentSource source, CancellationToken cancellation)
+    private async Task TakeImageAsync(Manifest manifest, ContentSource source, CancellationToken cancellation)
     {
         var config = ImageConfig.Parse(await source.GetBlobAsync(manifest.Config!.Digest, cancellation).ConfigureAwait(false));
         if (config.InlineCache is { } document) Take(document, manifest.Layers ?? [], config.RootFs?.DiffIds ?? [], source);
     }
 
-    private void Take(byte[] json, IReadOnlyList<Descriptor> blobs, IReadOnlyList<string>? diffIds, ImageStore.ContentSource source)
+    private void Take(byte[] json, IReadOnlyList<Descriptor> blobs, IReadOnlyList<string>? diffIds, ContentSource source)
     {
         var document = JsonSerializer.Deserialize(json, RemoteCacheJson.Default.CacheDocument) ?? throw new JsonException("null");
         if (document.Records?.Count > CacheDocument.MaxRecords) throw new BuildException($"the cache has more than {CacheDocument.MaxRecords} records");
@@ -203,6 +215,9 @@ internal sealed class CacheExports(BuildRequest request, IReadOnlyList<BuildOutc
 {
     private ImageStore.LayerSession Session => results[0].Session;
 
+    /// <summary>For the client: cache.manifest.</summary>
+    public Dictionary<string, string> Metadata { get; } = new(StringComparer.Ordinal);
+
     /// <summary>An image is to say in its own configuration how its layers were made.</summary>
     public static bool IsInline(BuildRequest request) =>
         request.CacheTo.Any(c => c.Type == "inline") || (request.Arguments.TryGetValue("BUILDKIT_INLINE_CACHE", out var text) && text is "1" or "true");
@@ -219,11 +234,11 @@ internal sealed class CacheExports(BuildRequest request, IReadOnlyList<BuildOutc
     public async Task ExportAsync(CacheLocation location, CancellationToken cancellation)
     {
         if (location.Type == "inline") return; // it is in the image
-        var step = new ExportStep { Title = location.Type == "registry" ? "exporting cache to registry" : "exporting cache" };
+        var step = new ExportStep { Title = location.Type == "local" ? "exporting cache to client directory" : "exporting cache to registry" };
         progress.Started(step);
         try
         {
-            if (location.Type != "registry") throw new BuildException($"unknown cache exporter: {Berth.Api.Go.GoText.Quote(location.Type)} (registry and inline are what is known here)");
+            if (location.Type is not ("registry" or "local")) throw new BuildException($"unknown cache exporter: {Berth.Api.Go.GoText.Quote(location.Type)} (registry, local and inline are what is known here)");
             await PushAsync(location, step, cancellation).ConfigureAwait(false);
             progress.Ended(step, null);
         }
@@ -239,22 +254,19 @@ internal sealed class CacheExports(BuildRequest request, IReadOnlyList<BuildOutc
 
     private async Task PushAsync(CacheLocation location, BuildStep step, CancellationToken cancellation)
     {
-        if (location["ref"].Length == 0) throw new BuildException("missing ref");
         var all = location["mode"] switch
         {
             "" or "min" => false,
             "max" => true,
             var other => throw new BuildException($"unsupported cache export mode: {other}"),
         };
-        ImageReference name;
-        try
+        ImageReference? name = null;
+        if (location.Type == "registry")
         {
+            if (location["ref"].Length == 0) throw new BuildException("missing ref");
             name = ImageReference.Parse(location["ref"]).WithDefaultTag();
         }
-        catch (ImageException e)
-        {
-            throw new BuildException(e.Message);
-        }
+        else if (location["dest"].Length == 0) throw new BuildException("local cache exporter requires dest");
         var layers = new List<Digest>();
         var entries = Entries(Records(results, cache, all), layers);
         var kept = await MountsAsync(location["mounts"], layers, step, cancellation).ConfigureAwait(false);
@@ -264,7 +276,9 @@ internal sealed class CacheExports(BuildRequest request, IReadOnlyList<BuildOutc
             return;
         }
         var form = Exporter.Form(new BuildOutput("registry", location.Attributes));
-        using var repository = await Session.OpenRepositoryAsync(name, form, await request.Sources.GetCredentialsAsync(name, push: true, cancellation).ConfigureAwait(false), _ => { }, cancellation).ConfigureAwait(false);
+        using var repository = name is not null
+            ? await Session.OpenRepositoryAsync(name, form, await request.Sources.GetCredentialsAsync(name, push: true, cancellation).ConfigureAwait(false), _ => { }, cancellation).ConfigureAwait(false)
+            : Session.OpenTarget(form, (request.Sources.OpenContent("local:" + location["dest"]) ?? throw new BuildException("local cache exporter requires session")).WriteAsync);
         var blobs = await Task.WhenAll(layers.Select(l => repository.AddLayerAsync(l, cancellation))).ConfigureAwait(false);
         foreach (var blob in blobs) progress.Pulling(step, new JsonMessage { Id = "writing layer " + blob.DigestText, Status = "done" });
         var document = JsonSerializer.SerializeToUtf8Bytes(new CacheDocument
@@ -277,7 +291,9 @@ internal sealed class CacheExports(BuildRequest request, IReadOnlyList<BuildOutc
         progress.Pulling(step, new JsonMessage { Id = "writing config " + config.DigestText, Status = "done" });
         var bytes = ManifestText.Manifest(oci: true, config, blobs, null);
         var manifest = ManifestText.Describe(MediaTypes.OciManifest, bytes);
-        await repository.AddManifestAsync(manifest, bytes, name.Tag, cancellation).ConfigureAwait(false);
+        await repository.AddManifestAsync(manifest, bytes, name?.Tag, cancellation).ConfigureAwait(false);
+        // The client of a local one writes it into the directory's index.
+        Metadata["cache.manifest"] = System.Text.Encoding.UTF8.GetString(ManifestText.Text(manifest));
         progress.Pulling(step, new JsonMessage { Id = "writing cache image manifest " + manifest.DigestText, Status = "done" });
     }
 

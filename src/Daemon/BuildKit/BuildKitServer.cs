@@ -124,7 +124,7 @@ internal sealed class BuildKitServer
             "frontend.inputs", "gateway.solve.metadata", "frontend.caps", "gateway.solve.evaluate", "gateway.evaluate", "gateway.warnings"]).ToArray().Select(id => new Capability(id))],
         Definitions = [.. ((ReadOnlySpan<string>)["source.image", "source.local", "source.local.unique", "source.local.sessionid", "source.local.includepatterns", "source.local.followpaths", "source.local.excludepatterns",
             "source.local.sharedkeyhint", "source.local.differ", "source.ocilayout", "source.git", "source.http", "exec.meta.base", "exec.mount.bind", "exec.mount.cache", "exec.mount.tmpfs", "exec.mount.secret", "exec.mount.ssh", "file.base",
-            "constraints", "platform", "meta.ignorecache", "meta.description", "meta.exportcache", "exporter.multiple"]).ToArray().Select(id => new Capability(id))],
+            "constraints", "platform", "meta.ignorecache", "meta.description", "meta.exportcache", "exporter.image.attestations", "exporter.image.annotations", "exporter.multiple"]).ToArray().Select(id => new Capability(id))],
         Workers = [Worker()],
     };
 
@@ -299,7 +299,7 @@ internal sealed class BuildKitServer
             dockerfile = await sources.LoadDockerfileAsync();
             var request = options.ToRequest(dockerfile, sources, build.Request.Entitlements) with
             {
-                Contexts = await ContextsAsync(options, inputs, build.Cancellation), CacheFrom = [.. imports.Select(c => new CacheLocation(c.Type, c.Attributes))],
+                Contexts = await ContextsAsync(options, inputs, build.Cancellation), CacheFrom = [.. imports.Select(c => new CacheLocation(c.Type, c.Attributes)), .. options.CacheImports()],
                 CacheTo = [.. build.Request.CacheExports.Select(c => new CacheLocation(c.Type, c.Attributes))],
             };
             await sources.LoadIgnoredAsync();

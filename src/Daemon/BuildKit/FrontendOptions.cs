@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.Json;
 using Berth.Api;
 using Berth.Builder;
 using Berth.Dockerfile;
@@ -31,6 +32,26 @@ internal sealed class FrontendOptions(IReadOnlyDictionary<string, string> option
         var found = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var (name, value) in options)
             if (name.StartsWith(prefix, StringComparison.Ordinal)) found[name[prefix.Length..]] = value;
+        return found;
+    }
+
+    /// <summary>Where results of others are: buildx says it here as JSON, older clients as names with commas between them.</summary>
+    /// <exception cref="BuildException">It is no JSON.</exception>
+    public IReadOnlyList<CacheLocation> CacheImports()
+    {
+        var found = new List<CacheLocation>();
+        if (this["cache-imports"] is { Length: > 0 } json)
+        {
+            try
+            {
+                foreach (var entry in JsonSerializer.Deserialize(json, ApiJson.Wire.ListBuildOutputOption) ?? []) found.Add(new CacheLocation(entry.Type, entry.Attrs ?? []));
+            }
+            catch (JsonException e)
+            {
+                throw new BuildException($"failed to unmarshal cache-imports ({Berth.Api.Go.GoText.Quote(json)}): {e.Message}");
+            }
+        }
+        foreach (var name in this["cache-from"].Split(',', StringSplitOptions.RemoveEmptyEntries)) found.Add(new CacheLocation("registry", new Dictionary<string, string> { ["ref"] = name }));
         return found;
     }
 

@@ -14,6 +14,7 @@ internal enum GrpcCode
     Unknown = 2,
     InvalidArgument = 3,
     NotFound = 5,
+    AlreadyExists = 6,
     ResourceExhausted = 8,
     Unimplemented = 12,
     Internal = 13,

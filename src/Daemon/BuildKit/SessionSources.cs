@@ -213,6 +213,8 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
     public async Task<RegistryCredentials?> GetCredentialsAsync(ImageReference name, bool push, CancellationToken cancellationToken) =>
         await LoginAsync(name, cancellationToken) is { } login ? new RegistryCredentials(login.Username, login.Password, login.IdentityToken, login.RegistryToken) : null;
 
+    public IClientContent? OpenContent(string store) => new SessionContent(sessions, sessionId, store);
+
     private async Task<AuthConfig?> LoginAsync(ImageReference name, CancellationToken cancellationToken)
     {
         var host = name.Domain == "docker.io" ? "registry-1.docker.io" : name.Domain;

@@ -164,6 +164,31 @@ public sealed class LayoutArchive : ContentTarget
     }
 }
 
+/// <summary>Content that somebody else keeps.</summary>
+internal sealed class StreamTarget(LayerForm form, Func<Digest, LayerSource> open, Func<string> newFile, Func<Descriptor, Stream, CancellationToken, Task> write) : ContentTarget
+{
+    public override async Task<Descriptor> AddLayerAsync(Digest diffId, CancellationToken cancellation)
+    {
+        var path = newFile();
+        try
+        {
+            var blob = await LayerFile.WriteAsync(path, open(diffId), form, cancellation).ConfigureAwait(false);
+            await using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
+            await write(blob, file, cancellation).ConfigureAwait(false);
+            return blob;
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    public override Task AddBlobAsync(Digest digest, ReadOnlyMemory<byte> content, CancellationToken cancellation) =>
+        write(new Descriptor { DigestText = digest.ToString(), SizeBytes = content.Length }, new MemoryStream(content.ToArray(), writable: false), cancellation);
+
+    public override Task AddManifestAsync(Descriptor manifest, ReadOnlyMemory<byte> content, string? tag, CancellationToken cancellation) => AddBlobAsync(manifest.Digest, content, cancellation);
+}
+
 /// <summary>A layer compressed into a file.</summary>
 internal static class LayerFile
 {

@@ -1,0 +1,151 @@
+using Berth.Api.BuildKit;
+using Berth.Builder;
+using Berth.Images;
+
+namespace Berth.Daemon.BuildKit;
+
+/// <summary>A client's directory of blobs (containerd.services.content.v1.Content over its session): where <c>--cache-to type=local</c> puts them.</summary>
+internal sealed class SessionContent(BuildSessions sessions, string sessionId, string store) : IClientContent
+{
+    private const string Service = "/containerd.services.content.v1.Content/";
+
+    /// <summary>Bytes of one message.</summary>
+    private const int PieceBytes = 1 << 20;
+
+    private const int Stat = 0, Write = 1, Commit = 2;
+
+    private async Task<GrpcClientCall> OpenAsync(string method, CancellationToken cancellation)
+    {
+        var session = await sessions.GetAsync(sessionId, cancellation);
+        return session.Channel.Open(Service + method, [("buildkit-attachable-store-id", store)], cancellation);
+    }
+
+    public async Task<Stream> OpenAsync(Digest digest, CancellationToken cancellation)
+    {
+        try
+        {
+            var call = await OpenAsync("Read", cancellation);
+            await call.WriteAsync(new ReadRequest(digest.ToString()));
+            await call.CompleteAsync();
+            return new Content(call);
+        }
+        catch (GrpcException e)
+        {
+            throw new BuildException(e.Message, inner: e);
+        }
+    }
+
+    public async Task WriteAsync(Berth.Images.Descriptor blob, Stream content, CancellationToken cancellation)
+    {
+        try
+        {
+            await using var call = await OpenAsync("Write", cancellation);
+            var digest = blob.DigestText!;
+            await call.WriteAsync(new WriteRequest(Stat, digest, blob.SizeBytes, digest, 0, default));
+            if (await call.ReadAsync<WriteResponse>() is null) throw new GrpcException(GrpcCode.Unavailable, "the client has ended the call");
+            var buffer = new byte[PieceBytes];
+            long offset = 0;
+            for (int count; (count = await content.ReadAtLeastAsync(buffer, buffer.Length, throwOnEndOfStream: false, cancellation)) > 0; offset += count)
+            {
+                await call.WriteAsync(new WriteRequest(Write, digest, blob.SizeBytes, digest, offset, buffer.AsMemory(0, count)));
+                if (await call.ReadAsync<WriteResponse>() is null) throw new GrpcException(GrpcCode.Unavailable, "the client has ended the call");
+            }
+            await call.WriteAsync(new WriteRequest(Commit, digest, blob.SizeBytes, digest, offset, default));
+            await call.ReadAsync<WriteResponse>();
+            await call.CompleteAsync();
+        }
+        catch (GrpcException e) when (e.Code == GrpcCode.AlreadyExists)
+        {
+            // It has the blob.
+        }
+        catch (GrpcException e)
+        {
+            throw new BuildException(e.Message, inner: e);
+        }
+    }
+
+    private sealed class Content(GrpcClientCall call) : Stream
+    {
+        private ReadOnlyMemory<byte> _piece;
+
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            try
+            {
+                while (_piece.IsEmpty)
+                {
+                    if (await call.ReadAsync<ReadResponse>() is not { } next) return 0;
+                    _piece = next.Data;
+                }
+            }
+            catch (GrpcException e)
+            {
+                throw new IOException(e.Message, e);
+            }
+            var count = Math.Min(buffer.Length, _piece.Length);
+            _piece[..count].CopyTo(buffer);
+            _piece = _piece[count..];
+            return count;
+        }
+
+        public override async ValueTask DisposeAsync()
+        {
+            await call.DisposeAsync();
+            await base.DisposeAsync();
+        }
+
+        public override bool CanRead => true;
+        public override bool CanSeek => false;
+        public override bool CanWrite => false;
+        public override long Length => throw new NotSupportedException();
+        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+        public override void Flush() { }
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+        public override void SetLength(long value) => throw new NotSupportedException();
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+    }
+
+    // Messages of containerd's api/services/content/v1/content.proto.
+    private sealed record ReadRequest(string Digest) : IProtoMessage
+    {
+        public void WriteTo(ProtoWriter writer) => writer.String(1, Digest);
+    }
+
+    private sealed record ReadResponse(byte[] Data) : IProtoMessage<ReadResponse>
+    {
+        public void WriteTo(ProtoWriter writer) => writer.Bytes(2, Data);
+
+        public static ReadResponse Parse(ReadOnlySpan<byte> bytes)
+        {
+            byte[] data = [];
+            var reader = new ProtoReader(bytes);
+            while (reader.TryNext(out var field))
+            {
+                if (field == 2) data = reader.Bytes();
+                else reader.Skip();
+            }
+            return new ReadResponse(data);
+        }
+    }
+
+    private sealed record WriteRequest(int Action, string Ref, long Total, string Expected, long Offset, ReadOnlyMemory<byte> Data) : IProtoMessage
+    {
+        public void WriteTo(ProtoWriter writer)
+        {
+            writer.Int64(1, Action);
+            writer.String(2, Ref);
+            writer.Int64(3, Total);
+            writer.String(4, Expected);
+            writer.Int64(5, Offset);
+            writer.Bytes(6, Data.Span);
+        }
+    }
+
+    private sealed record WriteResponse : IProtoMessage<WriteResponse>
+    {
+        public void WriteTo(ProtoWriter writer) { }
+
+        public static WriteResponse Parse(ReadOnlySpan<byte> bytes) => new();
+    }
+}

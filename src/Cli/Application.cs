@@ -1,6 +1,7 @@
 using Berth.Api;
 using Berth.Cli.CommandLine;
 using Berth.Cli.Commands;
+using Berth.Cli.Plugins;
 
 namespace Berth.Cli;
 
@@ -10,7 +11,7 @@ internal static class Application
     /// <summary>Of flags that cannot be read, and of docker run's own failures.</summary>
     public const int BadFlags = 125;
 
-    private static readonly Flag[] GlobalFlags =
+    public static readonly Flag[] GlobalFlags =
     [
         new("config", FlagKind.String, "Directory of the client's configuration (also DOCKER_CONFIG)"),
         new("context", 'c', FlagKind.String, "Context that says which engine to talk to (also DOCKER_CONTEXT, and 'context use')"),
@@ -104,7 +105,7 @@ internal static class Application
             help = true;
             rest = rest[1..];
         }
-        if (rest.Count == 0) return Show(context, Help.Root(context.ProgramName, GlobalFlags, Width(context)));
+        if (rest.Count == 0) return Show(context, Help.Root(context.ProgramName, GlobalFlags, new PluginStore(context).List(), Width(context)));
 
         var group = CommandTable.Group(rest[0]);
         var depth = 1;
@@ -114,12 +115,20 @@ internal static class Application
             depth = 2;
         }
         var path = string.Join(' ', rest.Take(depth));
-        var command = CommandTable.Find(path) ?? throw Unknown(context, path, group is null ? null : rest[0]);
+        var command = CommandTable.Find(path);
+        if (command is null)
+        {
+            var plugins = new PluginStore(context);
+            if (group is null && plugins.Find(path) is { } program) return await plugins.RunAsync(program, words);
+            throw Unknown(context, path, group is null ? null : rest[0]);
+        }
         if (command.ForAnother)
         {
             var untouched = new Arguments([]);
             untouched.Positional.AddRange(help ? ["--help"] : rest.Skip(depth));
-            return await command.Run(new Invocation(command, path, untouched, context));
+            var code = await command.Run(new Invocation(command, path, untouched, context));
+            context.Flush();
+            return code;
         }
         if (help) return Show(context, Help.Of(context.ProgramName, path, command, Width(context)));
 

@@ -7,10 +7,16 @@ namespace Berth.Linux;
 public static unsafe class Execution
 {
     /// <param name="arguments">The first is the program's own name.</param>
+    /// <param name="changes">Variables of its environment that are not as ours.</param>
     /// <exception cref="LinuxException">It could not be executed; on success there is no return.</exception>
-    public static void Become(string path, IReadOnlyList<string> arguments)
+    public static void Become(string path, IReadOnlyList<string> arguments, IReadOnlyDictionary<string, string>? changes = null)
     {
-        var environment = File.ReadAllText("/proc/self/environ", Encoding.Latin1).Split('\0', StringSplitOptions.RemoveEmptyEntries);
+        var environment = File.ReadAllText("/proc/self/environ", Encoding.Latin1).Split('\0', StringSplitOptions.RemoveEmptyEntries).ToList();
+        foreach (var (name, value) in changes ?? new Dictionary<string, string>())
+        {
+            environment.RemoveAll(e => e.StartsWith(name + "=", StringComparison.Ordinal));
+            environment.Add(Encoding.Latin1.GetString(Encoding.UTF8.GetBytes($"{name}={value}")));
+        }
         var argv = Allocate(arguments, Encoding.UTF8);
         var envp = Allocate(environment, Encoding.Latin1);
         LibC.execve(path, argv, envp);

@@ -30,14 +30,14 @@ internal static class Help
         return text.Append($"\nRun '{program} {group.Name} COMMAND --help' for more information on a command.\n").ToString();
     }
 
-    public static string Root(string program, Flag[] globals, int width)
+    public static string Root(string program, Flag[] globals, IReadOnlyList<(string Name, string Summary)> plugins, int width)
     {
         var text = new StringBuilder($"Usage:  {program} [OPTIONS] COMMAND\n\nRuns containers; understands docker's commands\n");
         var top = CommandTable.All.Where(c => !c.Hidden && !c.Name.Contains(' ')).ToArray();
         text.Append("\nCommon Commands:\n");
         List(text, top.Where(c => c.CommonRank > 0).OrderBy(c => c.CommonRank).Select(c => (c.Name, c.Summary)));
         text.Append("\nManagement Commands:\n");
-        List(text, CommandTable.Groups.OrderBy(g => g.Name, StringComparer.Ordinal).Select(g => (g.Name, g.Summary)));
+        List(text, CommandTable.Groups.Select(g => (g.Name, g.Summary)).Concat(plugins.Where(p => CommandTable.Find(p.Name) is null).Select(p => (p.Name + "*", p.Summary))).OrderBy(g => g.Item1, StringComparer.Ordinal));
         text.Append("\nCommands:\n");
         List(text, top.Where(c => c.CommonRank == 0).OrderBy(c => c.Name, StringComparer.Ordinal).Select(c => (c.Name, c.Summary)));
         text.Append("\nGlobal Options:\n").Append(Options([.. globals.Where(f => !f.Hidden)], width));

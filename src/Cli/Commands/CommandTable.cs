@@ -6,6 +6,7 @@ using Berth.Cli.Commands.Images;
 using Berth.Cli.Commands.Engine;
 using Berth.Cli.Commands.Networks;
 using Berth.Cli.Commands.Volumes;
+using Berth.Cli.Completion;
 
 namespace Berth.Cli.Commands;
 
@@ -67,6 +68,8 @@ internal static class CommandTable
         .. ContextCommands.Commands,
         DialStdioCommand.Command,
         .. ForeignCommands.Commands,
+        .. CompletionCommands.Commands,
+        ManualPages.Command,
         .. RegistryVerbs.Commands,
         Compose.ComposeCommand.Command,
         VersionCommand.Command,

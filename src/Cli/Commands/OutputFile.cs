@@ -63,7 +63,8 @@ internal static class OutputFile
     {
         var buffer = new byte[BufferBytes];
         long written = 0;
-        var painted = context.Time.GetTimestamp();
+        var begun = context.Time.GetTimestamp();
+        var painted = begun;
         var isPainted = false;
         try
         {
@@ -73,7 +74,7 @@ internal static class OutputFile
                 written += count;
                 if (!context.Terminal.OutputIsTerminal || context.Time.GetElapsedTime(painted) < PaintInterval) continue;
                 painted = context.Time.GetTimestamp();
-                context.Out.Write($"\r\u001b[2KWritten: {Units.HumanSize(written)}");
+                context.Out.Write($"\r\u001b[2KWritten: {CopyMeter.Text(written, 0, context.Time.GetElapsedTime(begun))}");
                 context.Out.Flush();
                 isPainted = true;
             }

@@ -12,6 +12,14 @@ internal sealed class CopyMeter(CommandContext context, bool quiet, string title
     private long _bytes, _shownAt = -1;
     private bool _open;
 
+    /// <summary>Of what is sent to the engine: shown until it answers.</summary>
+    public static CopyMeter ForUpload(CommandContext context, Stream? content)
+    {
+        var meter = new CopyMeter(context, quiet: content is null || !context.Terminal.OutputIsTerminal, "Sending to the engine") { Total = content is { CanSeek: true } ? content.Length : 0 };
+        meter.Begin();
+        return meter;
+    }
+
     /// <summary>Of how many; 0: not known.</summary>
     public long Total { get; init; }
 

@@ -7,8 +7,10 @@ namespace Berth.Cli.Output;
 /// Shows the messages of pull, load and import. On a terminal every layer keeps its line, which is painted again as it
 /// goes on; elsewhere bars are left out and what remains is a line each.
 /// </summary>
-internal sealed class ProgressDisplay(TextWriter target, bool isTerminal, int width)
+internal sealed class ProgressDisplay(TextWriter target, bool isTerminal, int width, TimeProvider? clock = null)
 {
+    private readonly TimeProvider _clock = clock ?? TimeProvider.System;
+    private readonly Dictionary<(string Id, string Status), (long Start, long Bytes)> _begun = [];
     private readonly Dictionary<string, int> _lines = new(StringComparer.Ordinal);
 
     /// <exception cref="CommandException">The engine ended the stream with an error.</exception>
@@ -54,9 +56,32 @@ internal sealed class ProgressDisplay(TextWriter target, bool isTerminal, int wi
         }
         else if (bar.Length > 0) return;
         if (message.Id is not null) target.Write(message.Id + ": ");
-        if (message.ProgressDetail is not null && isTerminal) target.Write($"{message.Status} {bar}{end}");
+        if (message.ProgressDetail is not null && isTerminal)
+        {
+            var line = $"{message.Status} {bar}";
+            var rate = Rate(message);
+            // A line that is longer than the terminal is two: nothing would be where it is painted again.
+            if ((message.Id?.Length ?? 0) + 2 + line.Length + rate.Length < width) line += rate;
+            target.Write(line + end);
+        }
         else if (message.Stream is not null) target.Write(message.Stream + end);
         else target.Write($"{message.Status}{end}\n");
+    }
+
+    /// <summary>"  2.1MB/s 3s": since it began, and until it will have ended; "" for what counts no bytes.</summary>
+    private string Rate(JsonMessage message)
+    {
+        if (message is not { Id: { } id, Status: { } status, ProgressDetail: { Units: null, HideCounts: false, Current: > 0, Total: > 0 } progress }) return "";
+        if (!_begun.TryGetValue((id, status), out var begun))
+        {
+            _begun[(id, status)] = (_clock.GetTimestamp(), progress.Current);
+            return "";
+        }
+        var seconds = _clock.GetElapsedTime(begun.Start).TotalSeconds;
+        if (seconds < 0.5 || progress.Current <= begun.Bytes) return "";
+        var rate = (progress.Current - begun.Bytes) / seconds;
+        var left = progress.Total > progress.Current ? " " + CopyMeter.Left(TimeSpan.FromSeconds((progress.Total - progress.Current) / rate)) : "";
+        return $"  {Units.HumanSize(rate, 3)}/s{left}";
     }
 
     /// <summary>"[====>     ]  1.05MB/4.45MB"; without the bar itself when the terminal is narrow.</summary>

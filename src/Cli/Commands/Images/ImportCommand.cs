@@ -29,8 +29,11 @@ internal static class ImportCommand
         var isUrl = source.StartsWith("http://", StringComparison.Ordinal) || source.StartsWith("https://", StringComparison.Ordinal);
         await using var content = isUrl ? null : source == "-" ? context.InStream : Files.OpenRead(source);
         var name = flags.Positional.Count > 1 ? ImageName.Parse(flags.Positional[1]) : default;
+        using var meter = CopyMeter.ForUpload(context, content);
+        using var counted = content is null ? null : meter.Count(content);
         using var response = await context.Client.ImportImageAsync(
-            isUrl ? source : "-", content, name.Repository ?? "", name.Tag ?? "", flags.String("message"), flags.List("change"), flags.String("platform"), invocation.Cancelled);
+            isUrl ? source : "-", counted, name.Repository ?? "", name.Tag ?? "", flags.String("message"), flags.List("change"), flags.String("platform"), invocation.Cancelled);
+        meter.Dispose();
         await new ProgressDisplay(context.Out, context.Terminal.OutputIsTerminal, context.Terminal.Size.Width).ShowAsync(response.Body, null, invocation.Cancelled);
         return 0;
     }

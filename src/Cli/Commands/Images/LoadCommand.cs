@@ -27,7 +27,10 @@ internal static class LoadCommand
         if (file.Length == 0 && context.Terminal.InputIsTerminal) throw new CommandException("requested load from stdin, but stdin is empty");
         await using var content = file.Length == 0 ? context.InStream : Files.OpenRead(file);
         var quiet = flags.Bool("quiet") || !context.Terminal.OutputIsTerminal;
-        using var response = await context.Client.LoadImagesAsync(content, quiet, platform, invocation.Cancelled);
+        using var meter = CopyMeter.ForUpload(context, content);
+        using var counted = meter.Count(content);
+        using var response = await context.Client.LoadImagesAsync(counted, quiet, platform, invocation.Cancelled);
+        meter.Dispose();
         if (response.Header("Content-Type")?.StartsWith("application/json", StringComparison.Ordinal) == true)
             await new ProgressDisplay(context.Out, context.Terminal.OutputIsTerminal, context.Terminal.Size.Width).ShowAsync(response.Body, null, invocation.Cancelled);
         else

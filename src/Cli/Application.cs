@@ -111,7 +111,13 @@ internal static class Application
         var depth = 1;
         if (group is not null)
         {
+            if (rest.Count == 1 && !help) return ShowAsError(context, Help.Group(context.ProgramName, group));
             if (rest.Count == 1 || rest[1] is "--help" or "-h") return Show(context, Help.Group(context.ProgramName, group));
+            if (rest[1].StartsWith('-') && rest[1].Length > 1)
+            {
+                var wrong = rest[1].StartsWith("--", StringComparison.Ordinal) ? $"unknown flag: {rest[1].Split('=')[0]}" : $"unknown shorthand flag: '{rest[1][1]}' in {rest[1]}";
+                throw new UsageException($"{wrong}\n\nUsage:  {context.ProgramName} {group.Usage}\n\nRun '{context.ProgramName} {group.Name} --help' for more information", BadFlags);
+            }
             depth = 2;
         }
         var path = string.Join(' ', rest.Take(depth));
@@ -165,7 +171,7 @@ internal static class Application
         };
         context.ConfigFlag = Given("config");
         context.Debug = globals.Bool("debug");
-        if (globals.String("log-level") is not ("debug" or "info" or "warn" or "warning" or "error" or "fatal" or "panic" or "trace")) throw new CommandException($"unable to parse logging level: {globals.String("log-level")}");
+        if (globals.String("log-level") is not ("debug" or "info" or "warn" or "warning" or "error" or "fatal" or "panic" or "trace")) throw new CommandException($"Unable to parse logging level: {globals.String("log-level")}");
     }
 
     private static void CheckCount(Invocation invocation)
@@ -194,7 +200,7 @@ internal static class Application
         return new UsageException(
             $"{program}: unknown command: {program} {path}\n\n"
             + (near is null ? "" : $"Did you mean '{program} {near}'?\n\n")
-            + (group is null ? "" : $"Usage:  {program} {group}\n\n")
+            + (group is null ? "" : $"Usage:  {program} {CommandTable.Group(group)!.Usage}\n\n")
             + $"Run '{program} {(group is null ? "" : group + " ")}--help' for more information", 1);
     }
 
@@ -202,6 +208,13 @@ internal static class Application
     {
         context.Out.Write(text);
         context.Flush();
+        return 0;
+    }
+
+    // Asked for nothing: the list is no answer.
+    private static int ShowAsError(CommandContext context, string text)
+    {
+        context.Err.Write(text);
         return 0;
     }
 

@@ -95,7 +95,7 @@ public sealed partial class EngineClient : IDisposable
                 if (status < 400) return new EngineResponse(status, headers, answer);
                 var message = await ErrorOf(answer, status, headers, path.ToString(), cancellationToken).ConfigureAwait(false);
                 if (bodyStream is null && LowerVersion(version, status, message, headers)) continue;
-                throw new EngineApiException(status, message);
+                throw new EngineApiException(status, message) { Challenge = headers.GetValueOrDefault("WWW-Authenticate") };
             }
             catch (Exception e) when (e is not EngineApiException)
             {
@@ -221,7 +221,7 @@ public sealed partial class EngineClient : IDisposable
         var text = new StringBuilder(256);
         text.Append(method).Append(' ');
         if (version is not null) text.Append("/v").Append(version);
-        text.Append(path).Append(" HTTP/1.1\r\nHost: ").Append(Host.SocketPath is null ? $"{Host.Host}:{Host.Port}" : "api.moby.localhost")
+        text.Append(path).Append(" HTTP/1.1\r\nHost: ").Append(Host.SocketPath is null && Host.Command is null ? $"{Host.Host}:{Host.Port}" : "api.moby.localhost")
             .Append("\r\nUser-Agent: ").Append(UserAgent).Append("\r\n");
         foreach (var (name, value) in Headers) text.Append(name).Append(": ").Append(value).Append("\r\n");
         if (header is { } extra) text.Append(extra.Name).Append(": ").Append(extra.Value).Append("\r\n");

@@ -123,6 +123,9 @@ public sealed class EngineConnectionException : Exception
 /// <summary>The engine answered with a status of 400 or more. <see cref="Exception.Message"/> is what docker's client shows.</summary>
 public sealed class EngineApiException(int status, string daemonMessage) : Exception("Error response from daemon: " + daemonMessage)
 {
+    /// <summary>Of a server that wants to know who asks: its WWW-Authenticate.</summary>
+    public string? Challenge { get; init; }
+
     /// <summary>HTTP status.</summary>
     public int Status { get; } = status;
 

@@ -4,6 +4,7 @@ using Berth.Cli.Commands.Containers;
 using Berth.Cli.Commands.Contexts;
 using Berth.Cli.Commands.Images;
 using Berth.Cli.Commands.Engine;
+using Berth.Cli.Commands.Manifests;
 using Berth.Cli.Commands.Networks;
 using Berth.Cli.Commands.Volumes;
 using Berth.Cli.Completion;
@@ -11,7 +12,11 @@ using Berth.Cli.Completion;
 namespace Berth.Cli.Commands;
 
 /// <summary>"berth container ...", the long forms of commands and some that have no short one.</summary>
-internal sealed record CommandGroup(string Name, string Summary);
+internal sealed record CommandGroup(string Name, string Summary)
+{
+    /// <summary>As errors show it.</summary>
+    public string Usage => Name is "volume" or "manifest" ? Name + " COMMAND" : Name; // docker's own inconsistency, which scripts compare
+}
 
 /// <summary>Every command there is. A new one is a new line here.</summary>
 internal static class CommandTable
@@ -67,6 +72,7 @@ internal static class CommandTable
         DiskUsageCommand.Command,
         .. ContextCommands.Commands,
         DialStdioCommand.Command,
+        .. ManifestCommands.Commands,
         .. ForeignCommands.Commands,
         .. CompletionCommands.Commands,
         ManualPages.Command,

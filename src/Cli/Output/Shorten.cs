@@ -21,11 +21,14 @@ internal static class Shorten
     }
 
     /// <summary>Unix seconds as Go prints a time: "2006-01-02 15:04:05 +0000 UTC".</summary>
-    public static string Time(long unixSeconds, TimeZoneInfo zone)
+    public static string Time(long unixSeconds, TimeZoneInfo zone) => Time(DateTimeOffset.FromUnixTimeSeconds(unixSeconds), zone);
+
+    /// <summary>The same, with what it has of a fraction.</summary>
+    public static string Time(DateTimeOffset moment, TimeZoneInfo zone)
     {
-        var time = TimeZoneInfo.ConvertTime(DateTimeOffset.FromUnixTimeSeconds(unixSeconds), zone);
+        var time = TimeZoneInfo.ConvertTime(moment, zone);
         var offset = (time.Offset < TimeSpan.Zero ? "-" : "+") + time.Offset.ToString("hhmm", CultureInfo.InvariantCulture);
         var zoneName = time.Offset == TimeSpan.Zero ? "UTC" : offset;
-        return $"{time.DateTime.ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture)} {offset} {zoneName}";
+        return $"{time.DateTime.ToString("yyyy-MM-dd HH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture)} {offset} {zoneName}";
     }
 }

@@ -35,6 +35,8 @@ internal static class Functions
         ["gt"] = static a => Order(a) > 0,
         ["ge"] = static a => Order(a) >= 0,
         ["html"] = static a => Join(a).Replace("&", "&amp;").Replace("'", "&#39;").Replace("\"", "&#34;").Replace("<", "&lt;").Replace(">", "&gt;"),
+        ["js"] = static a => Script(Join(a)),
+        ["call"] = static _ => throw new TemplateException("error calling call: nothing here is a function"), // the template says which
         ["urlquery"] = static a => Uri.EscapeDataString(Join(a)).Replace("%20", "+"),
     };
 
@@ -53,6 +55,20 @@ internal static class Functions
         {
             throw new TemplateException($"wrong number of args for {name}: got {arguments.Length}");
         }
+    }
+
+    /// <summary>text/template's JSEscapeString.</summary>
+    private static string Script(string text)
+    {
+        var escaped = new StringBuilder(text.Length);
+        foreach (var c in text)
+            escaped.Append(c switch
+            {
+                '\\' => "\\\\", '\'' => "\\'", '"' => "\\\"", '<' => "\\u003C", '>' => "\\u003E", '&' => "\\u0026", '=' => "\\u003D",
+                < ' ' => $"\\u{(int)c:X4}",
+                _ => c.ToString(),
+            });
+        return escaped.ToString();
     }
 
     /// <summary>fmt.Sprint: a space between two neighbours that are both no strings.</summary>
@@ -105,7 +121,7 @@ internal static class Functions
         JsonValue json => (long)json.Count,
         ICollection list => (long)list.Count,
         null => throw new TemplateException("error calling len: len of nil pointer"),
-        _ => throw new TemplateException($"error calling len: len of type {GoValue.TypeName(value)}"),
+        _ => throw new TemplateException($"error calling len: len of type {(value is long ? "int" : GoValue.TypeName(value))}"),
     };
 
     private static object? Index(object?[] arguments)
@@ -117,7 +133,7 @@ internal static class Functions
             {
                 case (JsonValue { IsArray: true } or ICollection, long index):
                     var list = List(value).ToList();
-                    value = index >= 0 && index < list.Count ? list[(int)index] : throw new TemplateException($"error calling index: reflect: slice index out of range");
+                    value = index >= 0 && index < list.Count ? list[(int)index] : throw new TemplateException($"error calling index: index out of range: {index}");
                     break;
                 case (JsonValue { KeysArePorts: true }, string):
                     throw new TemplateException("error calling index: value has type string; should be nat.Port");

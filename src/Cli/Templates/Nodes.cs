@@ -25,7 +25,11 @@ internal sealed record TemplateNode(string Name, Pipeline? Value, int Position) 
 internal sealed record Pipeline(string[] Variables, bool Declares, List<CommandNode> Commands, int Position);
 
 /// <summary>An operand, or a function or field with its arguments.</summary>
-internal sealed record CommandNode(List<Operand> Operands);
+internal sealed record CommandNode(List<Operand> Operands)
+{
+    /// <summary>As it was written, for errors.</summary>
+    public string Source => string.Join(' ', Operands.Select(o => o.Source));
+}
 
 /// <param name="Position">Where it is, for errors.</param>
 /// <param name="Source">As it was written, for errors.</param>

@@ -19,13 +19,24 @@ internal sealed class Template
     private readonly List<Node> _body;
     private readonly Dictionary<string, List<Node>> _named;
 
-    private Template(string text, List<Node> body, Dictionary<string, List<Node>> named) => (_text, _body, _named) = (text, body, named);
+    private readonly string _name;
+
+    private Template(string text, List<Node> body, Dictionary<string, List<Node>> named, string name) => (_text, _body, _named, _name) = (text, body, named, name);
 
     /// <exception cref="TemplateException">It is not well formed.</exception>
-    public static Template Parse(string text)
+    /// <param name="text">The template.</param>
+    /// <param name="name">What errors call it.</param>
+    public static Template Parse(string text, string name = "")
     {
-        var (body, named) = Parser.Parse(text);
-        return new Template(text, body, named);
+        try
+        {
+            var (body, named) = Parser.Parse(text);
+            return new Template(text, body, named, name);
+        }
+        catch (TemplateException e) when (name.Length > 0 && e.Message.StartsWith("template: :", StringComparison.Ordinal))
+        {
+            throw new TemplateException($"template: {name}:" + e.Message["template: :".Length..]);
+        }
     }
 
     /// <exception cref="TemplateException">A field is not there, or a function is used wrongly.</exception>
@@ -171,7 +182,7 @@ internal sealed class Template
             JsonValue { IsStruct: false } map => map.Entries.Select(e => ((object?)e.Key, e.Value)),
             long count => Enumerable.Range(0, (int)Math.Clamp(count, 0, 1 << 20)).Select(i => ((object?)(long)i, (object?)(long)i)),
             IEnumerable list and not string => list.Cast<object?>().Select((item, i) => ((object?)(long)i, item)),
-            _ => throw Error(range.Over.Position, "range", $"range can't iterate over {GoValue.Print(over)}"),
+            _ => throw Error(range.Over.Position, string.Join(" | ", range.Over.Commands.Select(c => c.Source)), $"range can't iterate over {GoValue.Print(over)}"),
         };
 
         private object? Evaluate(Pipeline pipeline, object? dot)
@@ -196,15 +207,19 @@ internal sealed class Template
         private object? Command(CommandNode command, object? dot, object? final, bool hasFinal)
         {
             var first = command.Operands[0];
+            if (first is Constant { Value: null } nil) throw Error(nil.Position, nil.Source, "nil is not a command");
             if (command.Operands.Count == 1 && !hasFinal && first is not Function) return Value(first, dot);
+            if (first is Function { Name: "call" }) throw Error(first.Position, command.Source, command.Operands.Count == 1 ? "wrong number of args for call: want at least 1 got 0"
+                : $"error calling call: non-function {command.Operands[1].Source} of type {GoValue.TypeName(Value(command.Operands[1], dot))}");
             if (first is Function { Name: "and" or "or" } shortCircuit) return ShortCircuit(shortCircuit, command, dot, final, hasFinal);
             object?[] arguments = [.. command.Operands.Skip(1).Select(o => Value(o, dot)), .. hasFinal ? (object?[])[final] : []];
             switch (first)
             {
                 case Function function:
-                    return headings && Functions.LeavesHeadings(function.Name) && arguments is [string heading, ..] ? heading : Guard(function, () => Functions.Call(function.Name, arguments));
+                    return headings && Functions.LeavesHeadings(function.Name) && arguments is [string heading, ..] ? heading : Guard(function, command.Source, () => Functions.Call(function.Name, arguments));
                 case FieldPath { Names: [.. var before, var method] } field:
-                    if (Walk(dot, before, field) is ITemplateObject row && row.TryCall(method, arguments, out var result)) return result;
+                    if (Walk(dot, before, field) is ITemplateObject row && row.TryCall(method, arguments, out var result))
+                        return arguments.Length == 1 ? result : throw Error(field.Position, field.Source, $"wrong number of args for {method}: want 1 got {arguments.Length}");
                     throw Error(field.Position, field.Source, $"{method} has arguments but cannot be invoked as function");
                 default:
                     throw Error(first.Position, first.Source, $"can't give argument to non-function {first.Source}");
@@ -231,7 +246,7 @@ internal sealed class Template
             FieldPath field => Walk(dot, field.Names, field),
             VariablePath variable => Walk(Variable(variable), variable.Names, variable),
             Parenthesis parenthesis => Walk(Evaluate(parenthesis.Inner, dot), parenthesis.Names, parenthesis),
-            Function function => Guard(function, () => Functions.Call(function.Name, [])),
+            Function function => Guard(function, function.Name, () => Functions.Call(function.Name, [])),
             _ => throw new InvalidOperationException(operand.ToString()),
         };
 
@@ -254,7 +269,7 @@ internal sealed class Template
                         else throw NoEntry(operand, name);
                         break;
                     case ITemplateObject row:
-                        value = row.TryGet(name, out var cell) ? cell : throw Error(operand.Position, operand.Source, $"can't evaluate field {name} in type {row.TypeName}");
+                        value = row.TryGet(name, out var cell) ? cell : row.TryCall(name, [], out _) ? throw Error(operand.Position, operand.Source, $"wrong number of args for {name}: want 1 got 0") : throw Error(operand.Position, operand.Source, $"can't evaluate field {name} in type {row.TypeName}");
                         break;
                     case NoValue:
                         throw NoEntry(operand, name);
@@ -269,7 +284,7 @@ internal sealed class Template
 
         private TemplateException NoEntry(Operand operand, string name) => Error(operand.Position, operand.Source, $"map has no entry for key {GoText.Quote(name)}");
 
-        private object? Guard(Function function, Func<object?> call)
+        private object? Guard(Function function, string source, Func<object?> call)
         {
             try
             {
@@ -277,7 +292,7 @@ internal sealed class Template
             }
             catch (TemplateException e)
             {
-                throw Error(function.Position, function.Name, e.Message);
+                throw Error(function.Position, source, e.Message);
             }
         }
 
@@ -286,8 +301,7 @@ internal sealed class Template
             var before = template._text.AsSpan(0, Math.Min(position, template._text.Length));
             var line = before.Count('\n') + 1;
             var column = position - (before.LastIndexOf('\n') + 1);
-            if (source.Length > 20) source = source[..20] + "...";
-            return new TemplateException($"template: :{line}:{column}: executing \"\" at <{source}>: {message}");
+            return new TemplateException($"template: {template._name}:{line}:{column}: executing {GoText.Quote(template._name)} at <{source}>: {message}");
         }
     }
 }

@@ -33,6 +33,8 @@ internal static class CreateCommand
         {
             if (invocation.Arguments.String("pull") is not ("always" or "missing" or "never") and var pull)
                 throw new FormatException($"invalid pull option: '{pull}': must be one of \"always\", \"missing\" or \"never\"");
+            foreach (var flag in WindowsFlags)
+                if (invocation.Arguments.Changed(flag)) throw new CommandException($"\"--{flag}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux");
             var request = CreateRequestBuilder.Build(invocation.Arguments, invocation.Context.Variable);
             AddProxies(invocation.Context, request);
             return request;
@@ -42,6 +44,8 @@ internal static class CreateCommand
             throw WithHelp(invocation, e.Message, Application.BadFlags);
         }
     }
+
+    private static readonly string[] WindowsFlags = ["cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"];
 
     // The proxies of the configuration, unless a flag sets the same variable.
     private static void AddProxies(CommandContext context, ContainerCreateRequest request)

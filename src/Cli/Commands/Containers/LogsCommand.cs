@@ -29,9 +29,20 @@ internal static class LogsCommand
     {
         var (context, flags) = (invocation.Context, invocation.Arguments);
         var id = flags.Positional[0];
+        string? TimeOf(string flag)
+        {
+            try
+            {
+                return Times.ToUnix(flags.String(flag), context.Time);
+            }
+            catch (CommandException e)
+            {
+                throw new CommandException($"invalid value for \"{flag}\": {e.Message}");
+            }
+        }
         using var response = await context.Client.LogsAsync(
             id, follow: flags.Bool("follow"), timestamps: flags.Bool("timestamps"), details: flags.Bool("details"),
-            since: Times.ToUnix(flags.String("since"), context.Time), until: Times.ToUnix(flags.String("until"), context.Time), tail: flags.String("tail"), cancellationToken: invocation.Cancelled);
+            since: TimeOf("since"), until: TimeOf("until"), tail: flags.String("tail"), cancellationToken: invocation.Cancelled);
         // Since API 1.42 the answer says which form it has; before, the container has to be asked.
         var multiplexed = response.Header("Content-Type") switch
         {

@@ -90,7 +90,7 @@ internal static class DiskUsageCommand
         BuildCacheRecord[] cacheRows = [.. (usage.BuildCache ?? []).OrderBy(c => c.LastUsedAt ?? DateTimeOffset.MinValue).ThenBy(c => c.ID, StringComparer.Ordinal)];
         if (format is not ("" or "table"))
         {
-            var record = new TemplateRecord("formatter.diskUsageContext")
+            var record = new TemplateRecord("*formatter.diskUsageContext")
                 .Add("Images", imageRows.Select(images.RowOf).ToArray()).Add("Containers", containerRows.Select(containers.RowOf).ToArray())
                 .Add("Volumes", volumeRows.Select(volumes.RowOf).ToArray()).Add("BuildCache", cacheRows.Select(cache.RowOf).ToArray());
             try

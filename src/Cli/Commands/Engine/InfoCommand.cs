@@ -41,7 +41,10 @@ internal static class InfoCommand
             }
             catch (TemplateException e)
             {
-                throw new CommandException(e.Message);
+                context.Out.Write("\n");
+                // What is no name in JSON either is none of the record's.
+                var missing = e.Message.IndexOf("map has no entry for key \"", StringComparison.Ordinal);
+                throw new CommandException(missing < 0 ? e.Message : $"{e.Message[..missing]}can't evaluate field {e.Message[(missing + 26)..^1]} in type system.dockerInfo");
             }
             return 0;
         }

@@ -28,7 +28,7 @@ internal static class VersionCommand
         Template? template = null;
         try
         {
-            if (format.Length > 0) template = Template.Parse(format == "json" ? "{{json .}}" : format);
+            if (format.Length > 0) template = Template.Parse(format == "json" ? "{{json .}}" : format, "version");
         }
         catch (TemplateException e)
         {
@@ -54,6 +54,7 @@ internal static class VersionCommand
             }
             catch (TemplateException e) when (failure is null)
             {
+                context.Out.Write("\n");
                 throw new CommandException(e.Message);
             }
             catch (TemplateException)
@@ -68,8 +69,8 @@ internal static class VersionCommand
 
     private static string ClientApiVersion(CommandContext context) => context.Client.ApiVersion;
 
-    private static TemplateRecord Record(CommandContext context, byte[]? server) => new TemplateRecord("command.versionInfo")
-        .Add("Client", new TemplateRecord("command.clientVersion")
+    private static TemplateRecord Record(CommandContext context, byte[]? server) => new TemplateRecord("system.versionInfo")
+        .Add("Client", new TemplateRecord("system.clientVersion")
             .Add("Version", BuildInfo.Version)
             .Add("ApiVersion", ClientApiVersion(context))
             .Add("DefaultAPIVersion", EngineClient.LatestApiVersion)

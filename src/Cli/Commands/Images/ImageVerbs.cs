@@ -36,7 +36,14 @@ internal static class ImageVerbs
     {
         var name = ImageName.Parse(invocation.Arguments.Positional[1]);
         if (name.Digest.Length > 0) throw new CommandException("refusing to create a tag with a digest reference");
-        await invocation.Context.Client.TagImageAsync(invocation.Arguments.Positional[0], name.Repository, name.Tag.Length > 0 ? name.Tag : "latest", invocation.Cancelled);
+        try
+        {
+            await invocation.Context.Client.TagImageAsync(invocation.Arguments.Positional[0], name.Repository, name.Tag.Length > 0 ? name.Tag : "latest", invocation.Cancelled);
+        }
+        catch (EngineApiException e) when (e.DaemonMessage.StartsWith("invalid reference format", StringComparison.Ordinal))
+        {
+            throw new CommandException($"Error parsing reference: {GoText.Quote(invocation.Arguments.Positional[1])} is not a valid repository/tag: {e.DaemonMessage}");
+        }
         return 0;
     }
 

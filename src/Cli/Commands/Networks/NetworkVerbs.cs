@@ -151,7 +151,7 @@ internal static class NetworkVerbs
         var truncate = !flags.Bool("no-trunc");
         new Formatter<NetworkInspect>("formatter.networkContext",
         [
-            new("CreatedAt", "CREATED AT", n => n.Created.ToString("yyyy-MM-dd HH:mm:ss.fffffff zzz", CultureInfo.InvariantCulture)),
+            new("CreatedAt", "CREATED AT", n => Shorten.Time(n.Created, context.Time.LocalTimeZone)),
             new("Driver", "DRIVER", n => n.Driver),
             new("ID", "NETWORK ID", n => truncate ? Shorten.Id(n.Id) : n.Id),
             new("IPv4", "IPV4", n => n.EnableIPv4 ? "true" : "false"),

@@ -84,18 +84,24 @@ public sealed class ConfigurationTests
         var port = Host.FreePort();
         await using var daemon = await TestDaemon.StartAsync("-H", $"tcp://127.0.0.1:{port}", "--tlsverify", "--tlscacert", In("ca.pem"), "--tlscert", In("server.pem"), "--tlskey", In("server-key.pem"));
         var image = await daemon.LoadBusyboxAsync();
-        Command Client(string name, params string[] arguments) => new("docker",
+        Command With(string program, string name, params string[] arguments) => new(program,
             ["-H", $"tcp://127.0.0.1:{port}", "--tlsverify", "--tlscacert", In("ca.pem"), "--tlscert", In(name + ".pem"), "--tlskey", In(name + "-key.pem"), .. arguments],
             new Dictionary<string, string> { ["DOCKER_CONFIG"] = directory.Path, ["DOCKER_HOST"] = "", ["DOCKER_CONTEXT"] = "" });
 
-        // Half-closing, both ways, and a taken-over connection.
-        var echoed = await Client("client", "run", "-i", "--rm", image, "sh", "-c", "cat; echo bye").WithInput("hello\n");
-        Assert.Equal("hello\nbye\n", echoed.Output);
-        Assert.Equal(200_000, (await Client("client", "run", "--rm", image, "sh", "-c", "yes | head -c 200000")).Output.Length);
-        await Client("client", "run", "-d", "--name", "tls", image, "sleep", "100");
-        Assert.Equal("in\n", (await Client("client", "exec", "-i", "tls", "cat").WithInput("in\n")).Output);
+        foreach (var program in (string[])["docker", Repository.Executable("berth")])
+        {
+            Command Client(string name, params string[] arguments) => With(program, name, arguments);
+            // Half-closing, both ways, and a taken-over connection.
+            var echoed = await Client("client", "run", "-i", "--rm", image, "sh", "-c", "cat; echo bye").WithInput("hello\n");
+            Assert.Equal("hello\nbye\n", echoed.Output);
+            Assert.Equal(200_000, (await Client("client", "run", "--rm", image, "sh", "-c", "yes | head -c 200000")).Output.Length);
+            await Client("client", "run", "-d", "--name", "tls", image, "sleep", "100");
+            Assert.Equal("in\n", (await Client("client", "exec", "-i", "tls", "cat").WithInput("in\n")).Output);
 
-        Assert.NotEqual(0, (await Client("stranger", "version").MayFail()).ExitCode);
+            Assert.NotEqual(0, (await Client("stranger", "version").MayFail()).ExitCode);
+            await Client("client", "rm", "-f", "tls");
+        }
+
         using var plain = new HttpClient();
         await Assert.ThrowsAnyAsync<Exception>(() => plain.GetStringAsync($"http://127.0.0.1:{port}/_ping", TestContext.Current.CancellationToken));
 

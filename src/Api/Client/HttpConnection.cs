@@ -29,11 +29,17 @@ internal sealed class HttpConnection : IDisposable
     private ValueTask<int> ReceiveAsync(Memory<byte> target, CancellationToken cancellationToken) =>
         _blocking ? new(_stream.Read(target.Span)) : _stream.ReadAsync(target, cancellationToken);
 
-    public ValueTask WriteAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    public async ValueTask WriteAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
     {
-        if (!_blocking) return _stream.WriteAsync(bytes, cancellationToken);
-        _stream.Write(bytes.Span);
-        return ValueTask.CompletedTask;
+        try
+        {
+            if (_blocking) _stream.Write(bytes.Span);
+            else await _stream.WriteAsync(bytes, cancellationToken).ConfigureAwait(false);
+        }
+        catch (IOException) when (_transport.Failure() is { } failure)
+        {
+            throw failure;
+        }
     }
 
     public void Write(ReadOnlySpan<byte> bytes) => _stream.Write(bytes);

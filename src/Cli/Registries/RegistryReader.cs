@@ -58,6 +58,10 @@ internal sealed partial class RegistryReader(CommandContext context, string repo
                 _client.Dispose();
                 _client = ClientOf(host, tls: false);
             }
+            catch (EngineConnectionException e)
+            {
+                throw new CommandException($"registry {host} cannot be reached: {(e.InnerException ?? e).Message}");
+            }
         }
     }
 

@@ -55,7 +55,7 @@ public sealed partial class BerthTests(SharedDaemon shared) : IClassFixture<Shar
         "ps --format '{{.Label}}'", "ps --format '{{.Label \"a\" \"b\"}}'", "ps --format '{{range .Names}}x{{end}}'", "ps --format '{{.Names.Foo}}'", "ps --format '{{index .Names 99}}'", "ps --format '{{index .Names \"a\"}}'", "ps --format '{{len 3}}'", "ps --format '{{printf \"%d\" \"x\"}}'", "ps --format {{nil}}", "ps --format {{1.5}}{{0x10}}{{true}}",
         "network ls --format raw", "network ls --format json", "network inspect bridge -f '{{range .IPAM.Config}}{{.Subnet}}{{end}}'", "info -f {{.Nope}}", "info -f {{", "version -f {{.Nope}}", "version -f {{", "events --since 1 --until 2 --format {{",
         "history --platform foo IMAGE", "image inspect --platform linux/arm64 IMAGE", "run --gpus all,count=2 IMAGE", "run --gpus foo IMAGE", "run --gpus x=y IMAGE", "run --rm --cpu-count 1 IMAGE true", "run --rm --disable-content-trust IMAGE true", "tag IMAGE 'BAD NAME'", "logs --since foo asked",
-        "cp /nope asked:/", "cp asked:/nope /tmp", "cp a b", "cp asked:/a asked:/b", "cp nope:/etc/passwd -", "cp asked:/etc/passwd /nope/x", "cp asked:/etc/passwd /dev/null", "cp /etc/hostname asked:/etc/passwd/x", "cp /etc/hostname asked:/dev/null",
+        "cp /nope/x asked:/", "cp asked:/nope /tmp", "cp a b", "cp asked:/a asked:/b", "cp nope:/etc/passwd -", "cp asked:/etc/passwd /nope/x", "cp asked:/etc/passwd /dev/null", "cp /etc/hostname asked:/etc/passwd/x", "cp /etc/hostname asked:/dev/null",
     ];
 
     [Theory]

@@ -7,8 +7,8 @@ public sealed partial class EngineClient
 {
     private static EnginePath Image(string name, string verb) => $"/images/{EnginePath.Segment(name)}/{verb}";
 
-    public Task<ImageSummary[]> ListImagesAsync(bool all = false, Filters? filters = null, CancellationToken cancellationToken = default) =>
-        GetAsync(new EnginePath("/images/json").AddIf("all", all).AddIf("filters", filters?.ToString()), ApiJson.Wire.ImageSummaryArray, cancellationToken);
+    public Task<ImageSummary[]> ListImagesAsync(bool all = false, Filters? filters = null, bool manifests = false, CancellationToken cancellationToken = default) =>
+        GetAsync(new EnginePath("/images/json").AddIf("all", all).AddIf("manifests", manifests).AddIf("filters", filters?.ToString()), ApiJson.Wire.ImageSummaryArray, cancellationToken);
 
     public Task<ImageInspect> InspectImageAsync(string name, CancellationToken cancellationToken = default) =>
         GetAsync(Image(name, "json"), ApiJson.Wire.ImageInspect, cancellationToken);

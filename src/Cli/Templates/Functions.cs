@@ -162,7 +162,7 @@ internal static class Functions
         if (arguments[0] is string text)
         {
             var end = arguments.Length > 2 ? Convert.ToInt32(arguments[2], CultureInfo.InvariantCulture) : text.Length;
-            return from >= 0 && from <= end && end <= text.Length ? text[from..end] : throw new TemplateException("error calling slice: index out of range");
+            return from >= 0 && from <= end && end <= text.Length ? text[from..end] : throw new TemplateException($"error calling slice: index out of range: {(from > text.Length ? from : end)}");
         }
         var list = List(arguments[0]).ToArray();
         var to = arguments.Length > 2 ? Convert.ToInt32(arguments[2], CultureInfo.InvariantCulture) : list.Length;

@@ -22,6 +22,7 @@ internal static class ImagesCommand
             new("format", FlagKind.String, PsCommand.FormatHelp),
             new("no-trunc", FlagKind.Bool, "Do not shorten anything"),
             new("quiet", 'q', FlagKind.Bool, "IDs only"),
+            new("tree", FlagKind.Bool, "With the platforms that images consist of"),
         ],
         MaxArguments = 1,
         Run = RunAsync,
@@ -32,7 +33,14 @@ internal static class ImagesCommand
         var (context, flags) = (invocation.Context, invocation.Arguments);
         var filters = FilterFlag.Of(flags);
         if (flags.Positional is [var name]) filters.Add("reference", name);
-        var images = await context.Client.ListImagesAsync(flags.Bool("all"), filters, invocation.Cancelled);
+        if (flags.Bool("tree"))
+        {
+            foreach (var (flag, shown) in (ReadOnlySpan<(string, string)>)[("quiet", "quiet"), ("no-trunc", "no-trunc"), ("digests", "show-digest"), ("format", "format")])
+                if (flags.Changed(flag)) throw new CommandException($"--{shown} is not yet supported with --tree");
+            ImageTree.Write(context.Out, await context.Client.ListImagesAsync(flags.Bool("all"), filters, manifests: true, cancellationToken: invocation.Cancelled), flags.Bool("all"));
+            return 0;
+        }
+        var images = await context.Client.ListImagesAsync(flags.Bool("all"), filters, cancellationToken: invocation.Cancelled);
         var format = context.FormatOf(flags, "imagesFormat");
         var digests = flags.Bool("digests");
         if (flags.Bool("quiet") && format is "" or "table") format = "{{.ID}}";

@@ -7,7 +7,10 @@ public sealed partial class EngineClient
 {
     private static EnginePath Image(string name, string verb) => $"/images/{EnginePath.Segment(name)}/{verb}";
 
-    public Task<ImageSummary[]> ListImagesAsync(bool all = false, Filters? filters = null, bool manifests = false, CancellationToken cancellationToken = default) =>
+    public Task<ImageSummary[]> ListImagesAsync(bool all = false, Filters? filters = null, CancellationToken cancellationToken = default) => ListImagesAsync(all, filters, manifests: false, cancellationToken);
+
+    /// <summary>With the platforms that each consists of, if wanted.</summary>
+    public Task<ImageSummary[]> ListImagesAsync(bool all, Filters? filters, bool manifests, CancellationToken cancellationToken = default) =>
         GetAsync(new EnginePath("/images/json").AddIf("all", all).AddIf("manifests", manifests).AddIf("filters", filters?.ToString()), ApiJson.Wire.ImageSummaryArray, cancellationToken);
 
     public Task<ImageInspect> InspectImageAsync(string name, CancellationToken cancellationToken = default) =>

@@ -224,7 +224,7 @@ public sealed class BuildxTests(BuildxTests.Fixture shared) : IClassFixture<Buil
         await Docker("build", context);
         Assert.Contains("RUN echo kept > /for-du", (await Docker("buildx", "du", "--verbose")).Output, StringComparison.Ordinal);
         Assert.Contains("CACHED", (await Docker("build", context)).Error, StringComparison.Ordinal);
-        await Docker("buildx", "prune", "-f", "--filter", "description~=for-du");
+        await Docker("buildx", "prune", "-af", "--filter", "description~=for-du");
         Assert.DoesNotContain("RUN echo kept > /for-du", (await Docker("buildx", "du", "--verbose")).Output, StringComparison.Ordinal);
     }
 

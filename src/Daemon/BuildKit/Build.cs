@@ -74,7 +74,14 @@ internal sealed class Builds
         if (!Slot(build.Request.Ref).TrySetResult(build)) throw new GrpcException(GrpcCode.Unknown, $"job ID {build.Request.Ref} exists");
     }
 
-    public void End(Build build) => _builds.TryRemove(build.Request.Ref, out _);
+    /// <summary>It has ended; who asks a moment later what happened in it is still told.</summary>
+    public void End(Build build) => _ = ForgetAsync(build.Request.Ref);
+
+    private async Task ForgetAsync(string id)
+    {
+        await Task.Delay(Patience);
+        _builds.TryRemove(id, out _);
+    }
 
     /// <exception cref="GrpcException">There is none.</exception>
     public async Task<Build> GetAsync(string id, CancellationToken cancellation)

@@ -34,6 +34,7 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
     /// <exception cref="BuildException">There is none.</exception>
     public async Task<byte[]> LoadDockerfileAsync()
     {
+        if (options.RemoteContext is { Length: > 0 } remote) throw new BuildException($"building from {remote} over BuildKit's protocol is not supported yet: DOCKER_BUILDKIT=0 docker build takes it");
         var name = options.DockerfileName;
         var slash = name.LastIndexOf('/');
         List<string> wanted = [name, name + ".dockerignore"];

@@ -51,6 +51,11 @@ try
     if (options.Wants("compose-up")) new ComposeBench(berth, docker, options, bench.Table).UpAndDown();
     if (options.Wants("compose-config")) new ComposeBench(berth, docker, options, bench.Table).Config();
     if (options.Wants("push-1g")) await bench.PushAsync("push-1g", "10 layers of 100 MB", PullImage.Large);
+    if (options.Wants("build-12") || options.Wants("build-again") || options.Wants("build-20000") || options.Wants("build-1g"))
+    {
+        using var builds = new Builds(berth, docker, options, bench.Table);
+        await builds.RunAsync();
+    }
     if (options.Wants("push-40")) await bench.PushAsync("push-40", "40 small layers", PullImage.ManyLayers);
 }
 finally
@@ -65,7 +70,7 @@ namespace Berth.Bench
 {
     internal sealed record Options(string? Docker, int Samples, IReadOnlyList<string>? Rows, int Density, int LogMegabytes, int Stopped, int Running)
     {
-        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats", "dns", "ps-500", "restart", "cp", "load", "save", "pull-1g", "pull-40", "push-1g", "push-40", "registry", "net-create", "net-connect", "iperf", "net-300", "compose-up", "compose-config"];
+        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats", "dns", "ps-500", "restart", "cp", "load", "save", "pull-1g", "pull-40", "push-1g", "push-40", "registry", "net-create", "net-connect", "iperf", "net-300", "compose-up", "compose-config", "build-12", "build-again", "build-20000", "build-1g"];
 
         internal bool Wants(string row) => Rows is null || Rows.Contains(row);
 

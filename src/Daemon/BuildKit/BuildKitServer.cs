@@ -264,7 +264,8 @@ internal sealed class BuildKitServer
             switch (question)
             {
                 case Subrequests.Check:
-                    var (findings, failure) = await _builder.CheckAsync(request, build.Status, build.Cancellation);
+                    await sources.LoadIgnoredAsync();
+                    var (findings, failure) = await _builder.CheckAsync(request with { Ignored = sources.Ignored }, build.Status, build.Cancellation);
                     return Subrequests.OfFindings(findings, failure, options.DockerfileName, dockerfile);
                 case Subrequests.Targets: return Subrequests.OfTargets(Document.Parse(dockerfile), dockerfile);
                 case Subrequests.Outline: return Subrequests.OfOutline(Document.Parse(dockerfile), options["target"], request.Arguments, dockerfile);

@@ -51,6 +51,10 @@ internal sealed class CommandContext : IDisposable
     /// <summary>--detach-keys, or those of the configuration.</summary>
     public string DetachKeysOf(CommandLine.Arguments flags) => flags.Changed("detach-keys") ? flags.String("detach-keys") : Config.Text("detachKeys") ?? "";
 
+    /// <summary>Where the system keeps docker's plugins.</summary>
+    public IReadOnlyList<string> PluginDirectories { get; init; } = OperatingSystem.IsWindows() ? [Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.ProgramFiles), "Docker", "cli-plugins")]
+        : ["/usr/local/lib/docker/cli-plugins", "/usr/local/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins", "/usr/libexec/docker/cli-plugins"];
+
     /// <summary>What the global flags say of the engine.</summary>
     public ConnectionFlags ConnectionFlags { get; set; } = new();
 

@@ -30,9 +30,7 @@ internal sealed partial class PluginStore(CommandContext context)
     {
         foreach (var extra in context.Config.List("cliPluginsExtraDirs")) yield return extra;
         yield return Path.Combine(context.ConfigDirectory, "cli-plugins");
-        if (OperatingSystem.IsWindows()) yield return Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.ProgramFiles), "Docker", "cli-plugins");
-        else
-            foreach (var directory in (string[])["/usr/local/lib/docker/cli-plugins", "/usr/local/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins", "/usr/libexec/docker/cli-plugins"]) yield return directory;
+        foreach (var directory in context.PluginDirectories) yield return directory;
     }
 
     /// <summary>The program of a plugin; null: there is none of this name.</summary>

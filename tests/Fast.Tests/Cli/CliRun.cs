@@ -42,6 +42,7 @@ internal sealed class CliRun
             ErrStream = error,
             InStream = new MemoryStream(Encoding.UTF8.GetBytes(Input)),
             Terminal = new NoTerminal(),
+            PluginDirectories = [],
             Time = new Clock(Now),
             Variable = name => name == "DOCKER_HOST" ? server.Host : Variables.GetValueOrDefault(name),
         };

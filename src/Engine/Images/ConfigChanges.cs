@@ -28,6 +28,8 @@ public static class ConfigChanges
                 var variables = config.Env ?? [];
                 var words = new WordExpander('\\', name => Variable(variables, name));
                 config = Apply(config, instruction.Expand(word => words.Expand(word).Text, content => content, words.Split));
+                // docker commit and import tidy the path up; a build keeps one that begins at the root as it is written.
+                if (instruction is WorkdirInstruction) config = config with { WorkingDir = PathPatterns.Clean(config.WorkingDir!) };
             }
             return config;
         }
@@ -116,7 +118,7 @@ public static class ConfigChanges
 
     // Beneath the one before, unless it begins at the root.
     private static string Directory(string? current, string path) =>
-        path.Length == 0 ? throw new DockerfileException("WORKDIR requires exactly one argument") : path.StartsWith('/') ? path : PathPatterns.Clean($"/{current}/{path}"); // an absolute one stays as it was written
+        path.Length == 0 ? throw new DockerfileException("WORKDIR requires exactly one argument") : path.StartsWith('/') ? path : PathPatterns.Clean($"/{current}/{path}");
 
     // What is 0 was not said.
     private static HealthcheckConfig Healthcheck(HealthcheckInstruction check) => new()

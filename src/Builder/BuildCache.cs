@@ -116,10 +116,13 @@ public sealed class BuildCache
         lock (_lock) return _records.Values.Where(r => r.Definition == definition).MaxBy(r => r.Created);
     }
 
-    public void Add(CacheRecord record)
+    /// <param name="record">Created now, unless it says when.</param>
+    /// <returns>As it is kept.</returns>
+    public CacheRecord Add(CacheRecord record)
     {
         var now = _time.GetUtcNow();
-        lock (_lock) _records[record.Key] = record with { Created = now, LastUsed = now };
+        record = record with { Created = record.Created == default ? now : record.Created, LastUsed = now };
+        lock (_lock) return _records[record.Key] = record;
     }
 
     /// <summary>What is known now survives a restart. To be called while what was added is held.</summary>

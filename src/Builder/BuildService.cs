@@ -132,7 +132,7 @@ public sealed class BuildService
             using var imports = request.CacheFrom.Count == 0 ? null : await CacheImports.LoadAsync(request, session, progress, cancellation).ConfigureAwait(false);
             var solver = new Solver(session, _engine.Containers.Steps, Cache, _mounts, _remotes, request, progress, cancellation) { Imports = imports };
             var root = await solver.SolveAsync(plan.Root).ConfigureAwait(false);
-            return new BuildOutcome(plan, Configuration(request, plan, root, solver.Made), root.Layers, session) { StepKeys = solver.Keys, Times = (started, _time.GetUtcNow()) };
+            return new BuildOutcome(plan, Configuration(request, plan, root, solver.Made), root.Layers, session) { StepKeys = KeysOf(solver.Made), Times = (started, _time.GetUtcNow()) };
         }
         catch
         {
@@ -294,20 +294,38 @@ public sealed class BuildService
         }
     }
 
-    private ImageConfig Configuration(BuildRequest request, BuildPlan plan, StepResult root, Dictionary<BuildStep, Digest> made)
+    private static Dictionary<BuildStep, string> KeysOf(Dictionary<BuildStep, CacheRecord> made)
+    {
+        var keys = new Dictionary<BuildStep, string>(ReferenceEqualityComparer.Instance);
+        foreach (var (step, record) in made) keys[step] = record.Key;
+        return keys;
+    }
+
+    // As old as its steps' results, so that the same steps give the same image, whenever and however often it is built. What made no layer counts as made with the
+    // layer before it; before the first new layer, with that one.
+    private static ImageConfig Configuration(BuildRequest request, BuildPlan plan, StepResult root, Dictionary<BuildStep, CacheRecord> made)
     {
         var from = plan.Base?.Config;
-        var now = Time(request.Epoch is { } epoch ? DateTimeOffset.FromUnixTimeSeconds(epoch) : _time.GetUtcNow());
         List<HistoryRecord> history = [.. from?.History ?? []];
-        foreach (var (createdBy, step) in plan.History)
+        var created = request.Epoch is { } epoch ? Time(DateTimeOffset.FromUnixTimeSeconds(epoch)) : null;
+        var times = new string?[plan.History.Count];
+        string? first = null;
+        for (var i = 0; i < times.Length; i++)
         {
-            var layer = step is not null && made.TryGetValue(step, out var diffId) && !diffId.IsEmpty;
-            history.Add(new HistoryRecord { Created = now, CreatedBy = createdBy, Comment = "buildkit.dockerfile.v0", EmptyLayer = layer ? null : true });
+            times[i] = plan.History[i].Step is { } step && made.TryGetValue(step, out var record) && record.Layer.Length > 0 ? created ?? Time(record.Created) : null;
+            first ??= times[i];
+        }
+        var last = created ?? first ?? from?.History?.LastOrDefault(h => h.Created is not null)?.Created ?? from?.Created;
+        for (var i = 0; i < times.Length; i++)
+        {
+            var layer = times[i] is not null;
+            last = times[i] ?? last;
+            history.Add(new HistoryRecord { Created = last, CreatedBy = plan.History[i].CreatedBy, Comment = "buildkit.dockerfile.v0", EmptyLayer = layer ? null : true });
         }
         return new ImageConfig
         {
             Architecture = plan.Platform.Architecture, Variant = plan.Platform.Variant.Length > 0 ? plan.Platform.Variant : null, Os = plan.Platform.Os, OsVersion = from?.OsVersion,
-            Created = now, Author = plan.Author.Length > 0 ? plan.Author : null, Config = plan.Config, RootFs = new RootFs { Type = "layers", DiffIds = [.. root.Layers.Select(l => l.ToString())] }, History = history,
+            Created = last, Author = plan.Author.Length > 0 ? plan.Author : null, Config = plan.Config, RootFs = new RootFs { Type = "layers", DiffIds = [.. root.Layers.Select(l => l.ToString())] }, History = history,
         };
     }
 

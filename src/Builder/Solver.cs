@@ -30,11 +30,8 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
     private Exception? _failure;
     private readonly CancellationTokenSource _stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
 
-    /// <summary>Diff ids by step: empty for one that changed nothing.</summary>
-    public Dictionary<BuildStep, Digest> Made { get; } = new(ReferenceEqualityComparer.Instance);
-
-    /// <summary>The keys of their records.</summary>
-    public Dictionary<BuildStep, string> Keys { get; } = new(ReferenceEqualityComparer.Instance);
+    /// <summary>What the steps made, now or at another time.</summary>
+    public Dictionary<BuildStep, CacheRecord> Made { get; } = new(ReferenceEqualityComparer.Instance);
 
     /// <summary>Results of elsewhere; null for none.</summary>
     public CacheImports? Imports { get; init; }
@@ -113,23 +110,22 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
             var key = Fields.Hash(request.Epoch is { } epoch ? Fields.Join(step.Definition, below, content, epoch.ToString(System.Globalization.CultureInfo.InvariantCulture)) : Fields.Join(step.Definition, below, content));
             Use(key);
             below = Fields.Hash(below);
-            lock (Keys) Keys[step] = key;
             if (!step.NoCache && await FindAsync(key).ConfigureAwait(false) is { } known)
             {
                 progress.Cached(step);
                 progress.Ended(step, null);
-                return Add(step, root, known.Layer.Length == 0 ? default : Digest.Parse(known.Layer));
+                return Add(step, root, known);
             }
             var definition = Fields.Hash(step.Definition);
             if (!step.NoCache && Why(definition, below, files) is { } why) progress.Missed(step, why);
             var made = await ExecuteAsync(step, results).ConfigureAwait(false);
-            cache.Add(new CacheRecord
+            var record = cache.Add(new CacheRecord
             {
                 Key = key, Definition = definition, Description = step.Title, Layer = made.IsEmpty ? "" : made.ToString(), Below = below,
                 SizeBytes = made.IsEmpty ? 0 : session.SizeOf(made), Files = files?.Count <= BuildCache.MaxFilesTold ? files.DistinctBy(f => f.Path).ToDictionary(f => f.Path, f => f.Digest.ToString()) : null,
             });
             progress.Ended(step, null);
-            return Add(step, root, made);
+            return Add(step, root, record);
         }
         catch (Exception e)
         {
@@ -147,8 +143,7 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
     {
         if (cache.Find(key) is { } known && (known.Layer.Length == 0 || (Digest.TryParse(known.Layer, out var layer) && session.TryHold([layer])))) return known;
         if (Imports is null || await Imports.FindAsync(key, _stop.Token).ConfigureAwait(false) is not { } found) return null;
-        cache.Add(found);
-        return found;
+        return cache.Add(found);
     }
 
     private async Task<StepResult> FetchAsync(BuildStep step)
@@ -167,10 +162,10 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
         cache.Hold(key);
     }
 
-    private StepResult Add(BuildStep step, IReadOnlyList<Digest> root, Digest layer)
+    private StepResult Add(BuildStep step, IReadOnlyList<Digest> root, CacheRecord record)
     {
-        lock (Made) Made[step] = layer;
-        return new StepResult(layer.IsEmpty ? root : [.. root, layer]);
+        lock (Made) Made[step] = record;
+        return new StepResult(record.Layer.Length == 0 ? root : [.. root, Digest.Parse(record.Layer)]);
     }
 
     // What the key has to say of the files a step takes.

@@ -35,17 +35,43 @@ public sealed class BuildCacheTests(SharedDaemon shared) : IClassFixture<SharedD
         var big = records.Single(r => r.GetProperty("Description").GetString()!.EndsWith("count=300", StringComparison.Ordinal));
         Assert.Equal((300 * 1024, true, false, "regular"), (big.GetProperty("Size").GetInt32(), big.GetProperty("Shared").GetBoolean(), big.GetProperty("InUse").GetBoolean(), big.GetProperty("Type").GetString()));
         Assert.Contains(records, r => r.GetProperty("Type").GetString() == "exec.cachemount" && r.GetProperty("Description").GetString() == "cached mount /cc with id \"kept\"");
-        var again = (await Build(_daemon, context, "-q")).Line;
+        Assert.Equal(image, (await Build(_daemon, context, "-q")).Line);
         Assert.Equal(1, (await RecordsAsync()).Single(r => r.GetProperty("ID").GetString() == big.GetProperty("ID").GetString()).GetProperty("UsageCount").GetInt32());
         // What an image has gives no room back, and stays without --all.
         Assert.DoesNotContain(big.GetProperty("ID").GetString()!, (await _daemon.Docker("builder", "prune", "-f", "--filter", "type=regular")).Output, StringComparison.Ordinal);
-        await _daemon.Docker("rmi", image, again);
+        await _daemon.Docker("rmi", image);
         Assert.DoesNotContain(big.GetProperty("ID").GetString()!, (await _daemon.Docker("builder", "prune", "-f", "--filter", "until=1h")).Output, StringComparison.Ordinal);
         var pruned = (await _daemon.Docker("builder", "prune", "-f", "--filter", "id=" + big.GetProperty("ID").GetString())).Output;
         Assert.Contains("Total reclaimed space: 307.2kB", pruned, StringComparison.Ordinal);
         Assert.Contains(await RecordsAsync(), r => r.GetProperty("Type").GetString() == "exec.cachemount");
         await _daemon.Docker("builder", "prune", "-af");
         Assert.Empty(await RecordsAsync());
+    }
+
+    [Fact]
+    public async Task The_same_steps_on_the_same_files_are_the_same_image_as_old_as_their_results()
+    {
+        var context = Context(_daemon, "FROM BASE\nENV BEFORE=1\nRUN echo once > /once\nENV AFTER=1\nCOPY file /\n", ("file", "one"));
+        var first = (await Build(_daemon, context, "-q")).Line;
+        Assert.Equal(first, (await Build(_daemon, context, "-q")).Line);
+        Assert.Equal(first, (await Build(_daemon, context, "-q", "-t", "named:1", "-t", "named:2")).Line);
+        Assert.Equal(first, (await _daemon.Docker("image", "inspect", "-f", "{{.Id}}", "named:2")).Line);
+        // What made no layer is as old as the layer before it; before the first, as that one.
+        var times = (await _daemon.Docker("history", "--no-trunc", "--format", "{{.CreatedAt}} {{.CreatedBy}}", first)).Lines;
+        Assert.Equal(4, times.TakeWhile(t => t.Contains("# buildkit", StringComparison.Ordinal) || t.Contains(" ENV ", StringComparison.Ordinal)).Count());
+        Assert.Equal(times[2].Split(' ')[0], times[1].Split(' ')[0]);
+        Assert.Equal(times[2].Split(' ')[0], times[3].Split(' ')[0]);
+
+        await File.WriteAllTextAsync(Path.Combine(context, "file"), "two", TestContext.Current.CancellationToken);
+        var second = (await Build(_daemon, context, "-q")).Line;
+        Assert.NotEqual(first, second);
+        await File.WriteAllTextAsync(Path.Combine(context, "file"), "one", TestContext.Current.CancellationToken);
+        Assert.Equal(first, (await Build(_daemon, context, "-q")).Line);
+        Assert.NotEqual(first, (await Build(_daemon, context, "-q", "--no-cache")).Line);
+
+        // Without a layer of its own an image is as old as what it stands on.
+        var named = (await Build(_daemon, Context(_daemon, "FROM BASE\nENV ALONE=1\n"), "-q")).Line;
+        Assert.Equal((await _daemon.Docker("image", "inspect", "-f", "{{.Created}}", Images.Busybox)).Line, (await _daemon.Docker("image", "inspect", "-f", "{{.Created}}", named)).Line);
     }
 
     [Fact]

@@ -89,14 +89,19 @@ public sealed class ComposeTests(SharedDaemon shared) : IClassFixture<SharedDaem
         using var files = new Files().With("compose.yaml", $$"""
             name: shop2
             services:
-              a: {image: {{shared.Image}}, command: sh -c "echo one; exit 3", network_mode: none}
-              b: {image: {{shared.Image}}, command: sh -c "trap 'exit 0' TERM; while :; do sleep 0.1; done", network_mode: none}
+              a: {image: {{shared.Image}}, command: sh -c "echo one; exit 3", network_mode: none, depends_on: {b: {condition: service_healthy} } }
+              b: {image: {{shared.Image}}, command: sh -c "trap 'echo bye; exit 0' TERM; touch /ready; while :; do sleep 0.1; done", network_mode: none, depends_on: [c], healthcheck: {test: test -e /ready, interval: 50ms} }
+              c: {image: {{shared.Image}}, stop_signal: KILL, command: sh -c "echo unread; while :; do sleep 0.1; done", network_mode: none, logging: {driver: none} }
             """);
         var up = await Compose(files, "up", "--exit-code-from", "a").MayFail();
         Assert.Equal(3, up.ExitCode);
         Assert.Contains("a-1  | one\n", up.Output);
-        Assert.Contains("exited with code 3\n", up.Output);
+        Assert.Contains("c-1  | unread\n", up.Output);
+        Assert.Contains("a-1  | exited with code 3\n", up.Output[up.Output.IndexOf("a-1  | one\n", StringComparison.Ordinal)..]);
+        Assert.Contains("b-1  | exited with code 0\n", up.Output[up.Output.IndexOf("b-1  | bye\n", StringComparison.Ordinal)..]);
         Assert.Equal("", (await Compose(files, "ps", "-q")).Output);
+        var again = await Compose(files, "up", "--no-deps", "--no-log-prefix", "a"); // the same container: what it printed before is not shown again
+        Assert.Equal("one\nexited with code 3\n", again.Output);
         await Compose(files, "down");
         Assert.Equal("", await LeftAsync("shop2"));
     }

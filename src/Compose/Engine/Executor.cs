@@ -32,6 +32,9 @@ public sealed class Executor(EngineClient client, Project? project, Observed obs
     /// <summary>Where the output of hooks goes.</summary>
     public Action<string, string>? HookOutput { get; init; }
 
+    /// <summary>Called with service, name and id before a container is started: who attaches then sees all that it prints.</summary>
+    public Func<string, string, string, Task>? Starting { get; init; }
+
     public async Task RunAsync(Plan plan, CancellationToken cancellationToken)
     {
         foreach (var container in observed.Containers)
@@ -333,6 +336,7 @@ public sealed class Executor(EngineClient client, Project? project, Observed obs
         var service = project!.Services[step.Key];
         await InjectAsync(id, service, "secrets", project.Secrets, "/run/secrets/", cancellationToken).ConfigureAwait(false);
         await InjectAsync(id, service, "configs", project.Configs, "/", cancellationToken).ConfigureAwait(false);
+        if (Starting is not null && step.Container?.State != "paused") await Starting(step.Key, step.Subject, id).ConfigureAwait(false);
         await client.StartContainerAsync(id, cancellationToken: cancellationToken).ConfigureAwait(false);
         foreach (var hook in service.ListOf("post_start")) await HookAsync(id, step.Subject, hook, cancellationToken).ConfigureAwait(false);
     }

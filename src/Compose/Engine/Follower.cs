@@ -11,10 +11,25 @@ public sealed class Follower(EngineClient client, Action<string, string, bool> l
     public async Task FollowAsync(string id, string name, bool tty, bool follow, string? since, string? until, string tail, bool timestamps, CancellationToken cancellationToken)
     {
         using var response = await client.LogsAsync(id, follow: follow, since: since, until: until, tail: tail, timestamps: timestamps, cancellationToken: cancellationToken).ConfigureAwait(false);
+        await CopyAsync(response.Body, name, tty, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Attaches to a container's output. What it prints from the moment this returns goes out, until the inner task ends with the container; whether its log can be read does not matter.</summary>
+    public async Task<Task> AttachAsync(string id, string name, bool tty, CancellationToken cancellationToken)
+    {
+        var stream = await client.AttachAsync(id, stdin: false, stdout: true, stderr: true, cancellationToken: cancellationToken).ConfigureAwait(false);
+        return Task.Run(async () =>
+        {
+            using (stream) await CopyAsync(stream, name, tty, cancellationToken).ConfigureAwait(false);
+        }, CancellationToken.None);
+    }
+
+    private async Task CopyAsync(Stream from, string name, bool tty, CancellationToken cancellationToken)
+    {
         using var output = new Lines(text => line(name, text, false));
         using var error = new Lines(text => line(name, text, true));
-        if (tty) await response.Body.CopyToAsync(output, cancellationToken).ConfigureAwait(false);
-        else await StdFrame.DemultiplexAsync(response.Body, output, error, cancellationToken).ConfigureAwait(false);
+        if (tty) await from.CopyToAsync(output, cancellationToken).ConfigureAwait(false);
+        else await StdFrame.DemultiplexAsync(from, output, error, cancellationToken).ConfigureAwait(false);
         output.End();
         error.End();
     }

@@ -165,7 +165,7 @@ internal static class ComposeUp
     }
 
     /// <summary>From files to running containers.</summary>
-    public static async Task<Project> BringUpAsync(ComposeInvocation invocation, IReadOnlyList<string> services, bool dependencies, bool noStart, IReadOnlyList<string>? scales = null, Func<Project, Task>? ready = null)
+    public static async Task<Project> BringUpAsync(ComposeInvocation invocation, IReadOnlyList<string> services, bool dependencies, bool noStart, IReadOnlyList<string>? scales = null, Func<Project, Task>? ready = null, Func<string, string, string, Task>? starting = null)
     {
         var (context, flags) = (invocation.Context, invocation.Arguments);
         var project = invocation.Load(services, dependencies);
@@ -213,7 +213,7 @@ internal static class ComposeUp
         if (flags.Int("wait-timeout") is > 0 and var seconds) patience.CancelAfter(TimeSpan.FromSeconds(seconds));
         try
         {
-            await ExecutorOf(invocation, project, observed, options.TimeoutSeconds, options.RenewVolumes).RunAsync(plan, patience.Token);
+            await ExecutorOf(invocation, project, observed, options.TimeoutSeconds, options.RenewVolumes, starting).RunAsync(plan, patience.Token);
         }
         catch (OperationCanceledException) when (patience.IsCancellationRequested && !invocation.Cancelled.IsCancellationRequested)
         {
@@ -245,10 +245,10 @@ internal static class ComposeUp
 
     private static bool IsTrue(string? value) => value?.ToLowerInvariant() is "1" or "t" or "true" or "y" or "yes" or "on";
 
-    public static Executor ExecutorOf(ComposeInvocation invocation, Project? project, Observed observed, int? timeoutSeconds, bool renewVolumes = false) =>
+    public static Executor ExecutorOf(ComposeInvocation invocation, Project? project, Observed observed, int? timeoutSeconds, bool renewVolumes = false, Func<string, string, string, Task>? starting = null) =>
         new(invocation.Client, project, observed, invocation.Progress, invocation.Warn)
         {
-            Separator = invocation.Loader.Separator, TimeoutSeconds = timeoutSeconds, RenewVolumes = renewVolumes, Parallel = invocation.Parallel,
+            Separator = invocation.Loader.Separator, TimeoutSeconds = timeoutSeconds, RenewVolumes = renewVolumes, Starting = starting, Parallel = invocation.Parallel,
             HookOutput = (name, text) => { lock (invocation.Context.Err) invocation.Context.Err.Write(string.Concat(text.TrimEnd('\n').Split('\n').Select(l => $"{name} {l}\n"))); },
         };
 
@@ -378,137 +378,208 @@ internal static class ComposeUp
         }
     }
 
-    /// <summary>`up` that stays: shows what containers print until they have all stopped, or until it is told to stop them.</summary>
+    /// <summary>
+    /// `up` that stays: shows what containers print until they have all stopped, or until it is told to stop them.
+    /// Containers are attached to before they are started, and "exited" is said when all that they printed is out: no line is lost, however short a container lives.
+    /// </summary>
     private sealed class AttachedUp(ComposeInvocation invocation, bool abort, bool onFailure, string exitCodeFrom)
     {
+        /// <summary>So long after its container's end an output may stay open: another process may hold it.</summary>
+        private static readonly TimeSpan Rest = TimeSpan.FromSeconds(5);
+
         private readonly CancellationTokenSource _end = CancellationTokenSource.CreateLinkedTokenSource(invocation.Cancelled);
-        private readonly Dictionary<string, string> _running = new(StringComparer.Ordinal); // id → service
-        private readonly List<Task> _followers = [];
+        private readonly TaskCompletionSource _stopAsked = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private readonly Lock _lock = new();
+        private readonly Dictionary<string, Shown> _containers = new(StringComparer.Ordinal); // by id
+        private EngineResponse? _events;
+        private Project _project = null!;
+        private ComposeLog _log = null!;
         private int _signals;
-        private int _exitCode;
+        private int? _exitCode;
         private bool _up;
+
+        private sealed class Shown
+        {
+            public bool Running { get; set; }
+
+            /// <summary>Attached to before its start, whose event has not come yet.</summary>
+            public bool Expected { get; set; }
+
+            /// <summary>Ran before; when it ends while services come up, it is because they are made anew.</summary>
+            public bool Before { get; set; }
+
+            /// <summary>Nanoseconds: what it printed later has not been shown.</summary>
+            public long Ended { get; set; }
+
+            public Task Output { get; set; } = Task.CompletedTask;
+        }
 
         public async Task<int> RunAsync()
         {
             var (context, flags) = (invocation.Context, invocation.Arguments);
-            EngineResponse? events = null;
-            Task? watching = null;
-            ComposeLog? log = null;
-            Project? project = null;
             using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
             using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
+            using var watch = CancellationTokenSource.CreateLinkedTokenSource(_end.Token);
+            var watching = Task.CompletedTask;
             try
             {
-                await ComposeUp.BringUpAsync(invocation, flags.Positional, !flags.Bool("no-deps"), noStart: false, ready: async p =>
+                await ComposeUp.BringUpAsync(invocation, flags.Positional, !flags.Bool("no-deps"), noStart: false, ready: async project =>
                 {
-                    project = p;
-                    var names = p.Services.Select(s => s.Value.TextOf("container_name") is { Length: > 0 } own ? own : $"{s.Key}-{Project.Scale(s.Value)}");
-                    log = new ComposeLog(context, !flags.Bool("no-log-prefix"), ComposeLog.Coloured(context, flags.Bool("no-color")), names.Select(n => n.Length).DefaultIfEmpty(0).Max());
-                    events = await invocation.Client.BeginEventsAsync(new Filters().Add("type", "container").Add("label", $"{Labels.Project}={p.Name}").Add("event", "start").Add("event", "die"), _end.Token);
-                    foreach (var container in await Observed.ContainersAsync(invocation.Client, p.Name, _end.Token))
-                        if (container.State == "running" && !container.OneOff && p.Services.ContainsKey(container.Service)) Follow(p, log, container.Id, container.Name, container.Service, context.Time.GetUtcNow().ToUnixTimeMilliseconds() * 1_000_000);
-                    watching = WatchAsync(p, log, events);
-                });
-                var stillThere = (await Observed.ContainersAsync(invocation.Client, project!.Name, _end.Token)).Where(c => c.State is "running" or "restarting" or "paused" && !c.OneOff).Select(c => c.Id).ToHashSet();
-                lock (_running)
+                    _project = project;
+                    var names = project.Services.Select(s => s.Value.TextOf("container_name") is { Length: > 0 } own ? own : $"{s.Key}-{Project.Scale(s.Value)}");
+                    _log = new ComposeLog(context, !flags.Bool("no-log-prefix"), ComposeLog.Coloured(context, flags.Bool("no-color")), names.Select(n => n.Length).DefaultIfEmpty(0).Max());
+                    _events = await invocation.Client.BeginEventsAsync(new Filters().Add("type", "container").Add("label", $"{Labels.Project}={project.Name}").Add("event", "start").Add("event", "die"), _end.Token);
+                    foreach (var container in await Observed.ContainersAsync(invocation.Client, project.Name, _end.Token))
+                        if (container.State == "running" && !container.OneOff && project.Services.ContainsKey(container.Service)) await AttachAsync(container.Service, container.Name, container.Id, expected: false);
+                    watching = WatchAsync(project, _log, _events, watch.Token);
+                }, starting: (service, name, id) => AttachAsync(service, name, id, expected: true));
+                if (!_stopAsked.Task.IsCompleted)
                 {
-                    _up = true;
-                    foreach (var id in _running.Keys.Where(k => !stillThere.Contains(k)).ToList()) _running.Remove(id);
-                    if (_running.Count == 0) _end.Cancel();
+                    context.Err.Write("Attaching to " + string.Join(", ", _project.ServiceNames.SelectMany(s => Enumerable.Range(1, Project.Scale(_project.Services[s])).Select(n => $"{s}-{n}"))) + "\n");
+                    if (flags.Bool("watch")) _ = new ComposeWatch(invocation, _project, flags.Positional).RunAsync(_end.Token);
+                    if (NoneRuns(up: true)) await watch.CancelAsync();
+                    await Task.WhenAny(watching, _stopAsked.Task);
                 }
-                context.Err.Write("Attaching to " + string.Join(", ", project!.ServiceNames.SelectMany(s => Enumerable.Range(1, Project.Scale(project.Services[s])).Select(n => $"{s}-{n}"))) + "\n");
-                if (flags.Bool("watch")) _ = new ComposeWatch(invocation, project!, flags.Positional).RunAsync(_end.Token);
-                await watching!;
+                if (_stopAsked.Task.IsCompleted)
+                {
+                    if (_signals > 0) context.Err.Write("Gracefully stopping... (press Ctrl+C again to force)\n");
+                    NoneRuns(up: true);
+                    await ComposeVerbs.StopAllAsync(invocation, _project, flags.Changed("timeout") ? flags.Int("timeout") : null);
+                    // What they printed at their end is shown, too.
+                    watch.CancelAfter(NoneRuns(up: true) ? TimeSpan.Zero : Rest);
+                    if (exitCodeFrom.Length > 0 && _signals == 0) await AskAsync();
+                }
+                await watching;
             }
-            catch (OperationCanceledException) when (_end.IsCancellationRequested)
+            catch (OperationCanceledException) when (watch.IsCancellationRequested)
             {
             }
             finally
             {
-                events?.Dispose();
+                await _end.CancelAsync();
+                _events?.Dispose();
             }
-            try
-            {
-                await Task.WhenAll(_followers).WaitAsync(TimeSpan.FromSeconds(2));
-            }
-            catch (Exception e) when (e is TimeoutException or OperationCanceledException or IOException or EngineApiException)
-            {
-            }
-            if (_stop && project is not null)
-            {
-                if (_signals > 0) context.Err.Write("Gracefully stopping... (press Ctrl+C again to force)\n");
-                await ComposeVerbs.StopAllAsync(invocation, project, flags.Changed("timeout") ? flags.Int("timeout") : null);
-            }
-            return _signals > 0 ? 130 : _exitCode;
+            return _signals > 0 ? 130 : _exitCode ?? 0;
         }
-
-        private bool _stop;
-
         private void OnSignal(PosixSignalContext signal)
         {
             signal.Cancel = true;
-            _stop = true;
-            if (Interlocked.Increment(ref _signals) == 1) _end.Cancel();
+            if (Interlocked.Increment(ref _signals) == 1) _stopAsked.TrySetResult();
             else Environment.Exit(130);
         }
 
-        private void Follow(Project project, ComposeLog log, string id, string name, string service, long since)
+        private bool NoneRuns(bool up)
         {
-            lock (_running) _running[id] = service;
-            var flags = invocation.Arguments;
-            var shown = flags.List("attach").Count > 0 ? flags.List("attach").Contains(service) : flags.Positional.Count == 0 || flags.Bool("attach-dependencies") || flags.Positional.Contains(service);
-            if (!shown || flags.List("no-attach").Contains(service) || !project.Services[service].BoolOf("attach", true)) return;
-            var follower = new Follower(invocation.Client, (container, line, _) => log.Line(container, line));
-            _followers.Add(Task.Run(() => follower.FollowAsync(id, ComposeLog.Short(project.Name, name), project.Services[service].BoolOf("tty"), true, Follower.Time(since), null, "all", flags.Bool("timestamps"), _end.Token)));
+            lock (_lock)
+            {
+                _up |= up;
+                foreach (var container in _containers.Values)
+                    if (container.Running) return false;
+                return _up;
+            }
         }
 
-        private async Task WatchAsync(Project project, ComposeLog log, EngineResponse events)
+        private Shown Of(string id)
         {
-            await foreach (var e in EngineClient.ReadEventsAsync(events, _end.Token))
+            lock (_lock)
+            {
+                if (!_containers.TryGetValue(id, out var shown)) _containers[id] = shown = new Shown();
+                shown.Running = true;
+                return shown;
+            }
+        }
+
+        private bool IsShown(string service)
+        {
+            var flags = invocation.Arguments;
+            var wanted = flags.List("attach").Count > 0 ? flags.List("attach").Contains(service) : flags.Positional.Count == 0 || flags.Bool("attach-dependencies") || flags.Positional.Contains(service);
+            return wanted && !flags.List("no-attach").Contains(service) && _project.Services[service].BoolOf("attach", true);
+        }
+
+        private Follower NewFollower() => new(invocation.Client, (container, line, _) =>
+            _log.Line(container, invocation.Arguments.Bool("timestamps") ? $"{invocation.Context.Time.GetLocalNow():yyyy-MM-ddTHH:mm:ss.fffffff}00{invocation.Context.Time.GetLocalNow():zzz} {line}" : line));
+
+        private async Task AttachAsync(string service, string name, string id, bool expected)
+        {
+            var shown = Of(id);
+            (shown.Expected, shown.Before) = (expected, !expected);
+            if (IsShown(service)) shown.Output = await NewFollower().AttachAsync(id, ComposeLog.Short(_project.Name, name), _project.Services[service].BoolOf("tty"), _end.Token);
+        }
+
+        // Started by its restart policy or by somebody else: the log has what it printed before this was known.
+        private async Task FollowAsync(string service, string name, string id)
+        {
+            var shown = Of(id);
+            if (shown.Expected || !shown.Output.IsCompleted)
+            {
+                shown.Expected = false;
+                return;
+            }
+            if (!IsShown(service)) return;
+            var since = shown.Ended;
+            if (since == 0 && (await invocation.Client.InspectContainerAsync(id, _end.Token)).State.FinishedAt is var finished && finished > DateTimeOffset.UnixEpoch)
+                since = finished.ToUnixTimeMilliseconds() * 1_000_000;
+            shown.Output = NewFollower().FollowAsync(id, ComposeLog.Short(_project.Name, name), _project.Services[service].BoolOf("tty"), true, since > 0 ? Follower.Time(since + 1) : null, null, "all", false, _end.Token);
+        }
+
+        private async Task WatchAsync(Project project, ComposeLog log, EngineResponse events, CancellationToken cancellationToken)
+        {
+            await foreach (var e in EngineClient.ReadEventsAsync(events, cancellationToken))
             {
                 var (id, attributes) = (e.Actor.ID, e.Actor.Attributes ?? []);
                 var service = attributes.GetValueOrDefault(Labels.Service, "");
                 if (attributes.GetValueOrDefault(Labels.OneOff) == "True" || !project.Services.ContainsKey(service)) continue;
                 var name = attributes.GetValueOrDefault("name", id);
-                if (e.Action == "start")
-                {
-                    Follow(project, log, id, name, service, e.TimeNano);
-                    continue;
-                }
-                var code = int.TryParse(attributes.GetValueOrDefault("exitCode"), out var parsed) ? parsed : 0;
                 try
                 {
-                    if ((await invocation.Client.InspectContainerAsync(id, _end.Token)).State is { } state && (state.Restarting || state.Running)) continue;
+                    if (e.Action == "start")
+                    {
+                        await FollowAsync(service, name, id);
+                        continue;
+                    }
+                    var shown = Of(id);
+                    shown.Ended = e.TimeNano;
+                    if ((await invocation.Client.InspectContainerAsync(id, cancellationToken)).State is { } state && (state.Restarting || state.Running)) continue;
                 }
-                catch (EngineApiException inspect) when (inspect.Status == 404)
+                catch (EngineApiException gone) when (gone.Status == 404)
                 {
                 }
-                log.Line(ComposeLog.Short(project.Name, name), $"exited with code {code}");
-                bool none;
-                lock (_running)
-                {
-                    _running.Remove(id);
-                    none = _up && _running.Count == 0;
-                }
-                if (exitCodeFrom.Length == 0 || exitCodeFrom == service) _exitCode = abort || onFailure ? code : 0;
-                if (abort || (onFailure && code != 0))
-                {
-                    invocation.Context.Err.Write("Aborting on container exit...\n");
-                    if (exitCodeFrom.Length > 0 && exitCodeFrom != service) _exitCode = await StopAndAskAsync(project);
-                    _stop = true;
-                    return;
-                }
-                if (none) return;
+                if (await EndedAsync(project, log, id, service, name, int.TryParse(attributes.GetValueOrDefault("exitCode"), out var code) ? code : 0)) return;
             }
         }
 
-        // The exit code is of a service that has not stopped yet.
-        private async Task<int> StopAndAskAsync(Project project)
+        /// <summary>Whether it was the last.</summary>
+        private async Task<bool> EndedAsync(Project project, ComposeLog log, string id, string service, string name, int code)
         {
-            await ComposeVerbs.StopAllAsync(invocation, project, null);
-            foreach (var container in (await Observed.ContainersAsync(invocation.Client, project.Name, invocation.Cancelled)).Where(c => c.Service == exitCodeFrom))
-                return (await invocation.Client.InspectContainerAsync(container.Id, invocation.Cancelled)).State.ExitCode;
-            return 0;
+            var shown = Of(id);
+            try
+            {
+                await shown.Output.WaitAsync(Rest, invocation.Context.Time);
+            }
+            catch (Exception e) when (e is TimeoutException or OperationCanceledException or IOException or EngineApiException)
+            {
+            }
+            if (shown.Before && !_up)
+            {
+                lock (_lock) shown.Running = false;
+                return false;
+            }
+            log.Line(ComposeLog.Short(project.Name, name), $"exited with code {code}");
+            if (exitCodeFrom.Length == 0 ? !_stopAsked.Task.IsCompleted : exitCodeFrom == service) _exitCode = abort || onFailure ? code : 0;
+            if ((abort || (onFailure && code != 0)) && !_stopAsked.Task.IsCompleted)
+            {
+                invocation.Context.Err.Write("Aborting on container exit...\n");
+                _stopAsked.TrySetResult();
+            }
+            lock (_lock) (shown.Running, shown.Expected) = (false, false);
+            return NoneRuns(up: false);
+        }
+
+        // The exit code is of a service that had not stopped yet, or had stopped before this began.
+        private async Task AskAsync()
+        {
+            foreach (var container in await Observed.ContainersAsync(invocation.Client, _project.Name, invocation.Cancelled))
+                if (container.Service == exitCodeFrom && !container.OneOff) _exitCode ??= (await invocation.Client.InspectContainerAsync(container.Id, invocation.Cancelled)).State.ExitCode;
         }
     }
 }

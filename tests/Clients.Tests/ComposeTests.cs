@@ -22,16 +22,13 @@ public sealed class ComposeTests(SharedDaemon shared) : IClassFixture<SharedDaem
 
     private Command Compose(Files files, params string[] arguments) => _daemon.Berth(["compose", "-f", Path.Combine(files.Directory, "compose.yaml"), .. arguments]);
 
-    // Debian's docker-compose, from 2.26 on.
-    private Command Stock(Files files, params string[] arguments) =>
-        new("docker-compose", ["-f", Path.Combine(files.Directory, "compose.yaml"), .. arguments], new Dictionary<string, string> { ["DOCKER_HOST"] = "unix://" + _daemon.SocketPath });
+    /// <summary>Debian's docker compose 2; sid's is the one whose hashes berth compose computes.</summary>
+    private static readonly Lazy<string?> StockProgram = new(static () => (DebianPackage.Unpack("docker-compose", "sid") ?? DebianPackage.Unpack("docker-compose", "trixie")) is { } root ? Path.Combine(root, "usr/libexec/docker/cli-plugins/docker-compose") : null);
 
-    private static async Task NeedStockAsync()
-    {
-        var found = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Select(d => Path.Combine(d, "docker-compose")).FirstOrDefault(File.Exists);
-        Assert.SkipWhen(found is null, "there is no docker-compose here");
-        Assert.SkipUnless((await new Command("docker-compose", ["version", "--short"]).MayFail()).Line.TrimStart('v').StartsWith("2."), "this docker-compose is not version 2");
-    }
+    private Command Stock(Files files, params string[] arguments) =>
+        new(StockProgram.Value!, ["-f", Path.Combine(files.Directory, "compose.yaml"), .. arguments], new Dictionary<string, string> { ["DOCKER_HOST"] = "unix://" + _daemon.SocketPath });
+
+    private static void NeedStock() => Assert.SkipWhen(StockProgram.Value is null, "Debian's docker-compose could not be fetched");
 
     private async Task<string> LeftAsync(string project)
     {
@@ -128,7 +125,7 @@ public sealed class ComposeTests(SharedDaemon shared) : IClassFixture<SharedDaem
     [Fact]
     public async Task What_berth_started_docker_compose_finds_up_to_date_and_takes_down_and_the_other_way_round()
     {
-        await NeedStockAsync();
+        NeedStock();
         using var files = Shop("shop4", 32);
         await Compose(files, "up", "-d");
         var ids = (await Compose(files, "ps", "-q")).Output;
@@ -149,7 +146,7 @@ public sealed class ComposeTests(SharedDaemon shared) : IClassFixture<SharedDaem
     [Fact]
     public async Task The_stock_docker_compose_scales_shows_logs_and_takes_down()
     {
-        await NeedStockAsync();
+        NeedStock();
         using var files = Shop("shop5", 64);
         await Stock(files, "up", "-d", "--wait");
         await Stock(files, "up", "-d", "--scale", "front=2");

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Runtime.CompilerServices;
 using Berth.Linux.Abi;
 using Microsoft.Win32.SafeHandles;
@@ -333,23 +334,31 @@ public static unsafe class RawAt
             if (LibC.LastErrno is not (Errno.EXDEV or Errno.EINVAL or Errno.EOPNOTSUPP or Errno.ENOSYS)) return LibC.LastErrno;
             break;
         }
-        // Not between these two file systems: by hand, from where the offsets stand now.
-        var buffer = new byte[128 * 1024];
-        fixed (byte* p = buffer)
+        // Not between these two file systems, as with any overlay: by hand, from where the offsets stand now. The buffer is one of those that are there: a new one for each of many small
+        // files is more work than the copying.
+        var buffer = ArrayPool<byte>.Shared.Rent(128 * 1024);
+        try
         {
-            while (true)
+            fixed (byte* p = buffer)
             {
-                var got = LibC.read(a.Fd, p, (nuint)buffer.Length);
-                if (got == 0) return Errno.Success;
-                if (got < 0 && LibC.LastErrno == Errno.EINTR) continue;
-                if (got < 0) return LibC.LastErrno;
-                for (nint done = 0; done < got;)
+                while (true)
                 {
-                    var written = LibC.write(b.Fd, p + done, (nuint)(got - done));
-                    if (written < 0 && LibC.LastErrno != Errno.EINTR) return LibC.LastErrno;
-                    if (written > 0) done += written;
+                    var got = LibC.read(a.Fd, p, (nuint)buffer.Length);
+                    if (got == 0) return Errno.Success;
+                    if (got < 0 && LibC.LastErrno == Errno.EINTR) continue;
+                    if (got < 0) return LibC.LastErrno;
+                    for (nint done = 0; done < got;)
+                    {
+                        var written = LibC.write(b.Fd, p + done, (nuint)(got - done));
+                        if (written < 0 && LibC.LastErrno != Errno.EINTR) return LibC.LastErrno;
+                        if (written > 0) done += written;
+                    }
                 }
             }
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
         }
     }
 

@@ -139,6 +139,8 @@ internal static class ComposeLists
 
     private static string Json(string text) => "\"" + System.Text.Json.JsonEncodedText.Encode(text, System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping) + "\"";
 
+    private static string GoTime(DateTimeOffset time) => time.ToString("yyyy-MM-ddTHH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture) + (time.Offset == TimeSpan.Zero ? "Z" : time.ToString("zzz", CultureInfo.InvariantCulture));
+
     private static async Task<int> ImagesAsync(ComposeInvocation invocation)
     {
         var (context, flags) = (invocation.Context, invocation.Arguments);
@@ -253,10 +255,10 @@ internal static class ComposeLists
             var service = attributes.GetValueOrDefault(Labels.Service, "");
             if (flags.Positional.Count > 0 && !flags.Positional.Contains(service)) continue;
             var shown = attributes.Where(a => !a.Key.StartsWith("com.docker.compose.", StringComparison.Ordinal)).OrderBy(a => a.Key, StringComparer.Ordinal).ToList();
-            var time = DateTimeOffset.FromUnixTimeMilliseconds(e.TimeNano / 1_000_000).ToLocalTime();
+            var time = DateTimeOffset.UnixEpoch.AddTicks(e.TimeNano / 100).ToLocalTime();
             if (flags.Bool("json"))
             {
-                context.Out.Write($"{{\"time\":{Json(time.ToString("yyyy-MM-ddTHH:mm:ss.ffffffK", CultureInfo.InvariantCulture))},\"type\":\"container\",\"service\":{Json(service)},\"id\":{Json(e.Actor.ID)},\"action\":{Json(e.Action)},\"attributes\":{{{string.Join(',', shown.Select(a => $"{Json(a.Key)}:{Json(a.Value)}"))}}}}}\n");
+                context.Out.Write($"{{\"action\":{Json(e.Action)},\"attributes\":{{{string.Join(',', shown.Select(a => $"{Json(a.Key)}:{Json(a.Value)}"))}}},\"id\":{Json(e.Actor.ID)},\"service\":{Json(service)},\"time\":{Json(GoTime(time))},\"type\":\"container\"}}\n");
             }
             else context.Out.Write($"{time.ToString("yyyy-MM-dd HH:mm:ss.ffffff", CultureInfo.InvariantCulture)} container {e.Action} {e.Actor.ID} ({string.Join(", ", shown.Select(a => $"{a.Key}={a.Value}"))})\n");
             context.Out.Flush();

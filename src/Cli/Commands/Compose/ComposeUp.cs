@@ -285,6 +285,8 @@ internal static class ComposeUp
         var project = invocation.Load(flags.Positional, flags.Bool("include-deps"));
         var observed = flags.String("policy") == "missing" ? await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled) : null;
         var done = new HashSet<string>(StringComparer.Ordinal);
+        var mustBuild = new List<string>();
+        Exception? failure = null;
         foreach (var name in project.InDependencyOrder())
         {
             var service = project.Services[name];
@@ -303,8 +305,12 @@ internal static class ComposeUp
             catch (Exception e) when ((e is CommandException or EngineApiException) && (flags.Bool("ignore-pull-failures") || service.Get("build") is not null))
             {
                 invocation.Warn($"{image}: {e.Message}");
+                if (service.Get("build") is not null) mustBuild.Add(name);
+                failure ??= e;
             }
         }
+        if (mustBuild.Count > 0) invocation.Context.Err.Write($"WARNING: Some service image(s) must be built from source by running:\n    docker compose build {string.Join(' ', mustBuild)}\n");
+        if (failure is not null && !flags.Bool("ignore-pull-failures")) System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(failure);
         return 0;
     }
 
@@ -442,7 +448,7 @@ internal static class ComposeUp
                 }
                 if (_stopAsked.Task.IsCompleted)
                 {
-                    if (_signals > 0) context.Err.Write("Gracefully stopping... (press Ctrl+C again to force)\n");
+                    if (_signals > 0) context.Err.Write("Gracefully Stopping... press Ctrl+C again to force\n");
                     NoneRuns(up: true);
                     await ComposeVerbs.StopAllAsync(invocation, _project, flags.Changed("timeout") ? flags.Int("timeout") : null);
                     // What they printed at their end is shown, too.

@@ -276,6 +276,10 @@ public sealed class BuildService
         {
             throw new BuildException(e.Message, lines, e);
         }
+        catch (EngineException e)
+        {
+            throw new BuildException(e.Message, lines, e) { BaseImage = name };
+        }
     }
 
     // A name comes first: a short one may well be how some id begins.

@@ -44,7 +44,9 @@ public sealed class BuildTests(SharedDaemon shared) : IClassFixture<SharedDaemon
             LABEL maintainer="someone" version=1.0
             CMD ["sh", "app.sh"]
             """), ("app.sh", "echo $(cat word) from $NAME as $(id -un) in $(pwd)\n"));
-        var built = await Build(context, "-t", "first:1", "-t", "first:2", "--build-arg", "GREETING=hi", "--label", "more=1");
+        // Whoever is logged in somewhere sends that along.
+        var configuration = Context("logged-in", ("config.json", """{"auths":{"127.0.0.1:9":{"auth":"dTpw"}}}"""));
+        var built = await Build(context, "-t", "first:1", "-t", "first:2", "--build-arg", "GREETING=hi", "--label", "more=1").WithEnvironment("DOCKER_CONFIG", configuration);
         Assert.Contains("Step 1/13 : FROM ", built.Output, StringComparison.Ordinal);
         Assert.EndsWith("Successfully tagged first:1\nSuccessfully tagged first:2\n", built.Output, StringComparison.Ordinal);
         Assert.Equal("hi buildkitsandbox from the builder as app in /srv\n", await RunAsync("first:2"));

@@ -94,6 +94,10 @@ public sealed class BuildxTests(BuildxTests.Fixture shared) : IClassFixture<Buil
         var missing = await Docker("build", "-f", Path.Combine(context, "Missing"), context).MayFail();
         Assert.Contains("   2 | >>> COPY nothing /\n", missing.Error, StringComparison.Ordinal);
         Assert.Contains("\"/nothing\": not found", missing.Error, StringComparison.Ordinal);
+        await File.WriteAllTextAsync(Path.Combine(context, "Base"), "FROM 127.0.0.1:9/none\n", TestContext.Current.CancellationToken);
+        var image = await Docker("build", "-f", Path.Combine(context, "Base"), context).MayFail();
+        Assert.Contains("   1 | >>> FROM 127.0.0.1:9/none\n", image.Error, StringComparison.Ordinal);
+        Assert.Contains("failed to solve: 127.0.0.1:9/none: failed to resolve source metadata for 127.0.0.1:9/none:latest: ", image.Error, StringComparison.Ordinal);
         var none = await Docker("build", "-f", Path.Combine(context, "None"), context).MayFail();
         Assert.Equal(1, none.ExitCode);
     }

@@ -22,6 +22,11 @@ internal sealed class GoStringConverter : JsonConverter<string>
     };
 
     public override void Write(Utf8JsonWriter writer, string value, JsonSerializerOptions options) => writer.WriteStringValue(value ?? "");
+
+    // Keys of dictionaries: no converter that is not the serializer's own is one for them of itself.
+    public override string ReadAsPropertyName(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => reader.GetString()!;
+
+    public override void WriteAsPropertyName(Utf8JsonWriter writer, string value, JsonSerializerOptions options) => writer.WritePropertyName(value);
 }
 
 /// <summary>RFC 3339 with nanoseconds; default(DateTimeOffset) is Go's zero time, "0001-01-01T00:00:00Z".</summary>

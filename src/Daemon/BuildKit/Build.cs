@@ -4,6 +4,7 @@ using Berth.Api.BuildKit;
 using Berth.Builder;
 using Berth.Dockerfile;
 using Berth.Engine;
+using Berth.Images;
 
 namespace Berth.Daemon.BuildKit;
 
@@ -109,7 +110,9 @@ internal static class BuildFailure
         var lines = failure switch { DockerfileException e => e.Lines, BuildException e => e.Lines, _ => null };
         List<byte[]> details = [];
         if (lines is { } span && dockerfile is not null) details.Add(RpcStatus.Any("github.com/moby/buildkit/errdefs.Source+json", Source(filename, dockerfile, span)));
-        return new GrpcException(failure is EngineException { Kind: ErrorKind.NotFound } ? GrpcCode.NotFound : GrpcCode.Unknown, failure.Message, details);
+        var message = failure is BuildException { BaseImage: { } image } ? $"{image}: failed to resolve source metadata for {ImageReference.Parse(image).WithDefaultTag()}: {failure.Message}" : failure.Message;
+        var missing = failure is EngineException { Kind: ErrorKind.NotFound } or BuildException { InnerException: EngineException { Kind: ErrorKind.NotFound } };
+        return new GrpcException(missing ? GrpcCode.NotFound : GrpcCode.Unknown, message, details);
     }
 
     public static bool IsExpected(Exception e) => e is DockerfileException or BuildException or EngineException;

@@ -57,7 +57,7 @@ internal static class BuildRoutes
         catch (Exception e) when (e is DockerfileException or BuildException or EngineException)
         {
             output.Flush();
-            if (!lines.Started) throw e is EngineException ? e : EngineException.Invalid(e.Message);
+            if (!lines.Started) throw e as EngineException ?? e.InnerException as EngineException ?? EngineException.Invalid(e.Message);
             lines.Add(e is BuildException { ExitCode: not 0 } failed
                 ? new JsonMessage { ErrorDetail = new() { Code = failed.ExitCode, Message = Command(failed) }, Error = Command(failed) }
                 : JsonMessage.Failed(e.Message));

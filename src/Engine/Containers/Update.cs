@@ -42,10 +42,14 @@ public sealed partial class ContainerService
 
     private void Apply(ContainerRecord record, CgroupLimits limits)
     {
+        // Gone, or going: it ends this moment, and the next run takes the limits from the record.
+        if (_core.Cgroups.Open(SpecCompiler.CgroupPath(record.HostConfig, _core.Options, record.Id)) is not { } cgroup) return;
         try
         {
-            // Gone: it ends this moment, and the next run takes the limits from the record.
-            _core.Cgroups.Open(SpecCompiler.CgroupPath(record.HostConfig, _core.Options, record.Id))?.Update(limits);
+            cgroup.Update(limits);
+        }
+        catch (LinuxException e) when (e.Errno is Errno.ENOENT or Errno.ENODEV && cgroup.Processes().Count == 0)
+        {
         }
         catch (Exception e) when (e is LinuxException or CgroupLimitException)
         {

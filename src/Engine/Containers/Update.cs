@@ -48,7 +48,7 @@ public sealed partial class ContainerService
         {
             cgroup.Update(limits);
         }
-        catch (LinuxException e) when (e.Errno is Errno.ENOENT or Errno.ENODEV && cgroup.Processes().Count == 0)
+        catch (Exception e) when ((e is LinuxException or CgroupLimitException) && cgroup.Processes().Count == 0)
         {
         }
         catch (Exception e) when (e is LinuxException or CgroupLimitException)

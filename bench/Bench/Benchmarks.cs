@@ -67,6 +67,13 @@ internal sealed class Benchmarks(Engine berth, Engine? docker, Options options)
         Table.Add("berth-run", "berth run --rm … true against docker run on Docker", ours, theirs, "ms", "1/10 of Docker", RatioOf(0.1));
     }
 
+    internal void BerthVersion()
+    {
+        var executable = Repository.Executable("berth");
+        var (ours, theirs) = CompareAsync(e => Task.FromResult(e == berth ? Engine.Time(executable, "-H", e.Host, "version") : e.Client("version")), options.Samples).GetAwaiter().GetResult();
+        Table.Add("version", "berth version against docker version on Docker", ours, theirs, "ms", "1/2 of Docker", RatioOf(0.5));
+    }
+
     internal async Task ExecAsync()
     {
         var ids = new Dictionary<Engine, string>();

@@ -6,7 +6,7 @@ using Berth.Testing;
 // The figures that Berth promises, one method per row; each runs on both engines in turn, a sample here, a sample there, so that a busy
 // moment of the machine hits both.
 var options = Options.Parse(args);
-if (options is null) return 2;
+if (options is null) return args is ["--list"] ? 0 : 2;
 CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
 
 await using var daemon = await TestDaemon.StartAsync("--debug=false", "--log-opt", "max-size=-1" /* as Docker: nothing is rotated away that is to be read back */);
@@ -31,6 +31,7 @@ try
     if (options.Wants("api-none")) await bench.ApiAsync("api-none", "API: create, start, wait, remove; none", "none", 15);
     if (options.Wants("api")) await bench.ApiAsync("api", "API: create, start, wait, remove; bridge", null, 20);
     if (options.Wants("berth-run")) bench.BerthRun();
+    if (options.Wants("version")) bench.BerthVersion();
     if (options.Wants("exec")) await bench.ExecAsync();
     if (options.Wants("parallel")) await bench.ParallelAsync();
     if (options.Wants("density")) await bench.DensityAsync();
@@ -70,12 +71,17 @@ namespace Berth.Bench
 {
     internal sealed record Options(string? Docker, int Samples, IReadOnlyList<string>? Rows, int Density, int LogMegabytes, int Stopped, int Running)
     {
-        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "exec", "parallel", "density", "logs", "stats", "dns", "ps-500", "restart", "cp", "load", "save", "pull-1g", "pull-40", "push-1g", "push-40", "registry", "net-create", "net-connect", "iperf", "net-300", "compose-up", "compose-config", "build-12", "build-again", "build-20000", "build-1g"];
+        private static readonly string[] Known = ["idle", "run-none", "run", "api-none", "api", "berth-run", "version", "exec", "parallel", "density", "logs", "stats", "dns", "ps-500", "restart", "cp", "load", "save", "pull-1g", "pull-40", "push-1g", "push-40", "registry", "net-create", "net-connect", "iperf", "net-300", "compose-up", "compose-config", "build-12", "build-again", "build-20000", "build-1g"];
 
         internal bool Wants(string row) => Rows is null || Rows.Contains(row);
 
         internal static Options? Parse(string[] args)
         {
+            if (args is ["--list"])
+            {
+                foreach (var row in Known) Console.WriteLine(row);
+                return null;
+            }
             var options = new Options(Environment.GetEnvironmentVariable("BENCH_DOCKER"), 20, null, 200, 1000, 500, 100);
             for (var i = 0; i + 1 < args.Length; i += 2)
             {
@@ -96,7 +102,7 @@ namespace Berth.Bench
 
         private static Options? Usage()
         {
-            Console.Error.WriteLine($"bench/run [--docker unix:///path] [--samples N] [--rows {string.Join(',', Known)}] [--density containers, at most 240] [--log-mb megabytes] [--stopped containers] [--running containers, at most 240]");
+            Console.Error.WriteLine($"bench/run [--list] [--docker unix:///path] [--samples N] [--rows {string.Join(',', Known)}] [--density containers, at most 240] [--log-mb megabytes] [--stopped containers] [--running containers, at most 240]");
             return null;
         }
     }

@@ -4,7 +4,7 @@ using Berth.Testing;
 
 namespace Berth.Clients.Tests;
 
-/// <summary>What docker's users have around docker works for berth: every command and flag, cp, contexts, ssh, plugins, completion.</summary>
+/// <summary>What docker's users have around docker works for berth: every command and flag, cp, contexts, ssh, plugins.</summary>
 public sealed partial class BerthCommandsTests(SharedDaemon shared) : IClassFixture<SharedDaemon>
 {
     private readonly TestDaemon _daemon = shared.Daemon;
@@ -159,25 +159,6 @@ public sealed partial class BerthCommandsTests(SharedDaemon shared) : IClassFixt
         Assert.StartsWith("-D hello --you x\nunix:///run/berth/berth.sock\nBerth version", result.Output);
         Assert.Contains("hello*      Greets", (await Berth("--help")).Output);
         Assert.StartsWith("berth: unknown command: berth hello2", (await Berth("hello2")).Error);
-    }
-
-    [Fact]
-    public async Task Completion_knows_what_the_engine_has()
-    {
-        await _daemon.Docker("create", "--name", "completed", shared.Image);
-        Assert.Equal("completed\n:4\n", Words((await _daemon.Berth("__complete", "rm", "comp")).Output));
-        Assert.Equal("bridge\n:4\n", Words((await _daemon.Berth("__complete", "run", "--network", "br")).Output));
-        Assert.Equal("--network=bridge\n:4\n", Words((await _daemon.Berth("__complete", "run", "--network=br")).Output));
-        Assert.Equal("connect\ncreate\n:4\n", Words((await _daemon.Berth("__complete", "network", "c")).Output));
-        Assert.Equal("--memory\n--memory-reservation\n--memory-swap\n--memory-swappiness\n:4\n", Words((await _daemon.Berth("__complete", "run", "-it", "--memory")).Output));
-        Assert.Equal(":0\n", Words((await _daemon.Berth("__complete", "run", shared.Image, "")).Output));
-        Assert.Equal(":4\n", Words((await _daemon.Berth("-H", "unix:///nowhere", "__complete", "rm", "")).Output));
-        var shell = await new Command("bash", ["-c", "berth() { :; }; source <(\"$0\" completion bash); COMP_WORDS=(\"$0\" rm comp) COMP_CWORD=2; __berth_complete; echo \"${COMPREPLY[@]}\"", Repository.Executable("berth")],
-            new Dictionary<string, string> { ["DOCKER_HOST"] = "unix://" + _daemon.SocketPath });
-        Assert.Equal("completed", shell.Line);
-        await _daemon.Docker("rm", "completed");
-
-        static string Words(string output) => string.Concat(output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => l.Split('\t')[0] + "\n"));
     }
 
     [Fact]

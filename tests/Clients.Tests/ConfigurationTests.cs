@@ -102,6 +102,38 @@ public sealed class ConfigurationTests
             await Client("client", "rm", "-f", "tls");
         }
 
+        // The same from the environment, with the files where DOCKER_CERT_PATH says or beside config.json, and from a context that either client made.
+        foreach (var (from, to) in (ReadOnlySpan<(string, string)>)[("client.pem", "cert.pem"), ("client-key.pem", "key.pem")]) File.Copy(In(from), In(to));
+        string[] programs = ["docker", Repository.Executable("berth")];
+        foreach (var program in programs)
+        {
+            Command Plain(params string[] arguments) => new(program, arguments, new Dictionary<string, string> { ["DOCKER_CONFIG"] = directory.Path, ["DOCKER_HOST"] = "", ["DOCKER_CONTEXT"] = "" });
+            var host = $"tcp://127.0.0.1:{port}";
+            Assert.Equal("busybox", (await Plain("images", "--format", "{{.Repository}}").WithEnvironment("DOCKER_HOST", host).WithEnvironment("DOCKER_TLS_VERIFY", "1").WithEnvironment("DOCKER_CERT_PATH", directory.Path)).Line.Split(':')[0].Split('/')[^1]);
+            await Plain("--tlsverify", "ps").WithEnvironment("DOCKER_HOST", host);
+            Assert.NotEqual(0, (await Plain("ps").WithEnvironment("DOCKER_HOST", host).MayFail()).ExitCode); // without TLS
+            Assert.NotEqual(0, (await Plain("--tls", "--tlscert", In("stranger.pem"), "--tlskey", In("stranger-key.pem"), "ps").WithEnvironment("DOCKER_HOST", host).MayFail()).ExitCode);
+            // Whoever answers, but they want to know us; and an authority that did not make the engine's certificate.
+            await Plain("--tls", "ps").WithEnvironment("DOCKER_HOST", host);
+            var other = await Plain("--tlsverify", "--tlscacert", In("stranger.pem"), "ps").WithEnvironment("DOCKER_HOST", host).MayFail();
+            Assert.NotEqual(0, other.ExitCode);
+            Assert.Contains("certificate", other.Error, StringComparison.Ordinal);
+
+            var name = Path.GetFileName(program) + "s";
+            await Plain("context", "create", name, "--docker", $"host={host},ca={In("ca.pem")},cert={In("client.pem")},key={In("client-key.pem")}");
+            await Plain("context", "create", name + "-blind", "--docker", $"host={host},skip-tls-verify=true,cert={In("client.pem")},key={In("client-key.pem")}");
+            await Plain("context", "export", name, In(name + ".tar"));
+            foreach (var user in programs)
+            {
+                Command Through(string context, params string[] arguments) => new(user, ["--context", context, .. arguments], new Dictionary<string, string> { ["DOCKER_CONFIG"] = directory.Path, ["DOCKER_HOST"] = "" });
+                Assert.Equal("hello\n", (await Through(name, "run", "-i", "--rm", image, "cat").WithInput("hello\n")).Output);
+                await Through(name + "-blind", "ps");
+                var imported = $"{name}-{Path.GetFileName(user)}";
+                await Through("default", "context", "import", imported, In(name + ".tar"));
+                await Through(imported, "ps");
+            }
+        }
+
         using var plain = new HttpClient();
         await Assert.ThrowsAnyAsync<Exception>(() => plain.GetStringAsync($"http://127.0.0.1:{port}/_ping", TestContext.Current.CancellationToken));
 

@@ -21,7 +21,8 @@ public static class DebianPackage
         foreach (var archive in Directory.GetFiles(archives, "*.deb"))
             if (!Run("dpkg-deb", "-x", archive, unpacked)) return null;
         // Where /lib is a link to usr/lib, as everywhere now, packages may still say /lib.
-        if (Directory.Exists(Path.Combine(unpacked, "lib")) && !Run("sh", "-c", $"cp -a '{unpacked}/lib/.' '{unpacked}/usr/lib/' && rm -r '{unpacked}/lib'")) return null;
+        foreach (var old in (string[])["bin", "lib", "sbin"])
+            if (Directory.Exists(Path.Combine(unpacked, old)) && !Run("sh", "-c", $"mkdir -p '{unpacked}/usr/{old}' && cp -a '{unpacked}/{old}/.' '{unpacked}/usr/{old}/' && rm -r '{unpacked}/{old}'")) return null;
         Directory.Move(unpacked, root);
         return root;
     }

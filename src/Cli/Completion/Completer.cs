@@ -1,6 +1,7 @@
 using Berth.Api;
 using Berth.Cli.CommandLine;
 using Berth.Cli.Commands;
+using Berth.Cli.Commands.Compose;
 
 namespace Berth.Cli.Completion;
 
@@ -10,8 +11,8 @@ namespace Berth.Cli.Completion;
 /// </summary>
 internal sealed class Completer(CommandContext context)
 {
-    /// <summary>What shells do with the answer (the numbers are those of the Go library docker's scripts come from).</summary>
-    public const int Files = 0, NoFiles = 4;
+    /// <summary>What shells do with the answer (the numbers, which are added up, are those of the Go library docker's scripts come from).</summary>
+    public const int Files = 0, NoSpace = 2, NoFiles = 4;
 
     public sealed record Answer(IReadOnlyList<(string Word, string Summary)> Candidates, int Directive);
 
@@ -21,6 +22,9 @@ internal sealed class Completer(CommandContext context)
         File,
         Container,
         Running,
+        Stopped,
+        Paused,
+        Service,
         Image,
         Network,
         Volume,
@@ -45,6 +49,16 @@ internal sealed class Completer(CommandContext context)
             path += " " + before[at++];
         }
         command = CommandTable.Find(path);
+        if (command == ComposeCommand.Command)
+        {
+            var begin = at;
+            if (SkipFlags(before, ref at, ComposeCommand.Globals) is { } global) return await ValueAsync(global, ComposePrefix, last);
+            _composeGlobals = before[begin..at];
+            if (at >= before.Count) return last.StartsWith('-') ? FlagsOf(ComposeCommand.Globals, last) : Matching(ComposeCommand.All.Where(c => !c.Hidden).Select(c => (c.Name, c.Summary)), last, NoFiles);
+            command = ComposeCommand.Find(before[at++]);
+            path = ComposePrefix + command?.Name;
+        }
+        else path = command?.Name ?? "";
         if (command is null || command.ForAnother) return new([], Files);
         var flags = command.Flags();
         var positional = new List<string>();
@@ -58,7 +72,7 @@ internal sealed class Completer(CommandContext context)
             }
             if (before[at].StartsWith('-') && before[at].Length > 1)
             {
-                if (SkipFlags(before, ref at, flags) is { } unfinished) return await ValueAsync(unfinished, command.Name, last);
+                if (SkipFlags(before, ref at, flags) is { } unfinished) return await ValueAsync(unfinished, path, last);
                 continue;
             }
             positional.Add(before[at++]);
@@ -68,11 +82,17 @@ internal sealed class Completer(CommandContext context)
         {
             var equals = last.IndexOf('=');
             if (equals < 0 || flags.FirstOrDefault(f => "--" + f.Name == last[..equals]) is not { } flag) return FlagsOf(flags, last);
-            var values = await ValueAsync(flag, command.Name, last[(equals + 1)..]);
+            var values = await ValueAsync(flag, path, last[(equals + 1)..]);
             return values with { Candidates = [.. values.Candidates.Select(c => (last[..(equals + 1)] + c.Word, c.Summary))] };
         }
-        return await NamesAsync(KindOf(command.Name, positional.Count), last, positional);
+        return await NamesAsync(KindOf(path, positional.Count), last, positional);
     }
+
+    /// <summary>Before the name of a command of compose.</summary>
+    private const string ComposePrefix = "compose ";
+
+    /// <summary>Which project: what stands between compose and its command.</summary>
+    private List<string> _composeGlobals = [];
 
     /// <summary>Passes over flags and their values; the flag whose value is still to come, or null.</summary>
     private static Flag? SkipFlags(List<string> words, ref int at, Flag[] flags)
@@ -123,8 +143,12 @@ internal sealed class Completer(CommandContext context)
 
     private static Answer FlagsOf(Flag[] flags, string prefix) => Matching(flags.Where(f => !f.Hidden).Select(f => ("--" + f.Name, f.Help)), prefix, NoFiles);
 
-    private static Answer Matching(IEnumerable<(string Word, string Summary)> all, string prefix, int directive) =>
-        new([.. all.Where(c => c.Word.StartsWith(prefix, StringComparison.Ordinal)).DistinctBy(c => c.Word).OrderBy(c => c.Word, StringComparer.Ordinal)], directive);
+    private static Answer Matching(IEnumerable<(string Word, string Summary)> all, string prefix, int directive)
+    {
+        List<(string Word, string Summary)> matching = [.. all.Where(c => c.Word.StartsWith(prefix, StringComparison.Ordinal)).DistinctBy(c => c.Word).OrderBy(c => c.Word, StringComparer.Ordinal)];
+        // container:, key= and the like: the word goes on.
+        return new(matching, matching.Count > 0 && matching.All(c => c.Word[^1] is ':' or '=') ? directive | NoSpace : directive);
+    }
 
     private async Task<Answer> ValueAsync(Flag flag, string command, string prefix)
     {
@@ -142,12 +166,16 @@ internal sealed class Completer(CommandContext context)
             "platform" => ["linux/amd64", "linux/arm64", "linux/arm/v7"],
             "cap-add" or "cap-drop" => ["ALL", "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE"],
             "signal" or "stop-signal" => ["SIGHUP", "SIGINT", "SIGKILL", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"],
-            "driver" => command.StartsWith("volume", StringComparison.Ordinal) ? ["local"] : ["bridge", "ipvlan", "macvlan"],
+            "driver" when !command.StartsWith(ComposePrefix, StringComparison.Ordinal) => command.StartsWith("volume", StringComparison.Ordinal) ? ["local"] : ["bridge", "ipvlan", "macvlan"],
             _ => null,
         };
         if (words is not null) return Matching(words.Select(w => (w, "")), prefix, NoFiles);
         return flag.Name switch
         {
+            "filter" => FilterOf(command, prefix),
+            "exit-code-from" or "attach" or "no-attach" or "index" when command.StartsWith(ComposePrefix, StringComparison.Ordinal) => flag.Name == "index" ? None : await NamesAsync(Kind.Service, prefix, []),
+            "scale" when command.StartsWith(ComposePrefix, StringComparison.Ordinal) => await ServiceNumbersAsync(prefix),
+            "file" or "project-directory" => new([], Files),
             "network" or "net" => await NamesAsync(Kind.Network, prefix, []),
             "context" or "from" => await NamesAsync(Kind.Context, prefix, []),
             "volumes-from" or "link" => await NamesAsync(Kind.Container, prefix, []),
@@ -156,11 +184,38 @@ internal sealed class Completer(CommandContext context)
         };
     }
 
+    /// <summary>The keys, each with its equals sign.</summary>
+    private static Answer FilterOf(string command, string prefix)
+    {
+        string[] keys = command switch
+        {
+            "ps" => ["ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name", "network", "publish", "since", "status", "volume"],
+            "images" => ["before", "dangling", "label", "reference", "since", "until"],
+            "network ls" => ["dangling", "driver", "id", "label", "name", "scope", "type"],
+            "volume ls" => ["dangling", "driver", "label", "name"],
+            "events" => ["container", "daemon", "event", "image", "label", "network", "scope", "type", "volume"],
+            "search" => ["is-automated", "is-official", "stars"],
+            "volume prune" => ["all", "label", "label!"],
+            _ when command.EndsWith("prune", StringComparison.Ordinal) => ["label", "label!", "until"],
+            _ => [],
+        };
+        return Matching(keys.Select(k => (k + "=", "")), prefix, NoFiles);
+    }
+
+    private async Task<Answer> ServiceNumbersAsync(string prefix) => Matching((await NamesAsync(Kind.Service, "", [])).Candidates.Select(c => (c.Word + "=", c.Summary)), prefix, NoFiles);
+
     private static Kind KindOf(string command, int position) => command switch
     {
-        "attach" or "kill" or "pause" or "stats" or "stop" or "top" or "unpause" or "port" => command is "attach" or "top" or "port" && position > 0 ? Kind.Nothing : Kind.Running,
+        "compose exec" or "compose run" => position == 0 ? Kind.Service : Kind.File,
+        "compose port" or "compose attach" or "compose export" or "compose commit" => position == 0 ? Kind.Service : Kind.Nothing,
+        "compose cp" => Kind.File,
+        "compose ls" or "compose version" or "compose down" => command == "compose down" ? Kind.Service : Kind.Nothing,
+        _ when command.StartsWith(ComposePrefix, StringComparison.Ordinal) => Kind.Service,
+        "start" => Kind.Stopped,
+        "unpause" => Kind.Paused,
+        "attach" or "kill" or "pause" or "stats" or "stop" or "top" or "port" => command is "attach" or "top" or "port" && position > 0 ? Kind.Nothing : Kind.Running,
         "exec" => position == 0 ? Kind.Running : Kind.File,
-        "rm" or "start" or "restart" or "wait" or "update" or "container inspect" => Kind.Container,
+        "rm" or "restart" or "wait" or "update" or "container inspect" => Kind.Container,
         "logs" or "diff" or "export" or "rename" or "commit" => position == 0 ? Kind.Container : command == "commit" ? Kind.Image : Kind.Nothing,
         "run" or "create" => position == 0 ? Kind.Image : Kind.File,
         "rmi" or "save" or "image inspect" => Kind.Image,
@@ -182,9 +237,15 @@ internal sealed class Completer(CommandContext context)
         var names = new List<(string, string)>();
         try
         {
-            if (kind is Kind.Container or Kind.Running or Kind.AnyObject)
-                foreach (var container in await context.Client.ListContainersAsync(all: kind != Kind.Running, cancellationToken: context.Cancelled))
+            if (kind is Kind.Service)
+                names.AddRange(ComposeCommand.ServicesOf(context, _composeGlobals));
+            if (kind is Kind.Container or Kind.Running or Kind.Stopped or Kind.Paused or Kind.AnyObject)
+                foreach (var container in await context.Client.ListContainersAsync(all: kind is not (Kind.Running or Kind.Paused), cancellationToken: context.Cancelled))
+                {
+                    if (kind == Kind.Paused && container.State != "paused") continue;
+                    if (kind == Kind.Stopped && container.State is ("running" or "paused" or "restarting")) continue;
                     foreach (var name in container.Names ?? []) names.Add((name.TrimStart('/'), $"{container.Image}, {container.Status}"));
+                }
             if (kind is Kind.Image or Kind.AnyObject)
                 foreach (var image in await context.Client.ListImagesAsync(cancellationToken: context.Cancelled))
                     foreach (var tag in image.RepoTags)
@@ -196,7 +257,7 @@ internal sealed class Completer(CommandContext context)
             if (kind is Kind.Context)
                 foreach (var named in context.Connection.Store.List().Append(context.Connection.Find(Connections.DockerContext.Default))) names.Add((named.Name, named.Description));
         }
-        catch (Exception e) when (e is EngineConnectionException or EngineApiException or CommandException or IOException)
+        catch (Exception e) when (e is EngineConnectionException or EngineApiException or CommandException or UsageException or Compose.ComposeException or IOException or UnauthorizedAccessException)
         {
             // Nobody wants an error between two keys.
         }

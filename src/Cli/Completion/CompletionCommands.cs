@@ -21,6 +21,8 @@ internal static class CompletionCommands
                   bash:  source <(berth completion bash)
                   zsh:   berth completion zsh > "${fpath[1]}/_berth"
                   fish:  berth completion fish > ~/.config/fish/completions/berth.fish
+
+                With 'alias docker=berth', bash also wants: complete -F __berth_complete docker
                 """,
             MinArguments = 1,
             MaxArguments = 1,
@@ -39,7 +41,7 @@ internal static class CompletionCommands
             "fish" => Fish,
             _ => throw new CommandException($"{GoText.Quote(shell)} is not known: bash, zsh and fish are"),
         };
-        invocation.Context.Out.Write(script.Replace("PROGRAM", invocation.Context.ProgramName) + "\n");
+        invocation.Context.Out.Write(script.Replace("PROGRAM", invocation.Context.ProgramName, StringComparison.Ordinal) + "\n");
         return Task.FromResult(0);
     }
 
@@ -55,53 +57,66 @@ internal static class CompletionCommands
         return 0;
     }
 
-    // A colon divides words for bash's line editor (image:tag): what stands before it is taken off the candidates.
+    // For bash's line editor a colon and an equals sign divide words (image:tag): they are put together here, and what stands
+    // before the last of them is taken off the candidates.
     private const string Bash =
         """
         # bash completion for PROGRAM
         __PROGRAM_complete() {
-            local cur words cword out line directive
-            if declare -F _get_comp_words_by_ref >/dev/null; then
-                _get_comp_words_by_ref -n =: cur words cword
-            else
-                words=("${COMP_WORDS[@]}") cword=$COMP_CWORD cur=${COMP_WORDS[COMP_CWORD]}
-            fi
-            out=$("${words[0]}" __complete "${words[@]:1:cword-1}" "$cur" 2>/dev/null) || return
-            directive=${out##*:}
+            local words=() cword=-1 rest=${COMP_LINE:0:COMP_POINT} program cur i line directive=4
+            for ((i = 0; i <= COMP_CWORD; i++)); do
+                if [[ $i == 0 || $rest == [[:space:]]* ]]; then
+                    rest=${rest#"${rest%%[![:space:]]*}"}
+                    words[++cword]=
+                fi
+                words[cword]+=${COMP_WORDS[i]}
+                rest=${rest#"${COMP_WORDS[i]}"}
+            done
+            cur=${words[cword]}
+            program=${words[0]/#\~\//$HOME/}
+            [[ $program == */* ]] || program=PROGRAM
             COMPREPLY=()
             while IFS= read -r line; do
-                [[ $line == :* ]] && continue
-                COMPREPLY+=("${line%%$'\t'*}")
-            done <<< "$out"
-            if [[ $directive == 0 && ${#COMPREPLY[@]} -eq 0 ]]; then
-                compopt -o default -o filenames 2>/dev/null
+                if [[ $line == :* ]]; then directive=${line#:}; else COMPREPLY+=("${line%%$'\t'*}"); fi
+            done < <("$program" __complete "${words[@]:1:cword-1}" "$cur" 2>/dev/null)
+            if ((${#COMPREPLY[@]} == 0)); then
+                ((directive & 4)) || compopt -o default -o filenames 2>/dev/null
                 return
             fi
-            [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *: ]] && compopt -o nospace 2>/dev/null
-            declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$cur"
+            ((directive & 2)) && compopt -o nospace 2>/dev/null
+            if [[ $cur == *[:=]* ]]; then
+                rest=${cur##*["$COMP_WORDBREAKS"]}
+                COMPREPLY=("${COMPREPLY[@]#"${cur%"$rest"}"}")
+            fi
         }
         complete -F __PROGRAM_complete PROGRAM
         """;
 
+    // Loaded from fpath, the file is the function's first call; sourced, it only defines it.
     private const string Zsh =
         """
         #compdef PROGRAM
         # zsh completion for PROGRAM
         _PROGRAM() {
-            local out line directive
-            local -a candidates
-            out=$("${words[1]}" __complete "${(@)words[2,CURRENT]}" 2>/dev/null) || return
-            for line in "${(@f)out}"; do
+            local line word program=${(Q)words[1]/#\~\//$HOME/} directive=4
+            local -a candidates options
+            [[ $program == */* ]] || program=PROGRAM
+            for line in "${(@f)$("$program" __complete "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)}"; do
                 case $line in
                     :*) directive=${line#:} ;;
-                    *) local word=${line%%$'\t'*}
-                       word=${word//:/\\:}
+                    '') ;;
+                    *) word=${${line%%$'\t'*}//:/\\:}
                        if [[ $line == *$'\t'* ]]; then candidates+=("$word:${line#*$'\t'}"); else candidates+=("$word"); fi ;;
                 esac
             done
-            if (( ${#candidates} )); then _describe -V 'completions' candidates; elif [[ $directive == 0 ]]; then _files; fi
+            (( directive & 2 )) && options=(-S '')
+            if (( ${#candidates} )); then
+                _describe -t completions completions candidates "${options[@]}"
+            elif (( ! (directive & 4) )); then
+                _files
+            fi
         }
-        compdef _PROGRAM PROGRAM
+        if [[ ${funcstack[1]} == _PROGRAM ]]; then _PROGRAM "$@"; else compdef _PROGRAM PROGRAM; fi
         """;
 
     private const string Fish =
@@ -109,13 +124,15 @@ internal static class CompletionCommands
         # fish completion for PROGRAM
         function __PROGRAM_complete
             set -l words (commandline -opc) (commandline -ct)
-            set -l out ($words[1] __complete $words[2..-1] 2>/dev/null)
+            set -l program PROGRAM
+            string match -q '*/*' -- $words[1]; and set program (string replace -r '^~/' "$HOME/" -- $words[1])
+            set -l out ($program __complete $words[2..-1] 2>/dev/null)
             set -l candidates (string match -v -r '^:' -- $out)
-            if test (count $candidates) -eq 0; and test "$out[-1]" = ":0"
+            if test (count $candidates) -gt 0
+                printf '%s\n' $candidates
+            else if test (count $out) -gt 0; and test "$out[-1]" = ':0'
                 __fish_complete_path (commandline -ct)
-                return
             end
-            printf '%s\n' $candidates
         end
         complete -c PROGRAM -f -a '(__PROGRAM_complete)'
         """;

@@ -53,6 +53,8 @@ internal static class ContextArchive
 
     private static IEnumerable<(string, byte[])> Tar(byte[] archive)
     {
+        // docker's own archives end with the last byte of the last file: without its padding, and without the two empty blocks.
+        Array.Resize(ref archive, (archive.Length + 511) / 512 * 512 + 1024);
         using var reader = new TarReader(new MemoryStream(archive));
         while (reader.GetNextEntry() is { } entry)
             if (entry.EntryType is TarEntryType.RegularFile or TarEntryType.V7RegularFile) yield return (entry.Name, Content(entry.DataStream ?? Stream.Null));

@@ -17,7 +17,8 @@ internal static class ComposeCommand
         Run = RunAsync,
     };
 
-    private static readonly Flag[] Globals =
+    /// <summary>What may stand between compose and its command.</summary>
+    public static readonly Flag[] Globals =
     [
         new("all-resources", FlagKind.Bool, "Include all resources, even those not used by services"),
         new("ansi", FlagKind.String, "When to print ANSI control characters (never, always, auto)") { Default = "auto" },
@@ -38,7 +39,7 @@ internal static class ComposeCommand
     ];
 
     /// <summary>A new command is a new line here.</summary>
-    private static readonly Command[] All =
+    public static readonly Command[] All =
     [
         ComposeConfig.Command,
         .. ComposeUp.Commands,
@@ -47,6 +48,21 @@ internal static class ComposeCommand
         .. ComposeProcesses.Commands,
         ComposeWatch.Command,
     ];
+
+    public static Command? Find(string name) => Array.Find(All, c => c.Paths.Contains(name));
+
+    /// <summary>The services of the project that these global flags mean, those of inactive profiles included, with their images.</summary>
+    /// <exception cref="ComposeException">It cannot be read.</exception>
+    public static List<(string Name, string Image)> ServicesOf(CommandContext context, IReadOnlyList<string> globals)
+    {
+        var list = new List<(string, string)>();
+        var flags = Parse(Globals, false, [.. globals], "compose", "");
+        if (flags.List("file").Contains("-")) return list; // standard input is the terminal here
+        var project = new ComposeInvocation(Command, "compose", new Arguments([]), context, flags).Loader.Load(new() { ResolveEnvironment = false });
+        foreach (var name in project.Services.Keys) list.Add((name, project.ImageOf(name)));
+        foreach (var name in project.Disabled.Keys) list.Add((name, ""));
+        return list;
+    }
 
     private static async Task<int> RunAsync(Invocation invocation)
     {
@@ -58,7 +74,7 @@ internal static class ComposeCommand
         if (words is ["help", ..]) words = words[1..];
         if (globals.Bool("version")) words = ["version"];
         if (words.Count == 0) return Show(context, RootHelp(program, context));
-        var command = Array.Find(All, c => c.Paths.Contains(words[0]));
+        var command = Find(words[0]);
         if (command is null)
         {
             var near = Suggest.Nearest(words[0], All.SelectMany(c => c.Paths));

@@ -172,24 +172,15 @@ internal sealed class CommandRunner(ImageStore.LayerSession session, StepService
         mounts.Add(new StepMount(mount.Target.Length > 0 ? mount.Target : "/run/secrets/" + id, file, ReadOnly: true));
     }
 
-    private sealed class OutputStream(Action<ReadOnlyMemory<byte>> write) : Stream
+    private sealed class OutputStream(Action<ReadOnlyMemory<byte>> write) : SequentialStream
     {
         public override void Write(ReadOnlySpan<byte> buffer) => write(buffer.ToArray());
-        public override void Write(byte[] buffer, int offset, int count) => write(buffer.AsMemory(offset, count));
         public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
         {
             write(buffer);
             return ValueTask.CompletedTask;
         }
 
-        public override bool CanRead => false;
-        public override bool CanSeek => false;
         public override bool CanWrite => true;
-        public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-        public override void Flush() { }
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
     }
 }

@@ -3,7 +3,7 @@ namespace Berth.Api;
 /// <summary>
 /// A connection after the switch of protocols: the container's output comes in, its input goes out, and each side ends by itself.
 /// </summary>
-public sealed class HijackedStream : Stream
+public sealed class HijackedStream : SequentialStream
 {
     private readonly HttpConnection _connection;
 
@@ -39,15 +39,7 @@ public sealed class HijackedStream : Stream
     }
 
     public override bool CanRead => true;
-    public override bool CanSeek => false;
     public override bool CanWrite => true;
-    public override long Length => throw new NotSupportedException();
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-    public override void Flush() { }
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-    public override int Read(byte[] buffer, int offset, int count) => ReadAsync(buffer.AsMemory(offset, count)).AsTask().GetAwaiter().GetResult();
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-    public override void Write(byte[] buffer, int offset, int count) => _connection.Write(buffer.AsSpan(offset, count));
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-    public override void SetLength(long value) => throw new NotSupportedException();
+    public override int Read(Span<byte> buffer) => ReadBlocking(buffer);
+    public override void Write(ReadOnlySpan<byte> buffer) => _connection.Write(buffer);
 }

@@ -176,7 +176,7 @@ internal sealed class HttpConnection : IDisposable
 }
 
 /// <summary>The body of an answer. At its end the connection goes back to be used again; disposed before that, it is closed.</summary>
-internal sealed class HttpBody : Stream
+internal sealed class HttpBody : SequentialStream
 {
     private const long UntilClose = -1, Chunked = -2;
 
@@ -242,14 +242,5 @@ internal sealed class HttpBody : Stream
     }
 
     public override bool CanRead => true;
-    public override bool CanSeek => false;
-    public override bool CanWrite => false;
-    public override long Length => throw new NotSupportedException();
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-    public override void Flush() { }
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-    public override int Read(byte[] buffer, int offset, int count) => ReadAsync(buffer.AsMemory(offset, count)).AsTask().GetAwaiter().GetResult();
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-    public override void SetLength(long value) => throw new NotSupportedException();
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+    public override int Read(Span<byte> buffer) => ReadBlocking(buffer);
 }

@@ -153,17 +153,15 @@ internal sealed class ProcessTransport : Transport
     }
 
     /// <summary>One stream of the two.</summary>
-    private sealed class Duplex(Stream input, Stream output) : Stream
+    private sealed class Duplex(Stream input, Stream output) : SequentialStream
     {
         public override int Read(Span<byte> buffer) => input.Read(buffer);
-        public override int Read(byte[] buffer, int offset, int count) => input.Read(buffer, offset, count);
         public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => input.ReadAsync(buffer, cancellationToken);
         public override void Write(ReadOnlySpan<byte> buffer)
         {
             output.Write(buffer);
             output.Flush();
         }
-        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
         public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
         {
             await output.WriteAsync(buffer, cancellationToken).ConfigureAwait(false);
@@ -171,12 +169,7 @@ internal sealed class ProcessTransport : Transport
         }
         public override void Flush() => output.Flush();
         public override bool CanRead => true;
-        public override bool CanSeek => false;
         public override bool CanWrite => true;
-        public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
 
         protected override void Dispose(bool disposing)
         {

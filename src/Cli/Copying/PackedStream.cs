@@ -7,7 +7,7 @@ namespace Berth.Cli.Copying;
 /// A file or directory as a tar archive that is made while it is read: a thread packs into a pipe. Links are packed as
 /// links, sockets are left out; what cannot be read ends the reading with an error, not with an archive that looks whole.
 /// </summary>
-internal sealed class PackedStream : Stream
+internal sealed class PackedStream : SequentialStream
 {
     private readonly AnonymousPipeServerStream _writeEnd = new(PipeDirection.Out);
     private readonly AnonymousPipeClientStream _readEnd;
@@ -78,8 +78,6 @@ internal sealed class PackedStream : Stream
         return _failure is null ? 0 : throw new CommandException(_failure.Message);
     }
 
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
     protected override void Dispose(bool disposing)
     {
         if (disposing)
@@ -92,12 +90,4 @@ internal sealed class PackedStream : Stream
     }
 
     public override bool CanRead => true;
-    public override bool CanSeek => false;
-    public override bool CanWrite => false;
-    public override long Length => throw new NotSupportedException();
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-    public override void Flush() { }
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-    public override void SetLength(long value) => throw new NotSupportedException();
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 }

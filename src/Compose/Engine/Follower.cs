@@ -38,7 +38,7 @@ public sealed class Follower(EngineClient client, Action<string, string, bool> l
     public static string Time(long nanoseconds) => string.Create(CultureInfo.InvariantCulture, $"{nanoseconds / 1_000_000_000}.{nanoseconds % 1_000_000_000:000000000}");
 
     /// <summary>Bytes come in, lines go out.</summary>
-    private sealed class Lines(Action<string> line) : Stream
+    private sealed class Lines(Action<string> line) : SequentialStream
     {
         /// <summary>A longer line goes out in pieces.</summary>
         private const int MaxLine = 1 << 20;
@@ -65,22 +65,12 @@ public sealed class Follower(EngineClient client, Action<string, string, bool> l
             line(text.TrimEnd('\r'));
         }
 
-        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
-
         public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
         {
             Write(buffer.Span);
             return ValueTask.CompletedTask;
         }
 
-        public override bool CanRead => false;
-        public override bool CanSeek => false;
         public override bool CanWrite => true;
-        public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-        public override void Flush() { }
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
     }
 }

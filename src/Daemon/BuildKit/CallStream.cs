@@ -3,7 +3,7 @@ using Berth.Api.BuildKit;
 namespace Berth.Daemon.BuildKit;
 
 /// <summary>The bytes of a call whose messages are pieces of a stream, both ways: a connection within a connection, as Control.Session is one.</summary>
-internal sealed class CallStream(GrpcCall call) : Stream
+internal sealed class CallStream(GrpcCall call) : SequentialStream
 {
     private ReadOnlyMemory<byte> _rest;
 
@@ -41,17 +41,6 @@ internal sealed class CallStream(GrpcCall call) : Stream
         }
     }
 
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
     public override bool CanRead => true;
     public override bool CanWrite => true;
-    public override bool CanSeek => false;
-    public override long Length => throw new NotSupportedException();
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("asynchronous only");
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException("asynchronous only");
-    public override void Flush() { }
-    public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-    public override void SetLength(long value) => throw new NotSupportedException();
 }

@@ -7,7 +7,7 @@ namespace Berth.Daemon.BuildKit;
 /// What an HTTP/2 client writes, with one change: a header whose value is several, joined by <see cref="Separator"/>, becomes as many headers. .NET's client joins the values
 /// of a header with commas, as HTTP allows; gRPC takes the headers of a call one by one, and BuildKit's clients are told their patterns so (RFC 9113 section 6.2, RFC 7541).
 /// </summary>
-internal sealed class HeaderLines(Stream inner) : Stream
+internal sealed class HeaderLines(Stream inner) : SequentialStream
 {
     /// <summary>Between values; no pattern or path has it.</summary>
     public const char Separator = '\u001f';
@@ -181,19 +181,9 @@ internal sealed class HeaderLines(Stream inner) : Stream
     }
 
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => inner.ReadAsync(buffer, cancellationToken);
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
     public override Task FlushAsync(CancellationToken cancellationToken) => inner.FlushAsync(cancellationToken);
     public override bool CanRead => true;
     public override bool CanWrite => true;
-    public override bool CanSeek => false;
-    public override long Length => throw new NotSupportedException();
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("asynchronous only");
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException("asynchronous only");
-    public override void Flush() { }
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-    public override void SetLength(long value) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

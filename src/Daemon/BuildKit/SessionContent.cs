@@ -64,7 +64,7 @@ internal sealed class SessionContent(BuildSessions sessions, string sessionId, s
         }
     }
 
-    private sealed class Content(GrpcClientCall call) : Stream
+    private sealed class Content(GrpcClientCall call) : SequentialStream
     {
         private ReadOnlyMemory<byte> _piece;
 
@@ -95,15 +95,6 @@ internal sealed class SessionContent(BuildSessions sessions, string sessionId, s
         }
 
         public override bool CanRead => true;
-        public override bool CanSeek => false;
-        public override bool CanWrite => false;
-        public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-        public override void Flush() { }
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 
     // Messages of containerd's api/services/content/v1/content.proto.

@@ -50,7 +50,7 @@ internal sealed class SessionSink(BuildSessions sessions, string sessionId) : IO
     }
 
     /// <summary>What is written goes to the client; it has taken it when this is disposed of.</summary>
-    private sealed class FileStream(GrpcClientCall call) : Stream
+    private sealed class FileStream(GrpcClientCall call) : SequentialStream
     {
         private bool _disposed;
 
@@ -105,18 +105,8 @@ internal sealed class SessionSink(BuildSessions sessions, string sessionId) : IO
             await base.DisposeAsync();
         }
 
-        public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
         public override void Write(byte[] buffer, int offset, int count) => WriteAsync(buffer.AsMemory(offset, count)).AsTask().GetAwaiter().GetResult();
         public override void Write(ReadOnlySpan<byte> buffer) => WriteAsync(buffer.ToArray()).AsTask().GetAwaiter().GetResult();
-        public override bool CanRead => false;
-        public override bool CanSeek => false;
         public override bool CanWrite => true;
-        public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-        public override void Flush() { }
-        public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
     }
 }

@@ -83,7 +83,7 @@ internal sealed class TakenConnections : EndPoint, IConnectionListener
 
 /// <summary>A stream over a connection that says when the connection is over: it was read to its end, failed, or closed by us.</summary>
 /// <param name="quiet">What can't be written any more is dropped, and only <see cref="Closed"/> tells: the web server takes an exception of its transport for a fault.</param>
-internal sealed class WatchedStream(Stream inner, bool quiet = false) : Stream
+internal sealed class WatchedStream(Stream inner, bool quiet = false) : SequentialStream
 {
     private readonly CancellationTokenSource _closed = new();
     private int _disposed;
@@ -92,9 +92,6 @@ internal sealed class WatchedStream(Stream inner, bool quiet = false) : Stream
 
     public override bool CanRead => true;
     public override bool CanWrite => true;
-    public override bool CanSeek => false;
-    public override long Length => throw new NotSupportedException();
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -124,14 +121,7 @@ internal sealed class WatchedStream(Stream inner, bool quiet = false) : Stream
         }
     }
 
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("asynchronous only");
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException("asynchronous only");
-    public override void Flush() { }
     public override Task FlushAsync(CancellationToken cancellationToken) => inner.FlushAsync(cancellationToken);
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-    public override void SetLength(long value) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

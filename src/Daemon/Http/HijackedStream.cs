@@ -6,7 +6,7 @@ namespace Berth.Daemon.Http;
 /// A connection after its HTTP request: bytes both ways, each direction ending on its own. Reading returns 0 when the client
 /// has half-closed; writing goes on. <see cref="CloseWriteAsync"/> ends our direction and lets the client finish.
 /// </summary>
-internal sealed class HijackedStream(Socket socket, byte[] early) : Stream
+internal sealed class HijackedStream(Socket socket, byte[] early) : SequentialStream
 {
     /// <summary>How long a client may go on sending after we have ended our side, and how much, before the connection is closed under it.</summary>
     public static readonly TimeSpan LingerAtMost = TimeSpan.FromSeconds(5);
@@ -24,9 +24,6 @@ internal sealed class HijackedStream(Socket socket, byte[] early) : Stream
 
     public override bool CanRead => true;
     public override bool CanWrite => true;
-    public override bool CanSeek => false;
-    public override long Length => throw new NotSupportedException();
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -48,19 +45,6 @@ internal sealed class HijackedStream(Socket socket, byte[] early) : Stream
         while (buffer.Length > 0)
             buffer = buffer[await socket.SendAsync(buffer, SocketFlags.None, cancellationToken)..];
     }
-
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("asynchronous only");
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException("asynchronous only");
-    public override void Flush() { }
-    public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-    public override void SetLength(long value) => throw new NotSupportedException();
 
     /// <summary>Ends our direction; the client reads the end of the stream once it has read all that was written.</summary>
     public void CloseWrite()

@@ -9,7 +9,7 @@ namespace Berth.Daemon.Http;
 /// The payload of a WebSocket's data frames (RFC 6455, the server's side) as a stream of bytes. Not System.Net.WebSockets: there a read that is cancelled, as ours is when the
 /// container's output ends first, breaks the connection, and what was written last is lost with it.
 /// </summary>
-internal sealed class WebSocketStream(Stream connection, bool binary) : Stream
+internal sealed class WebSocketStream(Stream connection, bool binary) : SequentialStream
 {
     private const int ContinuationFrame = 0, TextFrame = 1, BinaryFrame = 2, CloseFrame = 8, PingFrame = 9, PongFrame = 10;
     private const int MaxControlBytes = 125;
@@ -159,17 +159,6 @@ internal sealed class WebSocketStream(Stream connection, bool binary) : Stream
         GC.SuppressFinalize(this);
     }
 
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
     public override bool CanRead => true;
     public override bool CanWrite => true;
-    public override bool CanSeek => false;
-    public override long Length => throw new NotSupportedException();
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("asynchronous only");
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException("asynchronous only");
-    public override void Flush() { }
-    public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-    public override void SetLength(long value) => throw new NotSupportedException();
 }

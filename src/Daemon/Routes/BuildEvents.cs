@@ -92,7 +92,7 @@ internal sealed class BuildEvents(Action<BuildEvent> send, Func<int> waiting) : 
     }
 
     // A tar in pieces. Whoever takes them slowly slows the writer down.
-    private sealed class Pieces(BuildEvents events, int output, CancellationToken cancellation) : Stream
+    private sealed class Pieces(BuildEvents events, int output, CancellationToken cancellation) : SequentialStream
     {
         public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
         {
@@ -100,23 +100,13 @@ internal sealed class BuildEvents(Action<BuildEvent> send, Func<int> waiting) : 
             if (buffer.Length > 0) events.Send(new BuildEvent { Kind = "data", Output = output, Data = buffer.ToArray() });
         }
 
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
         public override ValueTask DisposeAsync()
         {
             events.Send(new BuildEvent { Kind = "data", Output = output, Data = [] });
             return base.DisposeAsync();
         }
 
-        public override bool CanRead => false;
-        public override bool CanSeek => false;
         public override bool CanWrite => true;
-        public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-        public override void Flush() { }
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
     }
 
     private int Waiting() => waiting();

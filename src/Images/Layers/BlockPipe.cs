@@ -185,7 +185,7 @@ internal sealed class BlockPipe : IDisposable
         }
     }
 
-    private sealed class WriteEnd(BlockPipe pipe) : Stream
+    private sealed class WriteEnd(BlockPipe pipe) : WriteOnlyStream
     {
         private byte[]? block;
         private int count;
@@ -216,15 +216,5 @@ internal sealed class BlockPipe : IDisposable
             block = null;
             base.Dispose(disposing);
         }
-
-        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
-        public override bool CanRead => false;
-        public override bool CanSeek => false;
-        public override bool CanWrite => true;
-        public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
     }
 }

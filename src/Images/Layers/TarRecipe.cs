@@ -190,7 +190,7 @@ internal sealed class TarRecipeWriter : IDisposable
     }
 
     // Errors as errno: a full disk is said in the same words here as by a layer's files.
-    private sealed class DiskWriter(SafeFileHandle directory, string name) : Stream
+    private sealed class DiskWriter(SafeFileHandle directory, string name) : WriteOnlyStream
     {
         private readonly SafeFileHandle file = FileAt.Open(directory, name, OpenFlags.WriteOnly | OpenFlags.Create | OpenFlags.Exclusive | OpenFlags.NoFollow, 0x180);
         private readonly byte[] buffer = new byte[BufferBytes];
@@ -222,15 +222,5 @@ internal sealed class TarRecipeWriter : IDisposable
             file.Dispose();
             base.Dispose(disposing);
         }
-
-        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
-        public override bool CanRead => false;
-        public override bool CanSeek => false;
-        public override bool CanWrite => true;
-        public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
     }
 }

@@ -156,20 +156,11 @@ internal sealed class TarWriter(Stream output, TarRecipeWriter? recipe = null)
         pax.WriteByte((byte)'\n');
     }
 
-    private sealed class CountingStream : Stream
+    private sealed class CountingStream : WriteOnlyStream
     {
         private long length;
 
         public override long Length => length;
         public override void Write(ReadOnlySpan<byte> buffer) => length += buffer.Length;
-        public override void Write(byte[] buffer, int offset, int count) => length += count;
-        public override bool CanRead => false;
-        public override bool CanSeek => false;
-        public override bool CanWrite => true;
-        public override long Position { get => length; set => throw new NotSupportedException(); }
-        public override void Flush() { }
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
     }
 }

@@ -272,7 +272,7 @@ internal sealed class BuildContextTar : IDisposable
     }
 
     /// <summary>A stream of what is made piece by piece.</summary>
-    private sealed class Pieces(IEnumerable<ReadOnlyMemory<byte>> pieces) : Stream
+    private sealed class Pieces(IEnumerable<ReadOnlyMemory<byte>> pieces) : SequentialStream
     {
         private readonly IEnumerator<ReadOnlyMemory<byte>> _pieces = pieces.GetEnumerator();
         private ReadOnlyMemory<byte> _current;
@@ -297,17 +297,8 @@ internal sealed class BuildContextTar : IDisposable
             return total;
         }
 
-        public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
         public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => new(Read(buffer.Span));
         public override bool CanRead => true;
-        public override bool CanSeek => false;
-        public override bool CanWrite => false;
-        public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-        public override void Flush() { }
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
         protected override void Dispose(bool disposing)
         {

@@ -1,3 +1,4 @@
+using Berth.Api;
 using Berth.Dockerfile;
 using Berth.Engine;
 using Berth.Images;

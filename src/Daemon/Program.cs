@@ -74,10 +74,10 @@ try
     var builder = new BuildService(engine, time, options.BuilderGarbage is { } garbage ? CacheFilters.ParseConfiguration(garbage, engine.Options.DataRoot) : null);
     var buildKit = new BuildKitServer(engine, builder, time, log);
     AllRoutes.Map(router, engine, builder, buildKit);
-    using var server = new KestrelServer(Options.Create(KestrelSetup.Options(endpoints, buildKit.Connections)), new SocketTransport(), loggers);
+    using var server = new KestrelServer(Options.Create(KestrelSetup.Options(endpoints)), new SocketTransport(), loggers);
     var times = new ActionTimes();
     using var idle = new IdleTrim();
-    await server.StartAsync(new ApiServer(router, BuildInfo.EngineVersion, log, stopping.Token, times, idle, buildKit.ProcessAsync), CancellationToken.None);
+    await server.StartAsync(new ApiServer(router, BuildInfo.EngineVersion, log, stopping.Token, times, idle), CancellationToken.None);
     using var metrics = Metrics.Start(options.MetricsAddress, engine, times, BuildInfo.EngineVersion, log);
     _ = new Reload(args, options, engine, loggers, log).RunAsync(reloading, stopping.Token);
     foreach (var endpoint in endpoints)

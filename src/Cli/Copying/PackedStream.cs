@@ -1,3 +1,4 @@
+using Berth.Api;
 using System.Formats.Tar;
 using System.IO.Pipes;
 

@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using Berth.Api.BuildKit;
+using Berth.Api.Grpc;
 
 namespace Berth.Daemon.BuildKit;
 

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Text.Json;
 using Berth.Api.BuildKit;
+using Berth.Api.Grpc;
 using Berth.Builder;
 using Berth.Dockerfile;
 using Berth.Engine;

@@ -1,4 +1,5 @@
 using Berth.Api.BuildKit;
+using Berth.Api.Grpc;
 using Berth.Builder;
 using Berth.Daemon.Http;
 using Berth.Dockerfile;
@@ -31,7 +32,7 @@ internal sealed class BuildKitServer
     {
         (_engine, _builder, _time) = (engine, builder, time);
         _contexts = new ContextStore(Path.Combine(engine.Options.DataRoot, "build", "contexts"));
-        _grpc = new GrpcServer(log);
+        _grpc = new GrpcServer(log.Call, log.CallFault);
         const string Control = "/moby.buildkit.v1.Control/", Gateway = "/moby.buildkit.v1.frontend.LLBBridge/";
         _grpc.Add<SolveRequest>(Control + "Solve", SolveAsync);
         _grpc.Add(Control + "Status", StatusAsync);
@@ -69,15 +70,12 @@ internal sealed class BuildKitServer
         _grpc.Add<Empty>("/grpc.health.v1.Health/Check", (_, _) => Task.FromResult<IProtoMessage>(new Serving()));
     }
 
-    /// <summary>Where connections go that were taken over for gRPC; the web server listens there too.</summary>
-    public TakenConnections Connections { get; } = new();
-
     public void Map(Router router)
     {
         router.Post("/grpc", async request =>
         {
             await using var stream = await request.UpgradeAsync("h2c");
-            await Connections.ServeAsync(stream);
+            await _grpc.ServeAsync(stream, request.Stopping);
         });
         router.Post("/session", async request =>
         {
@@ -88,9 +86,6 @@ internal sealed class BuildKitServer
             await _sessions.RunAsync(id, headers["X-Docker-Expose-Session-Sharedkey"].ToString(), methods, stream, request.Stopping);
         });
     }
-
-    /// <summary>A request of HTTP/2: there are only those of gRPC.</summary>
-    public Task ProcessAsync(HttpContext http) => _grpc.ProcessAsync(http);
 
     /// <summary>Forgets contexts that no build has.</summary>
     /// <returns>Bytes they took.</returns>

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using Berth.Api.BuildKit;
+using Berth.Api.Grpc;
 
 namespace Berth.Daemon.BuildKit;
 
@@ -34,14 +35,8 @@ internal sealed class BuildSessions
         if (!slot.TrySetResult(new BuildSession(id, sharedKey, methods, channel))) throw new GrpcException(GrpcCode.InvalidArgument, $"session {id} is there already");
         try
         {
-            // The first call begins to read the connection: from then on its end is noticed.
-            await channel.CallAsync<Empty>("/grpc.health.v1.Health/Check", Empty.Instance, stopping);
             using var either = CancellationTokenSource.CreateLinkedTokenSource(stopping, channel.Closed);
             await Task.Delay(Timeout.Infinite, either.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        }
-        catch (Exception e) when (e is GrpcException or OperationCanceledException)
-        {
-            // Gone before it began.
         }
         finally
         {

@@ -1,4 +1,6 @@
+using Berth.Api;
 using Berth.Api.BuildKit;
+using Berth.Api.Grpc;
 
 namespace Berth.Daemon.BuildKit;
 

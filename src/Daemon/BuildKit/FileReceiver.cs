@@ -1,6 +1,7 @@
 using System.Text;
 using System.Threading.Channels;
 using Berth.Api.BuildKit;
+using Berth.Api.Grpc;
 using Berth.Linux;
 using Berth.Linux.Abi;
 using Microsoft.Win32.SafeHandles;
@@ -43,7 +44,7 @@ internal sealed class FileReceiver(SafeFileHandle root, Action<long>? progress =
 
     /// <exception cref="GrpcException">The transfer failed, or the client does what it may not.</exception>
     /// <exception cref="LinuxException"/>
-    public async Task ReceiveAsync(Func<Task<Packet?>> read, Func<Packet, bool, Task> write)
+    public async Task ReceiveAsync(Func<Task<Packet?>> read, Func<Packet, Task> write)
     {
         // Contents are asked for beside the reading: a client that is busy sending does not read, and would wait for us as we for it.
         var asking = AskAsync(write);
@@ -76,7 +77,7 @@ internal sealed class FileReceiver(SafeFileHandle root, Action<long>? progress =
             }
             _requests.Writer.Complete();
             await asking;
-            await write(new Packet(PacketType.End), true);
+            await write(new Packet(PacketType.End));
             while (await read() is { } last)
             {
                 progress?.Invoke(_received += last.EncodedBytes);
@@ -91,11 +92,11 @@ internal sealed class FileReceiver(SafeFileHandle root, Action<long>? progress =
         }
     }
 
-    private async Task AskAsync(Func<Packet, bool, Task> write)
+    private async Task AskAsync(Func<Packet, Task> write)
     {
         while (await _requests.Reader.WaitToReadAsync())
         {
-            while (_requests.Reader.TryRead(out var id)) await write(new Packet(PacketType.Request) { Id = id }, !_requests.Reader.TryPeek(out _));
+            while (_requests.Reader.TryRead(out var id)) await write(new Packet(PacketType.Request) { Id = id });
         }
     }
 

@@ -1,6 +1,7 @@
 using System.Text;
 using System.Threading.Channels;
 using Berth.Api.BuildKit;
+using Berth.Api.Grpc;
 using Berth.Images;
 using Berth.Linux.Abi;
 
@@ -12,7 +13,7 @@ internal sealed class FileSender(FileSet files)
     private const int PieceBytes = 32 * 1024;
 
     /// <exception cref="GrpcException">The client has ended the transfer, or asks for what it was not told of.</exception>
-    public async Task SendAsync(Func<Task<Packet?>> read, Func<Packet, bool, Task> write, CancellationToken cancellation)
+    public async Task SendAsync(Func<Task<Packet?>> read, Func<Packet, Task> write, CancellationToken cancellation)
     {
         var told = new Dictionary<uint, string>();
         var wanted = Channel.CreateUnbounded<uint>(new UnboundedChannelOptions { SingleReader = true, SingleWriter = true });
@@ -31,7 +32,7 @@ internal sealed class FileSender(FileSet files)
             await telling;
             wanted.Writer.Complete();
             await sending;
-            await write(new Packet(PacketType.End), true);
+            await write(new Packet(PacketType.End));
         }
         finally
         {
@@ -42,20 +43,20 @@ internal sealed class FileSender(FileSet files)
     }
 
     // The receiver ends a transfer that it is told has failed, and with it our waiting for it.
-    private static async Task GuardAsync(Task work, Func<Packet, bool, Task> write)
+    private static async Task GuardAsync(Task work, Func<Packet, Task> write)
     {
         try
         {
             await work;
         }
-        catch (Exception e) when (e is not OperationCanceledException and not GrpcException { Code: GrpcCode.Unavailable })
+        catch (Exception e) when (e is not OperationCanceledException and not GrpcException { Code: GrpcCode.Unavailable or GrpcCode.Cancelled })
         {
-            await write(new Packet(PacketType.Error) { Data = Encoding.UTF8.GetBytes(e.Message) }, true);
+            await write(new Packet(PacketType.Error) { Data = Encoding.UTF8.GetBytes(e.Message) });
             throw;
         }
     }
 
-    private async Task TellAsync(Dictionary<uint, string> told, Func<Packet, bool, Task> write, CancellationToken cancellation)
+    private async Task TellAsync(Dictionary<uint, string> told, Func<Packet, Task> write, CancellationToken cancellation)
     {
         var id = 0u;
         foreach (var file in files.List(cancellation))
@@ -63,12 +64,12 @@ internal sealed class FileSender(FileSet files)
             if (file.Kind == FileKind.Regular && !file.IsHardLink)
                 lock (told) told[id] = file.Path;
             id++;
-            await write(new Packet(PacketType.Stat) { Stat = StatOf(file) }, id % 64 == 0);
+            await write(new Packet(PacketType.Stat) { Stat = StatOf(file) });
         }
-        await write(new Packet(PacketType.Stat), true);
+        await write(new Packet(PacketType.Stat));
     }
 
-    private async Task SendContentsAsync(Dictionary<uint, string> told, ChannelReader<uint> wanted, Func<Packet, bool, Task> write, CancellationToken cancellation)
+    private async Task SendContentsAsync(Dictionary<uint, string> told, ChannelReader<uint> wanted, Func<Packet, Task> write, CancellationToken cancellation)
     {
         var buffer = new byte[PieceBytes];
         await foreach (var id in wanted.ReadAllAsync(cancellation))
@@ -79,9 +80,9 @@ internal sealed class FileSender(FileSet files)
             using (var content = files.Open(path))
             {
                 int count;
-                while ((count = await content.ReadAsync(buffer, cancellation)) > 0) await write(new Packet(PacketType.Data) { Id = id, Data = buffer[..count] }, false);
+                while ((count = await content.ReadAsync(buffer, cancellation)) > 0) await write(new Packet(PacketType.Data) { Id = id, Data = buffer[..count] });
             }
-            await write(new Packet(PacketType.Data) { Id = id }, true);
+            await write(new Packet(PacketType.Data) { Id = id });
         }
     }
 

@@ -1,4 +1,6 @@
+using Berth.Api;
 using Berth.Api.BuildKit;
+using Berth.Api.Grpc;
 using Berth.Builder;
 using Berth.Images;
 using Berth.Linux.Abi;
@@ -25,7 +27,7 @@ internal sealed class SessionSink(BuildSessions sessions, string sessionId) : IO
         await using var call = await OpenAsync([("buildkit-attachable-exporter-id", output.Id), ("buildkit-exporter-multi-platform", "1")], cancellation);
         try
         {
-            await new FileSender(files).SendAsync(() => call.ReadAsync<Packet>(), (packet, flush) => call.WriteAsync(packet, flush), cancellation);
+            await new FileSender(files).SendAsync(() => call.ReadAsync<Packet>(), call.WriteAsync, cancellation);
             await call.CompleteAsync();
             while (await call.ReadAsync<Packet>() is not null) { }
         }
@@ -105,7 +107,6 @@ internal sealed class SessionSink(BuildSessions sessions, string sessionId) : IO
             await base.DisposeAsync();
         }
 
-        public override void Write(byte[] buffer, int offset, int count) => WriteAsync(buffer.AsMemory(offset, count)).AsTask().GetAwaiter().GetResult();
         public override void Write(ReadOnlySpan<byte> buffer) => WriteAsync(buffer.ToArray()).AsTask().GetAwaiter().GetResult();
         public override bool CanWrite => true;
     }

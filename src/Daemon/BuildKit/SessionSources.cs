@@ -1,6 +1,7 @@
 using System.Text;
 using Berth.Api;
 using Berth.Api.BuildKit;
+using Berth.Api.Grpc;
 using Berth.Builder;
 using Berth.Dockerfile;
 using Berth.Engine;
@@ -146,7 +147,7 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
         long bytes = 0;
         status.Transferring(step, what, 0, done: false);
         var receiver = new FileReceiver(root, count => status.Transferring(step, what, bytes = count, done: false));
-        await receiver.ReceiveAsync(() => call.ReadAsync<Packet>(), (packet, flush) => call.WriteAsync(packet, flush));
+        await receiver.ReceiveAsync(() => call.ReadAsync<Packet>(), call.WriteAsync);
         await call.CompleteAsync();
         status.Transferring(step, what, bytes, done: true);
     }
@@ -156,7 +157,7 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
     {
         if (values.Count == 0) return;
         var encode = values.Any(v => v.Any(c => c > 0x7F || char.IsControl(c)));
-        metadata.Add((name, string.Join(HeaderLines.Separator, encode ? values.Select(Uri.EscapeDataString) : values)));
+        foreach (var value in values) metadata.Add((name, encode ? Uri.EscapeDataString(value) : value));
         if (encode) metadata.Add((name + "-encoded", "1"));
     }
 

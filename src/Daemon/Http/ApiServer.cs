@@ -20,16 +20,13 @@ internal sealed class ApiServer : IHttpApplication<HttpContext>
     private readonly ILogger _log;
     private readonly ActionTimes? _times;
     private readonly IdleTrim? _idle;
-    private readonly Func<HttpContext, Task>? _http2;
 
     /// <param name="engineVersion">As `docker version` shows it.</param>
     /// <param name="stopping">Fires when the daemon ends: streams end then.</param>
     /// <param name="times">Where the time of requests is counted; null: nowhere.</param>
     /// <param name="idle">Is told of the end of each request.</param>
-    /// <param name="http2">Answers requests of HTTP/2, which are of other protocols; null: there are none.</param>
-    public ApiServer(Router router, string engineVersion, ILogger log, CancellationToken stopping, ActionTimes? times = null, IdleTrim? idle = null, Func<HttpContext, Task>? http2 = null)
+    public ApiServer(Router router, string engineVersion, ILogger log, CancellationToken stopping, ActionTimes? times = null, IdleTrim? idle = null)
     {
-        _http2 = http2;
         _idle = idle;
         _times = times;
         _router = router;
@@ -55,11 +52,6 @@ internal sealed class ApiServer : IHttpApplication<HttpContext>
 
     public async Task ProcessRequestAsync(HttpContext http)
     {
-        if (_http2 is not null && HttpProtocol.IsHttp2(http.Request.Protocol))
-        {
-            await _http2(http);
-            return;
-        }
 
         // Kestrel decodes the path but leaves %2F: some clients write an image's slashes so.
         var path = (http.Request.Path.Value ?? "").Replace("%2F", "/", StringComparison.OrdinalIgnoreCase);

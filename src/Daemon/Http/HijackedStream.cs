@@ -1,3 +1,4 @@
+using Berth.Api;
 using System.Net.Sockets;
 
 namespace Berth.Daemon.Http;

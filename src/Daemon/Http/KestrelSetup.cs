@@ -6,8 +6,7 @@ namespace Berth.Daemon.Http;
 /// <summary>How Kestrel is told to behave like Docker's server.</summary>
 internal static class KestrelSetup
 {
-    /// <param name="http2">A listener itself, whose connections speak HTTP/2 from their first byte; null: none.</param>
-    public static KestrelServerOptions Options(IEnumerable<ListeningEndPoint> endpoints, EndPoint? http2 = null)
+    public static KestrelServerOptions Options(IEnumerable<ListeningEndPoint> endpoints)
     {
         var kestrel = new KestrelServerOptions { AddServerHeader = false, AllowResponseHeaderCompression = false };
         var limits = kestrel.Limits;
@@ -23,8 +22,6 @@ internal static class KestrelSetup
         limits.MinResponseDataRate = null; // `docker logs | less` may take all day
         foreach (var endpoint in endpoints)
             kestrel.Listen(endpoint, listen => listen.Protocols = HttpProtocols.Http1);
-        if (http2 is not null)
-            kestrel.Listen(http2, listen => listen.Protocols = HttpProtocols.Http2);
         return kestrel;
     }
 }

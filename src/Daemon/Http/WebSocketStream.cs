@@ -1,3 +1,4 @@
+using Berth.Api;
 using System.Buffers.Binary;
 using System.Net.Sockets;
 using System.Security.Cryptography;

@@ -1,3 +1,4 @@
+using Berth.Api;
 using System.Globalization;
 using System.Text;
 using Berth.Dockerfile;

@@ -1,5 +1,6 @@
 using System.Text;
 using Berth.Api.BuildKit;
+using Berth.Api.Grpc;
 using Berth.Daemon.BuildKit;
 using Berth.Linux;
 using Berth.Linux.Abi;
@@ -29,7 +30,7 @@ public sealed class FileReceiverTests : IDisposable
         foreach (var packet in instead ?? [.. files.Select(f => new Packet(PacketType.Stat) { Stat = f }), new Packet(PacketType.Stat)]) packets.Writer.TryWrite(packet);
         if (instead is not null) packets.Writer.TryWrite(null);
         var receiver = new FileReceiver(root);
-        await receiver.ReceiveAsync(async () => await packets.Reader.ReadAsync(), (packet, _) =>
+        await receiver.ReceiveAsync(async () => await packets.Reader.ReadAsync(), packet =>
         {
             if (packet.Type == PacketType.Request)
             {

@@ -92,21 +92,4 @@ public sealed class ProtoTests
             }
         }
     }
-
-    [Fact]
-    public void Frames_are_taken_whole_and_within_limits()
-    {
-        var frame = GrpcFrames.Encode(new TextMessage("hello"));
-        var two = new System.Buffers.ReadOnlySequence<byte>([.. frame, .. frame[..7]]);
-        Assert.True(GrpcFrames.TryRead(ref two, out var message));
-        Assert.Equal("hello", TextMessage.Parse(System.Buffers.BuffersExtensions.ToArray(message)).Text);
-        Assert.False(GrpcFrames.TryRead(ref two, out _));
-        Assert.Equal(7, two.Length);
-
-        var compressed = new System.Buffers.ReadOnlySequence<byte>([1, 0, 0, 0, 0]);
-        Assert.Equal(GrpcCode.Unimplemented, Assert.Throws<GrpcException>(() => GrpcFrames.TryRead(ref compressed, out _)).Code);
-        var huge = new System.Buffers.ReadOnlySequence<byte>([0, 0x7F, 0xFF, 0xFF, 0xFF]);
-        Assert.Equal(GrpcCode.ResourceExhausted, Assert.Throws<GrpcException>(() => GrpcFrames.TryRead(ref huge, out _)).Code);
-        Assert.Equal("50%25 of caf%C3%A9%0A", GrpcFrames.EncodeText("50% of café\n"));
-    }
 }

@@ -31,9 +31,15 @@ internal sealed class FileCopier(CopyStep copy, SafeFileHandle source, Cancellat
         return all;
     }
 
-    public void CopyTo(SafeFileHandle root, WritableLayer layer)
+    /// <param name="root">The stage's files with the layer on top.</param>
+    /// <param name="upper">The layer's own, when the root is an overlay.</param>
+    public void CopyTo(SafeFileHandle root, WritableLayer layer, SafeFileHandle? upper)
     {
-        var rules = new TreeCopyRules { Owner = copy.Owner.Length > 0 ? OwnerOf(layer, copy.Owner) : null, Permissions = FileMode.Parse(copy.Mode), NewDirectoryPermissions = FileMode.Octal(copy.Mode) ?? 0x1ED, LooksIntoExcluded = _exclude?.HasExceptions == true };
+        var rules = new TreeCopyRules
+        {
+            Owner = copy.Owner.Length > 0 ? OwnerOf(layer, copy.Owner) : null, Permissions = FileMode.Parse(copy.Mode), NewDirectoryPermissions = FileMode.Octal(copy.Mode) ?? 0x1ED,
+            LooksIntoExcluded = _exclude?.HasExceptions == true, WholeSeconds = true, Upper = upper,
+        };
         // Where links in the stage's files lead, within it.
         var destination = RootedPath.TryResolve(root, copy.Destination, mustExist: false, out var errno) ?? throw new LinuxException("openat2", $"\"{copy.Destination}\"", errno);
         var asDirectory = copy.Destination.EndsWith('/') || IsDirectory(root, destination);

@@ -3,6 +3,7 @@ using Berth.Engine;
 using Berth.Images;
 using Berth.Linux;
 using Berth.Linux.Abi;
+using Microsoft.Win32.SafeHandles;
 
 namespace Berth.Builder;
 
@@ -224,15 +225,15 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
             switch (step)
             {
                 case DirectoryStep directory:
-                    await Task.Run(() => WithTree(layer, results[0].Layers, tree => TreeCopy.MakeDirectories(tree, directory.Path, new TreeCopyRules { Owner = FileCopier.OwnerOf(layer, directory.User) }).Dispose())).ConfigureAwait(false);
+                    await Task.Run(() => WithTree(layer, results[0].Layers, (tree, _) => TreeCopy.MakeDirectories(tree, directory.Path, new TreeCopyRules { Owner = FileCopier.OwnerOf(layer, directory.User) }).Dispose())).ConfigureAwait(false);
                     break;
                 case CopyStep copy:
-                    await Task.Run(() => WithTree(layer, results[0].Layers, tree =>
+                    await Task.Run(() => WithTree(layer, results[0].Layers, (tree, upper) =>
                     {
                         foreach (var (part, input) in copy.Parts.Zip(results.Skip(1)))
                         {
                             using var source = SourceTree.Open(session, input);
-                            new FileCopier(part, source.Root, _stop.Token).CopyTo(tree, layer);
+                            new FileCopier(part, source.Root, _stop.Token).CopyTo(tree, layer, upper);
                         }
                     })).ConfigureAwait(false);
                     break;
@@ -258,22 +259,22 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
     }
 
     // The stage's files with the new layer on top, mounted where nobody else sees it.
-    private void WithTree(WritableLayer layer, IReadOnlyList<Digest> below, Action<Microsoft.Win32.SafeHandles.SafeFileHandle> work)
+    private void WithTree(WritableLayer layer, IReadOnlyList<Digest> below, Action<SafeFileHandle, SafeFileHandle?> work)
     {
+        using var upper = FileAt.Open(null, layer.UpperDirectory, OpenFlags.ReadOnly | OpenFlags.Directory);
         var lower = session.Directories(below, mountPoints: false);
         if (lower.Count == 0)
         {
-            using var alone = FileAt.Open(null, layer.UpperDirectory, OpenFlags.ReadOnly | OpenFlags.Directory);
-            work(alone);
+            work(upper, null);
             return;
         }
         using var tree = new PrivateMountTree(DetachedMount.Overlay(lower, layer.UpperDirectory, layer.WorkDirectory, MountAttributes.NoDev, isVolatile: true));
-        work(tree.Root);
+        work(tree.Root, upper);
     }
 }
 
 /// <summary>Files to read, as long as it is not disposed of.</summary>
-internal sealed record SourceTree(Microsoft.Win32.SafeHandles.SafeFileHandle Root, IDisposable? Mount) : IDisposable
+internal sealed record SourceTree(SafeFileHandle Root, IDisposable? Mount) : IDisposable
 {
     /// <summary>A step's files as they are, which nobody can write to.</summary>
     public static SourceTree Open(ImageStore.LayerSession session, StepResult result)

@@ -27,6 +27,15 @@ public sealed record TreeCopyRules
 
     /// <summary>Times later than this become this.</summary>
     public long? LatestSeconds { get; init; }
+
+    /// <summary>Times without their fractions, which a layer's tar does not have.</summary>
+    public bool WholeSeconds { get; init; }
+
+    /// <summary>
+    /// The overlay's upper directory when the destination is an overlay that nobody else has: what is copied into a directory that was made for it is written there and not through the
+    /// overlay, which makes each file twice, in the layer and in its own memory.
+    /// </summary>
+    public SafeFileHandle? Upper { get; init; }
 }
 
 /// <summary>What one path of a tree is, as a digest: kind, permissions, owner, content; not times.</summary>
@@ -58,8 +67,9 @@ public static class TreeCopy
         {
             using var directory = FileAt.Open(root, path, OpenFlags.ReadOnly | OpenFlags.Directory | OpenFlags.NoFollow, Inside);
             // It is what is in the directory that is copied: the target keeps what it is, and is none of the source's when it is made.
-            using var into = MakeDirectories(targetRoot, target, rules);
-            run.CopyContent(directory, path.Trim('/'), into, 0);
+            using var into = MakeDirectories(targetRoot, target, rules, out var made);
+            if (made) run.CopyContentInUpper(directory, path.Trim('/'), into, 0);
+            else run.CopyContent(directory, path.Trim('/'), into, 0);
             return;
         }
         var (above, name) = Split(target);
@@ -75,7 +85,6 @@ public static class TreeCopy
         var (above, name) = Split(target);
         using var parent = MakeDirectories(targetRoot, above, rules);
         var bytes = Encoding.UTF8.GetBytes(name);
-        ReplaceFile(parent, bytes);
         using var file = Create(parent, bytes);
         Check(RawAt.WriteAt(file, content, 0), "write", bytes);
         Finish(parent, bytes, rules.Owner ?? (0, 0), rules.Permissions?.Invoke(0x1A4, false) ?? 0x1A4);
@@ -83,8 +92,12 @@ public static class TreeCopy
     }
 
     /// <summary>Makes a directory and those above it that are missing, and opens it.</summary>
-    public static SafeFileHandle MakeDirectories(SafeFileHandle root, string path, TreeCopyRules rules)
+    public static SafeFileHandle MakeDirectories(SafeFileHandle root, string path, TreeCopyRules rules) => MakeDirectories(root, path, rules, out _);
+
+    // Also whether it was made.
+    private static SafeFileHandle MakeDirectories(SafeFileHandle root, string path, TreeCopyRules rules, out bool made)
     {
+        made = false;
         const OpenFlags Directory = OpenFlags.ReadOnly | OpenFlags.Directory;
         if (FileAt.TryOpen(root, path.Length == 0 ? "/" : path, Directory, Inside, out var errno) is { } there) return there;
         if (errno != Errno.ENOENT) throw errno == Errno.ENOTDIR ? ImageException.Failed($"cannot copy to non-directory: {path}") : new LinuxException("openat2", $"\"{path}\"", errno);
@@ -98,7 +111,8 @@ public static class TreeCopy
             {
                 var name = Encoding.UTF8.GetBytes(parts[i]);
                 errno = RawAt.MakeDirectory(at, name, 0x1C0);
-                if (errno == Errno.Success)
+                made = errno == Errno.Success;
+                if (made)
                 {
                     Finish(at, name, rules.Owner ?? (0, 0), rules.NewDirectoryPermissions);
                     if (rules.LatestSeconds is { } latest) Check(RawAt.SetTimes(at, name, (latest, 0), (latest, 0)), "utimensat", name);
@@ -213,9 +227,17 @@ public static class TreeCopy
         Check(RawAt.Unlink(parent, name), "unlinkat", name);
     }
 
+    private const OpenFlags NewFile = OpenFlags.WriteOnly | OpenFlags.Create | OpenFlags.Exclusive | OpenFlags.NoFollow;
+
     private static SafeFileHandle Create(SafeFileHandle parent, byte[] name)
     {
-        Check(RawAt.Open(parent, name, OpenFlags.WriteOnly | OpenFlags.Create | OpenFlags.Exclusive | OpenFlags.NoFollow, OneName, 0x180, out var file), "openat2", name);
+        var errno = RawAt.Open(parent, name, NewFile, OneName, 0x180, out var file);
+        if (errno == Errno.EEXIST)
+        {
+            ReplaceFile(parent, name);
+            errno = RawAt.Open(parent, name, NewFile, OneName, 0x180, out file);
+        }
+        Check(errno, "openat2", name);
         return file!;
     }
 
@@ -226,7 +248,7 @@ public static class TreeCopy
         if (permissions is { } mode) Check(RawAt.ChangeMode(parent, name, mode), "fchmodat", name);
     }
 
-    private static void Check(Errno errno, string call, byte[] name)
+    private static void Check(Errno errno, string call, ReadOnlySpan<byte> name)
     {
         if (errno != Errno.Success) throw new LinuxException(call, $"\"{Encoding.UTF8.GetString(name)}\"", errno);
     }
@@ -235,6 +257,9 @@ public static class TreeCopy
     {
         // Files with several names keep them: where the first was copied to.
         private readonly Dictionary<((uint, uint), ulong), string> links = [];
+
+        // What is copied now goes to the upper directory itself.
+        private bool _isInUpper;
 
         public void CopyContent(SafeFileHandle directory, string prefix, SafeFileHandle into, int depth)
         {
@@ -254,40 +279,75 @@ public static class TreeCopy
                 CopyDirectory(directory, name, shown, into, targetName, status, owner, excluded, depth);
                 return;
             }
+            var permissions = rules.Permissions?.Invoke(status.Permissions, false) ?? status.Permissions;
+            if (status is { Kind: FileKind.Regular, LinkCount: 1 })
+            {
+                CopyFile(directory, name, into, targetName, status, owner, permissions);
+                return;
+            }
             ReplaceFile(into, targetName);
             if (status.LinkCount > 1 && links.TryGetValue((status.Device, status.Inode), out var first) && TryLink(first, into, targetName)) return;
-            var permissions = rules.Permissions?.Invoke(status.Permissions, false) ?? status.Permissions;
             switch (status.Kind)
             {
                 case FileKind.Regular:
-                    Check(RawAt.Open(directory, name, OpenFlags.ReadOnly | OpenFlags.NoFollow | OpenFlags.NonBlocking, OneName, 0, out var source), "openat2", name);
-                    using (source)
-                    using (var target = Create(into, targetName)) Check(RawAt.CopyContent(source!, target), "copy_file_range", name);
-                    Finish(into, targetName, owner, permissions);
-                    if (RawAt.GetXattr(directory, name, "security.capability"u8, out var capability) == Errno.Success)
-                        Check(RawAt.SetXattr(into, targetName, "security.capability"u8, capability), "setxattr", name);
+                    CopyFile(directory, name, into, targetName, status, owner, permissions);
                     break;
                 case FileKind.SymbolicLink:
                     Check(RawAt.ReadLink(directory, name, out var link), "readlinkat", name);
                     Check(RawAt.SymbolicLink(link, into, targetName), "symlinkat", targetName);
                     Finish(into, targetName, owner, null);
+                    SetTimes(into, targetName, status);
                     break;
                 case FileKind.Socket:
                     return; // means nothing without who listens
                 default:
                     Check(RawAt.MakeNode(into, targetName, status.Kind, permissions, status.NodeDevice.Major, status.NodeDevice.Minor), "mknodat", targetName);
                     Finish(into, targetName, owner, permissions);
+                    SetTimes(into, targetName, status);
                     break;
             }
-            SetTimes(into, targetName, status);
             if (status.LinkCount > 1) links.TryAdd((status.Device, status.Inode), targetOf(shown));
+        }
+
+        // Most of what is copied. All by descriptor: of a thousand small files it is the calls that take the time.
+        private void CopyFile(SafeFileHandle directory, byte[] name, SafeFileHandle into, byte[] targetName, FileStatus status, (uint Uid, uint Gid) owner, uint permissions)
+        {
+            Check(RawAt.Open(directory, name, OpenFlags.ReadOnly | OpenFlags.NoFollow | OpenFlags.NonBlocking, OneName, 0, out var source), "openat2", name);
+            using (source)
+            {
+                using var target = Create(into, targetName);
+                Check(RawAt.CopyContent(source!, target, status.SizeBytes), "copy_file_range", name);
+                // Owner before mode: the kernel clears set-id bits, and capabilities, when the owner changes.
+                Check(RawAt.ChangeOwner(target, default, owner.Uid, owner.Gid), "fchown", targetName);
+                Check(RawAt.ChangeMode(target, default, permissions), "fchmod", targetName);
+                if (RawAt.GetXattr(source!, "security.capability"u8, out var capability) == Errno.Success)
+                    Check(RawAt.SetXattr(target, "security.capability"u8, capability), "fsetxattr", targetName);
+                SetTimes(target, default, status);
+            }
         }
 
         private bool TryLink(string first, SafeFileHandle into, byte[] targetName)
         {
             var (above, name) = Split(first);
-            using var parent = FileAt.TryOpen(targetRoot, above, OpenFlags.Path | OpenFlags.Directory, Inside, out _);
+            using var parent = FileAt.TryOpen(_isInUpper ? rules.Upper! : targetRoot, above, OpenFlags.Path | OpenFlags.Directory, Inside, out _);
             return parent is not null && RawAt.HardLink(parent, Encoding.UTF8.GetBytes(name), into, targetName) == Errno.Success;
+        }
+
+        // A directory that was made this moment is in the upper directory under the same path, and nobody has looked into it through the overlay.
+        public void CopyContentInUpper(SafeFileHandle source, string shown, SafeFileHandle target, int depth)
+        {
+            var inUpper = rules.Upper is null || _isInUpper ? null : FileAt.TryOpen(rules.Upper, targetOf(shown), OpenFlags.ReadOnly | OpenFlags.Directory | OpenFlags.NoFollow, Inside | ResolveFlags.NoSymlinks, out _);
+            if (inUpper is null)
+            {
+                CopyContent(source, shown, target, depth);
+                return;
+            }
+            using (inUpper)
+            {
+                _isInUpper = true;
+                CopyContent(source, shown, inUpper, depth);
+                _isInUpper = false;
+            }
         }
 
         private void CopyDirectory(SafeFileHandle directory, byte[] name, string shown, SafeFileHandle into, byte[] targetName, FileStatus status, (uint, uint) owner, bool excluded, int depth)
@@ -305,7 +365,8 @@ public static class TreeCopy
                 Check(opened, "openat2", targetName);
                 using (target)
                 {
-                    CopyContent(source!, shown, target!, depth + 1);
+                    if (made == Errno.Success) CopyContentInUpper(source!, shown, target!, depth + 1);
+                    else CopyContent(source!, shown, target!, depth + 1);
                     Finish(into, targetName, owner, rules.Permissions?.Invoke(status.Permissions, true) ?? status.Permissions);
                     SetTimes(into, targetName, status);
                 }
@@ -327,9 +388,9 @@ public static class TreeCopy
             return false;
         }
 
-        private void SetTimes(SafeFileHandle into, byte[] name, FileStatus status)
+        private void SetTimes(SafeFileHandle into, ReadOnlySpan<byte> name, FileStatus status)
         {
-            var modified = status.Modified;
+            var modified = rules.WholeSeconds ? (status.Modified.Seconds, 0u) : status.Modified;
             if (rules.LatestSeconds is { } latest && modified.Seconds >= latest) modified = (latest, 0);
             Check(RawAt.SetTimes(into, name, modified, modified), "utimensat", name);
         }

@@ -62,6 +62,9 @@ internal static unsafe partial class LibC
     internal static partial nint llistxattr(byte* path, byte* list, nuint size);
 
     [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint flistxattr(int fd, byte* list, nuint size);
+
+    [LibraryImport(Library, SetLastError = true)]
     internal static partial nint getdents64(int fd, byte* buffer, nuint size);
 
     [LibraryImport(Library, SetLastError = true)]

@@ -256,6 +256,21 @@ public static unsafe class RawAt
         }
     }
 
+    /// <summary>Names of the extended attributes of a file open for reading or writing (not O_PATH).</summary>
+    public static Errno ListXattrs(SafeFileHandle file, out IReadOnlyList<byte[]> names)
+    {
+        names = [];
+        using var fd = new DirectoryArgument(file);
+        var length = LibC.flistxattr(fd.Fd, null, 0);
+        if (length < 0) return LibC.LastErrno;
+        if (length == 0) return Errno.Success;
+        var buffer = new byte[Xattr.MaxValueBytes];
+        fixed (byte* b = buffer) length = LibC.flistxattr(fd.Fd, b, (nuint)buffer.Length);
+        if (length < 0) return LibC.LastErrno;
+        names = Names(buffer.AsSpan(0, (int)length));
+        return Errno.Success;
+    }
+
     /// <summary>Names of the extended attributes of <paramref name="path"/> (one name; empty for the directory itself).</summary>
     public static Errno ListXattrs(SafeFileHandle directory, ReadOnlySpan<byte> path, out IReadOnlyList<byte[]> names)
     {
@@ -270,16 +285,20 @@ public static unsafe class RawAt
             var buffer = new byte[Xattr.MaxValueBytes];
             fixed (byte* b = buffer) length = LibC.llistxattr(p, b, (nuint)buffer.Length);
             if (length < 0) return LibC.LastErrno;
-            var list = new List<byte[]>();
-            var rest = buffer.AsSpan(0, (int)length);
-            while (rest.IndexOf((byte)0) is var end and >= 0)
-            {
-                list.Add(rest[..end].ToArray());
-                rest = rest[(end + 1)..];
-            }
-            names = list;
+            names = Names(buffer.AsSpan(0, (int)length));
             return Errno.Success;
         }
+    }
+
+    private static List<byte[]> Names(ReadOnlySpan<byte> rest)
+    {
+        var list = new List<byte[]>();
+        while (rest.IndexOf((byte)0) is var end and >= 0)
+        {
+            list.Add(rest[..end].ToArray());
+            rest = rest[(end + 1)..];
+        }
+        return list;
     }
 
     /// <summary>Reads at the offset what one call gives: less than asked for at the end, nothing beyond it.</summary>
@@ -321,12 +340,16 @@ public static unsafe class RawAt
         return Result(LibC.ftruncate(fd.Fd, bytes));
     }
 
+    /// <summary>Up to here a file is read and written: two calls, where asking whether extents can be shared is one more.</summary>
+    private const int SmallFileBytes = 64 * 1024;
+
     /// <summary>Copies the whole content from one file into another, sharing extents where the file system can.</summary>
-    public static Errno CopyContent(SafeFileHandle from, SafeFileHandle to)
+    /// <param name="sizeBytes">As far as it is known: what there is is copied.</param>
+    public static Errno CopyContent(SafeFileHandle from, SafeFileHandle to, ulong sizeBytes = ulong.MaxValue)
     {
         using var a = new DirectoryArgument(from);
         using var b = new DirectoryArgument(to);
-        while (true)
+        while (sizeBytes > SmallFileBytes)
         {
             var copied = LibC.copy_file_range(a.Fd, null, b.Fd, null, 1 << 30, 0);
             if (copied == 0) return Errno.Success;
@@ -353,6 +376,8 @@ public static unsafe class RawAt
                         if (written < 0 && LibC.LastErrno != Errno.EINTR) return LibC.LastErrno;
                         if (written > 0) done += written;
                     }
+                    // A regular file gives less than was asked for at its end alone.
+                    if ((ulong)got == sizeBytes && got < buffer.Length) return Errno.Success;
                 }
             }
         }

@@ -155,7 +155,7 @@ internal sealed class TreeTar(TarWriter tar, TreeTarRules rules, CancellationTok
 
     private void AddDirectoryHeader(SafeFileHandle directory, byte[] name, FileStatus status)
     {
-        tar.WriteHeader(Entry(name, TarKind.Directory, status, rules.UserXattrs ? Xattrs(directory, default) : []));
+        tar.WriteHeader(Entry(name, TarKind.Directory, status, rules.UserXattrs ? Xattrs(directory) : []));
         if (!rules.IsUpperDirectory) return;
         if (RawAt.GetXattr(directory, "trusted.overlay.opaque"u8, out var opaque) == Errno.Success && opaque is [(byte)'y'])
             tar.WriteHeader(Entry([.. name, .. ".wh..wh..opq"u8], TarKind.File, status, []) with { Mode = status.Permissions & 0x1FF, Modified = default });
@@ -204,7 +204,7 @@ internal sealed class TreeTar(TarWriter tar, TreeTarRules rules, CancellationTok
     private void AddRegular(SafeFileHandle file, byte[] name, FileStatus status)
     {
         if (IsSeen(name, status)) return;
-        var xattrs = Xattrs(file, default);
+        var xattrs = Xattrs(file);
         var left = (long)status.SizeBytes;
         SizeBytes += left;
         tar.WriteHeader(Entry(name, TarKind.File, status, xattrs) with { StoredBytes = left });
@@ -262,8 +262,10 @@ internal sealed class TreeTar(TarWriter tar, TreeTarRules rules, CancellationTok
         Modified = (Seconds(status), 0), Major = 0, Minor = 0, Xattrs = xattrs, Segments = null,
     };
 
-    private List<KeyValuePair<byte[], byte[]>> Xattrs(SafeFileHandle file, ReadOnlySpan<byte> name)
+    private List<KeyValuePair<byte[], byte[]>> Xattrs(SafeFileHandle file)
     {
+        IReadOnlyList<byte[]>? names = null;
+        if (rules.UserXattrs && RawAt.ListXattrs(file, out names) == Errno.Success && names.Count == 0) return [];
         var found = new List<KeyValuePair<byte[], byte[]>>();
         if (RawAt.GetXattr(file, "security.capability"u8, out var capability) == Errno.Success)
         {
@@ -277,11 +279,10 @@ internal sealed class TreeTar(TarWriter tar, TreeTarRules rules, CancellationTok
             }
             found.Add(new("security.capability"u8.ToArray(), capability));
         }
-        if (!rules.UserXattrs || RawAt.ListXattrs(file, name, out var keys) != Errno.Success) return found;
-        foreach (var key in keys)
+        foreach (var name in names ?? [])
         {
-            if (key.AsSpan().StartsWith("user."u8) && RawAt.GetXattr(file, key, out var value) == Errno.Success) found.Add(new(key, value));
-            else if (!key.AsSpan().SequenceEqual("security.capability"u8) && !key.AsSpan().StartsWith("trusted.overlay."u8)) IsInexact = true;
+            if (name.AsSpan().StartsWith("user."u8) && RawAt.GetXattr(file, name, out var value) == Errno.Success) found.Add(new(name, value));
+            else if (!name.AsSpan().SequenceEqual("security.capability"u8) && !name.AsSpan().StartsWith("trusted.overlay."u8)) IsInexact = true;
         }
         found.Sort(static (a, b) => a.Key.AsSpan().SequenceCompareTo(b.Key));
         return found;

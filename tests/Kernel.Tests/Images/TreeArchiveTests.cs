@@ -52,6 +52,7 @@ public sealed class TreeArchiveTests : IDisposable
         Assert.Equal(first, await Write("/again", null));
         var status = FileAt.Status(null, directory["root/again/d/f"]);
         Assert.Equal((1000u, 2000u, 0x9EDu), (status.Uid, status.Gid, status.Permissions));
+        using (var file = FileAt.Open(null, directory["root/again/d/xattr"], OpenFlags.ReadOnly)) Assert.Equal((Errno.Success, "v"), (RawAt.GetXattr(file, "user.berth"u8, out var value), Encoding.UTF8.GetString(value)));
         Assert.Equal(2u, FileAt.Status(null, directory["root/again/hard"]).LinkCount);
         Assert.Equal("../../x", File.ResolveLinkTarget(directory["root/again/d/l"], false) is { } link ? Path.GetRelativePath(directory["root/again/d"], link.FullName) : "");
     }

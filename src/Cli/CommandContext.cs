@@ -118,6 +118,8 @@ internal interface ITerminal
 
     bool OutputIsTerminal { get; }
 
+    bool ErrorIsTerminal { get; }
+
     /// <summary>Rows and columns of the output's terminal; (0, 0) without one.</summary>
     (int Height, int Width) Size { get; }
 

@@ -7,7 +7,9 @@ internal sealed class SystemTerminal : ITerminal
 
     public bool OutputIsTerminal { get; } = OperatingSystem.IsLinux() ? Linux.StandardTerminal.IsTerminal(1) : !Console.IsOutputRedirected;
 
-    public (int Height, int Width) Size => OperatingSystem.IsLinux() && Linux.StandardTerminal.TryGetSize(1, out var rows, out var columns) ? (rows, columns) : (0, 0);
+    public bool ErrorIsTerminal => OperatingSystem.IsLinux() ? Linux.StandardTerminal.IsTerminal(2) : !Console.IsErrorRedirected;
+
+    public (int Height, int Width) Size => OperatingSystem.IsLinux() && (Linux.StandardTerminal.TryGetSize(1, out var rows, out var columns) || Linux.StandardTerminal.TryGetSize(2, out rows, out columns)) ? (rows, columns) : (0, 0);
 
     public IDisposable MakeRaw()
     {

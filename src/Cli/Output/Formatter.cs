@@ -95,8 +95,8 @@ internal sealed class Formatter<T>(string typeName, IReadOnlyList<Column<T>> col
                 writer.WriteStartObject();
                 foreach (var column in formatter.Columns.Where(c => !c.TemplateOnly).OrderBy(c => c.Name, StringComparer.Ordinal))
                 {
-                    if (column.Text(item) is bool flag) writer.WriteBoolean(column.Name, flag);
-                    else writer.WriteString(column.Name, column.Text(item) as string);
+                    writer.WritePropertyName(column.Name);
+                    writer.WriteRawValue(GoValue.ToJson(column.Text(item)));
                 }
                 writer.WriteEndObject();
             }

@@ -8,8 +8,16 @@ using Berth.Compose.Yaml;
 
 namespace Berth.Compose.Engine;
 
+public enum WorkState
+{
+    Working,
+    Done,
+    Warning,
+    Error,
+}
+
 /// <summary>What is done, told while it is done: "Container web-1", "Started".</summary>
-public delegate void Progress(string resource, string status);
+public delegate void Progress(string resource, string status, WorkState state);
 
 /// <summary>
 /// Carries a plan out: every step begins when those before it are done, so what does not depend on one another happens at the same time.
@@ -39,7 +47,7 @@ public sealed class Executor(EngineClient client, Project? project, Observed obs
     {
         foreach (var container in observed.Containers)
             if (!container.OneOff) _ids[container.Service + "/" + container.Number.ToString(CultureInfo.InvariantCulture)] = container.Id;
-        foreach (var kept in plan.Kept) progress("Container " + kept.Name, "Running");
+        foreach (var kept in plan.Kept) progress("Container " + kept.Name, "Running", WorkState.Done);
         using var failed = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         using var slots = new SemaphoreSlim(Parallel > 0 ? Parallel : int.MaxValue);
         var tasks = new Dictionary<int, Task>();
@@ -76,7 +84,7 @@ public sealed class Executor(EngineClient client, Project? project, Observed obs
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {
-            progress(Title(step), "Error " + e.Message);
+            if (FailureOf(step, e) is { } told) progress(Title(step), told, WorkState.Error);
             await failed.CancelAsync().ConfigureAwait(false);
             throw;
         }
@@ -94,45 +102,60 @@ public sealed class Executor(EngineClient client, Project? project, Observed obs
         _ => "Container " + step.Subject,
     };
 
+    /// <summary>In docker compose's words; null: it says nothing but its last line.</summary>
+    private static string? FailureOf(Step step, Exception e) => step.Kind switch
+    {
+        StepKind.Create or StepKind.Recreate => e.Message,
+        StepKind.Stop => "Error while Stopping",
+        StepKind.Remove => "Error while Removing",
+        StepKind.Start or StepKind.Restart or StepKind.RemoveImage or StepKind.RemoveVolume or StepKind.Wait => null,
+        _ => "Error",
+    };
+
     private async Task DoAsync(Step step, CancellationToken cancellationToken)
     {
         var title = Title(step);
         switch (step.Kind)
         {
             case StepKind.CreateNetwork:
-                progress(title, "Creating");
+                progress(title, "Creating", WorkState.Working);
                 await CreateNetworkAsync(step.Key, cancellationToken).ConfigureAwait(false);
-                progress(title, "Created");
+                progress(title, "Created", WorkState.Done);
                 break;
             case StepKind.CreateVolume:
-                progress(title, "Creating");
+                progress(title, "Creating", WorkState.Working);
                 await CreateVolumeAsync(step.Key, cancellationToken).ConfigureAwait(false);
-                progress(title, "Created");
+                progress(title, "Created", WorkState.Done);
                 break;
             case StepKind.Create:
-                progress(title, "Creating");
+                progress(title, "Creating", WorkState.Working);
                 await CreateAsync(step, step.Subject, null, cancellationToken).ConfigureAwait(false);
-                progress(title, "Created");
+                progress(title, "Created", WorkState.Done);
                 break;
             case StepKind.Recreate:
-                progress(title, "Recreate");
+                progress(title, "Recreate", WorkState.Working);
                 await RecreateAsync(step, cancellationToken).ConfigureAwait(false);
-                progress(title, "Recreated");
+                progress(title, "Recreated", WorkState.Done);
                 break;
             case StepKind.Start:
-                progress(title, "Starting");
+                progress(title, "Starting", WorkState.Working);
                 await StartAsync(step, cancellationToken).ConfigureAwait(false);
-                progress(title, "Started");
+                progress(title, "Started", WorkState.Done);
                 break;
             case StepKind.Stop:
-                progress(title, "Stopping");
+                progress(title, "Stopping", WorkState.Working);
                 await StopAsync(step, cancellationToken).ConfigureAwait(false);
-                progress(title, "Stopped");
+                progress(title, "Stopped", WorkState.Done);
+                break;
+            case StepKind.Restart:
+                progress(title, "Restarting", WorkState.Working);
+                await RestartAsync(step, cancellationToken).ConfigureAwait(false);
+                progress(title, "Started", WorkState.Done);
                 break;
             case StepKind.Remove:
-                progress(title, "Removing");
+                progress(title, "Removing", WorkState.Working);
                 await TolerateAsync(404, client.RemoveContainerAsync(step.Container!.Id, force: true, volumes: step.Volumes, cancellationToken: cancellationToken)).ConfigureAwait(false);
-                progress(title, "Removed");
+                progress(title, "Removed", WorkState.Done);
                 break;
             case StepKind.Wait:
                 await WaitAsync(step, cancellationToken).ConfigureAwait(false);
@@ -162,37 +185,37 @@ public sealed class Executor(EngineClient client, Project? project, Observed obs
 
     private async Task RemoveAsync(string title, Task task)
     {
-        progress(title, "Removing");
+        progress(title, "Removing", WorkState.Working);
         try
         {
             await task.ConfigureAwait(false);
-            progress(title, "Removed");
+            progress(title, "Removed", WorkState.Done);
         }
         catch (EngineApiException e) when (e.Status == 409)
         {
-            progress(title, "Resource is still in use");
+            progress(title, "Resource is still in use", WorkState.Warning);
         }
         catch (EngineApiException e) when (e.Status == 404)
         {
-            progress(title, "Warning: No resource found to remove");
+            progress(title, "Warning: No resource found to remove", WorkState.Done);
         }
     }
 
     private async Task RemoveNetworkAsync(string title, string name, CancellationToken cancellationToken)
     {
-        progress(title, "Removing");
+        progress(title, "Removing", WorkState.Working);
         try
         {
             await client.RemoveNetworkAsync(observed.Networks.TryGetValue(name, out var there) ? there.Id : name, cancellationToken).ConfigureAwait(false);
-            progress(title, "Removed");
+            progress(title, "Removed", WorkState.Done);
         }
         catch (EngineApiException e) when (e.Status is 403 or 409)
         {
-            progress(title, "Resource is still in use");
+            progress(title, "Resource is still in use", WorkState.Warning);
         }
         catch (EngineApiException e) when (e.Status == 404)
         {
-            progress(title, "No resource found to remove");
+            progress(title, "No resource found to remove", WorkState.Warning);
         }
     }
 
@@ -347,6 +370,15 @@ public sealed class Executor(EngineClient client, Project? project, Observed obs
         await TolerateAsync(404, client.StopContainerAsync(step.Container!.Id, null, TimeoutSeconds, cancellationToken)).ConfigureAwait(false);
     }
 
+    private async Task RestartAsync(Step step, CancellationToken cancellationToken)
+    {
+        var container = step.Container!;
+        await RunHooksAsync(step.Key, "pre_stop", container, cancellationToken).ConfigureAwait(false);
+        await client.RestartContainerAsync(container.Id, null, TimeoutSeconds, cancellationToken).ConfigureAwait(false);
+        if (project?.Services.TryGetValue(step.Key, out var service) != true) return;
+        foreach (var hook in service!.ListOf("post_start")) await HookAsync(container.Id, container.Name, hook, cancellationToken).ConfigureAwait(false);
+    }
+
     private async Task RunHooksAsync(string service, string kind, ServiceContainer container, CancellationToken cancellationToken)
     {
         if (project is null || !project.Services.TryGetValue(service, out var config) || container.State != "running") return;
@@ -418,7 +450,7 @@ public sealed class Executor(EngineClient client, Project? project, Observed obs
         using var events = await client.BeginEventsAsync(new Filters().Add("container", id).Add("event", "health_status").Add("event", "die").Add("event", "start").Add("event", "destroy"), cancellationToken).ConfigureAwait(false);
         var inspect = await client.InspectContainerAsync(id, cancellationToken).ConfigureAwait(false);
         var title = "Container " + inspect.Name.TrimStart('/');
-        progress(title, "Waiting");
+        progress(title, "Waiting", WorkState.Working);
         if (Met(inspect, condition, title)) return;
         await foreach (var _ in EngineClient.ReadEventsAsync(events, cancellationToken).ConfigureAwait(false))
             if (Met(await client.InspectContainerAsync(id, cancellationToken).ConfigureAwait(false), condition, title)) return;
@@ -427,13 +459,26 @@ public sealed class Executor(EngineClient client, Project? project, Observed obs
 
     private bool Met(ContainerInspect container, string condition, string title)
     {
+        try
+        {
+            return IsMet(container, condition, title);
+        }
+        catch (ComposeException e)
+        {
+            if (condition != "running_or_healthy") progress(title, condition == "completed" ? e.Message : "Error", WorkState.Error);
+            throw;
+        }
+    }
+
+    private bool IsMet(ContainerInspect container, string condition, string title)
+    {
         var name = container.Name.TrimStart('/');
         var state = container.State;
         if (condition == "completed")
         {
             if (state.Status != "exited") return false;
             if (state.ExitCode != 0) throw new ComposeException($"service {GoText.Quote(container.Config.Labels?.GetValueOrDefault(Labels.Service) ?? name)} didn't complete successfully: exit {state.ExitCode}");
-            progress(title, "Exited");
+            progress(title, "Exited", WorkState.Done);
             return true;
         }
         var prefix = condition == "healthy" ? "dependency failed to start: " : "";
@@ -442,12 +487,12 @@ public sealed class Executor(EngineClient client, Project? project, Observed obs
         {
             if (condition == "healthy") throw new ComposeException($"{prefix}container {name} has no healthcheck configured");
             if (state.Status != "running") return false;
-            progress(title, "Healthy");
+            progress(title, "Healthy", WorkState.Done);
             return true;
         }
         if (health.Status == "unhealthy") throw new ComposeException($"{prefix}container {name} is unhealthy");
         if (health.Status != "healthy") return false;
-        progress(title, "Healthy");
+        progress(title, "Healthy", WorkState.Done);
         return true;
     }
 }

@@ -10,6 +10,7 @@ public enum StepKind
     Recreate,
     Start,
     Stop,
+    Restart,
     Remove,
     Wait,
     RemoveNetwork,

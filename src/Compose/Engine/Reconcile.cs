@@ -323,6 +323,61 @@ public static class Reconcile
         return stops;
     }
 
+    /// <summary>Services are restarted in the order in which they depend on each other, and after them those that want to be restarted with them.</summary>
+    /// <param name="project">null: there are no files; labels say what depends on what.</param>
+    /// <param name="observed">What there is.</param>
+    /// <param name="services">Which; all when none is named.</param>
+    /// <param name="alone">Nothing else is restarted.</param>
+    public static Plan Restart(Project? project, Observed observed, IReadOnlyList<string> services, bool alone)
+    {
+        var plan = new Plan();
+        // By service: what it is restarted with, and what it waits for then.
+        var needs = new SortedDictionary<string, List<(string On, string Condition, bool Required)>>(StringComparer.Ordinal);
+        foreach (var (name, service) in project?.Services ?? [])
+        {
+            var list = needs[name] = [];
+            foreach (var (on, how) in service.MapOf("depends_on"))
+                if (how.BoolOf("restart")) list.Add((on, how.TextOf("condition"), how.BoolOf("required", true)));
+        }
+        if (project is null)
+        {
+            foreach (var container in observed.Containers)
+            {
+                if (container.OneOff || needs.ContainsKey(container.Service)) continue;
+                var list = needs[container.Service] = [];
+                foreach (var dependency in container.Label(Labels.DependsOn).Split(',', StringSplitOptions.RemoveEmptyEntries))
+                    if (dependency.Split(':') is [var on, var condition, "true"]) list.Add((on, condition, true));
+            }
+        }
+        var chosen = new HashSet<string>(services.Count > 0 ? services : needs.Keys, StringComparer.Ordinal);
+        for (var before = -1; !alone && before != chosen.Count;)
+        {
+            before = chosen.Count;
+            foreach (var (name, list) in needs)
+                if (list.Exists(n => chosen.Contains(n.On))) chosen.Add(name);
+        }
+        var done = new Dictionary<string, List<Step>>(StringComparer.Ordinal);
+        foreach (var name in needs.Keys)
+            if (chosen.Contains(name)) Visit(name);
+        return plan;
+
+        List<Step> Visit(string name)
+        {
+            if (done.TryGetValue(name, out var known)) return known;
+            var own = done[name] = [];
+            var after = new List<Step>();
+            foreach (var (on, condition, required) in needs[name])
+            {
+                if (!needs.ContainsKey(on) || (alone && !chosen.Contains(on))) continue;
+                var first = chosen.Contains(on) ? Visit(on) : [];
+                if (condition is "service_started" or "") after.AddRange(first);
+                else after.Add(plan.Add(new Step(plan.NextId, StepKind.Wait, on, condition == "service_healthy" ? "healthy" : "completed", first) { Key = on, Condition = condition == "service_healthy" ? "healthy" : "completed", Optional = !required }));
+            }
+            foreach (var container in observed.Of(name)) own.Add(plan.Add(new Step(plan.NextId, StepKind.Restart, container.Name, "", after) { Container = container, Key = name, Number = container.Number }));
+            return own;
+        }
+    }
+
     /// <summary>What `run` waits for: the conditions under which a service may start.</summary>
     public static Plan WaitForDependencies(Project project, string service, Observed observed)
     {
@@ -402,16 +457,24 @@ public static class Reconcile
                 }
             }
         }
-        if (options.Images.Length > 0 && project is not null)
+        if (options.Images.Length > 0)
         {
-            foreach (var name in project.ServiceNames)
+            var names = new List<string>();
+            foreach (var name in project?.ServiceNames ?? [])
             {
-                var own = project.Services[name].TextOf("image");
-                if (options.Images == "local" && own.Length > 0) continue;
-                plan.Add(new Step(plan.NextId, StepKind.RemoveImage, project.ImageOf(name), "", all));
+                if (options.Images == "local" && project!.Services[name].TextOf("image").Length > 0) continue;
+                var image = project!.ImageOf(name);
+                if (observed.Images.ContainsKey(ImageDigests.FullName(image)) && !names.Contains(image)) names.Add(image);
             }
+            // What was built for it says so.
+            foreach (var image in observed.Images.Values)
+            {
+                if (image.Labels?.GetValueOrDefault(Labels.Project) != projectName || image.RepoTags is not [var tag, ..] || names.Exists(n => ImageDigests.FullName(n) == ImageDigests.FullName(tag))) continue;
+                if (options.RemoveOrphans || project?.Services.ContainsKey(image.Labels.GetValueOrDefault(Labels.Service, "")) != false) names.Add(tag);
+            }
+            foreach (var name in names) plan.Add(new Step(plan.NextId, StepKind.RemoveImage, name, "", all));
         }
-        if (plan.Steps.Count == 0) plan.Warnings.Add($"Warning: No resource found to remove for project {GoText.Quote(projectName)}.");
+        if (plan.Steps.Count == 0 && !(project is not null && (project.Networks.Values.Any(static n => !n.BoolOf("external")) || (options.Volumes && project.Volumes.Values.Any(static v => !v.BoolOf("external")))))) plan.Warnings.Add($"Warning: No resource found to remove for project {GoText.Quote(projectName)}.");
         return plan;
 
         // Those that depend on it go first.

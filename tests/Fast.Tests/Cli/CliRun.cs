@@ -69,6 +69,8 @@ internal sealed class CliRun
 
         public bool OutputIsTerminal => false;
 
+        public bool ErrorIsTerminal => false;
+
         public (int Height, int Width) Size => (0, 0);
 
         public IDisposable MakeRaw() => throw new InvalidOperationException("there is no terminal");

@@ -46,6 +46,26 @@ public sealed class ReconcileTests : IDisposable
 
     private static Observed Nothing => new([], new Dictionary<string, NetworkInspect>(), new Dictionary<string, Volume>(), new Dictionary<string, ImageSummary>());
 
+    [Fact]
+    public void Those_that_want_it_are_restarted_with_what_they_depend_on_and_after_it()
+    {
+        var project = Load("  db: {image: x, healthcheck: {test: x} }\n  web: {image: x, depends_on: {db: {condition: service_healthy, restart: true} } }\n  log: {image: x, depends_on: [db]}\n");
+        var observed = After(project, ("db", 1, "running"), ("web", 1, "running"), ("log", 1, "running"));
+        Assert.Equal("#1 Restart p-db-1\n[1] -> #2 Wait db, healthy\n[2] -> #3 Restart p-web-1\n", Reconcile.Restart(project, observed, ["db"], alone: false).ToString());
+        Assert.Equal("#1 Restart p-db-1\n", Reconcile.Restart(project, observed, ["db"], alone: true).ToString());
+        Assert.Equal("#1 Restart p-db-1\n#2 Restart p-log-1\n[1] -> #3 Wait db, healthy\n[3] -> #4 Restart p-web-1\n", Reconcile.Restart(project, observed, [], alone: false).ToString());
+    }
+
+    [Fact]
+    public void Images_that_were_made_of_the_project_go_with_it_when_that_is_asked_for()
+    {
+        var project = Load(Two);
+        var made = new ImageSummary { Id = "sha256:2", RepoTags = ["made:1"], Labels = new() { [Labels.Project] = "p", [Labels.Service] = "web" } };
+        var observed = After(project) with { Images = new Dictionary<string, ImageSummary> { ["docker.io/library/x:latest"] = Image, ["docker.io/library/made:1"] = made, ["sha256:2"] = made } };
+        Assert.Equal("#1 RemoveNetwork p_default\n#2 RemoveImage made:1\n", Reconcile.Down("p", project, observed, new() { Images = "local" }).ToString());
+        Assert.Equal("#1 RemoveNetwork p_default\n#2 RemoveImage x\n#3 RemoveImage made:1\n", Reconcile.Down("p", project, observed, new() { Images = "all" }).ToString());
+    }
+
     private const string Two = "  db: {image: x}\n  web: {image: x, depends_on: [db]}\n";
 
     [Fact]

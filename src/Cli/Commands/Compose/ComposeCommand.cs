@@ -1,6 +1,7 @@
 using Berth.Api;
 using Berth.Cli.CommandLine;
 using Berth.Compose;
+using Berth.Compose.Engine;
 using Berth.Compose.Model;
 
 namespace Berth.Cli.Commands.Compose;
@@ -43,6 +44,7 @@ internal static class ComposeCommand
     [
         ComposeConfig.Command,
         .. ComposeUp.Commands,
+        .. ComposeImages.Commands,
         .. ComposeVerbs.Commands,
         .. ComposeLists.Commands,
         .. ComposeProcesses.Commands,
@@ -97,11 +99,17 @@ internal static class ComposeCommand
             var wanted = command.MaxArguments == 0 ? "accepts no arguments" : command.MinArguments == command.MaxArguments ? $"requires {command.MinArguments} argument(s)" : count < command.MinArguments ? $"requires at least {command.MinArguments} argument(s)" : $"accepts at most {command.MaxArguments} argument(s)";
             throw new UsageException($"\"{program} {words[0]}\" {wanted}.\nSee '{program} {words[0]} --help'.\n\nUsage:  {program} {words[0]} {command.Usage}\n\n{command.Summary}", 1);
         }
+        var chosen = new ComposeInvocation(command, "compose " + words[0], arguments, context, globals);
         try
         {
-            var exitCode = await command.Run(new ComposeInvocation(command, "compose " + words[0], arguments, context, globals));
+            _ = chosen.Display; // what --progress and --ansi say is looked at whether it is needed or not
+            var exitCode = await command.Run(chosen);
             context.Flush();
             return exitCode;
+        }
+        catch (Exception e) when (chosen.IsJson && (e is ComposeException or CommandException or EngineApiException))
+        {
+            throw new CommandException($"{{\"error\":true,\"message\":{JsonText.Quote(e.Message)}}}", e switch { ComposeException compose => compose.ExitCode, CommandException other => other.ExitCode, _ => 1 });
         }
         catch (ComposeException e)
         {
@@ -160,7 +168,16 @@ internal sealed record ComposeInvocation : Invocation
     public ProjectLoader Loader => _loader ??= new ProjectLoader(Source, Variables(), Warn, new StreamReader(Context.InStream, leaveOpen: true));
 
     /// <summary>In the form of docker compose's log, which people search for.</summary>
-    public void Warn(string text) => Context.Err.Write($"time=\"{Context.Time.GetLocalNow():yyyy-MM-ddTHH:mm:ssK}\" level=warning msg={GoText.Quote(text)}\n");
+    public void Warn(string text)
+    {
+        var time = $"{Context.Time.GetLocalNow():yyyy-MM-ddTHH:mm:ssK}".Replace("+00:00", "Z", StringComparison.Ordinal);
+        lock (Context.Err) Context.Err.Write(IsJson ? $"{{\"level\":\"warning\",\"msg\":{JsonText.Quote(text)},\"time\":\"{time}\"}}\n" : $"time=\"{time}\" level=warning msg={GoText.Quote(text)}\n");
+    }
+
+    /// <summary>--progress json: errors are JSON, too.</summary>
+    public bool IsJson => Mode == "json";
+
+    private string Mode => Globals.String("progress") is { Length: > 0 } mode ? mode : Context.Variable("COMPOSE_PROGRESS") ?? "";
 
     private static List<KeyValuePair<string, string>> Variables()
     {
@@ -197,16 +214,20 @@ internal sealed record ComposeInvocation : Invocation
 
     private EngineClient? _client;
 
+    /// <summary>As many as may be done at once; a small number of pulls and pushes is the engine's own limit.</summary>
+    public SemaphoreSlim Slots() => new(Parallel > 0 ? Parallel : int.MaxValue);
+
     public int Parallel => (Globals.Changed("parallel") ? Globals.Int("parallel") : int.TryParse(Context.Variable("COMPOSE_PARALLEL_LIMIT"), out var limit) ? limit : 0) is > 0 and var most ? most : 0;
 
-    public bool Quiet => (Globals.String("progress") is { Length: > 0 } mode ? mode : Context.Variable("COMPOSE_PROGRESS")) is "quiet" or "none";
+    /// <summary>How what is done is told.</summary>
+    public ComposeProgress Display => _display ??= ComposeProgress.For(Context, Mode, Ansi, DryRun);
 
-    /// <summary>Lines as docker compose prints them where there is no terminal: " Container web-1  Started".</summary>
-    public void Progress(string resource, string status)
-    {
-        if (Quiet) return;
-        lock (Context.Err) Context.Err.Write($" {resource}  {status}\n");
-    }
+    private ComposeProgress? _display;
+
+    private string Ansi => Globals.Bool("no-ansi") ? "never" : !Globals.Changed("ansi") && Context.Variable("COMPOSE_ANSI") is { } given ? given : Globals.String("ansi");
+
+    /// <summary>" Container web-1  Started".</summary>
+    public void Progress(string resource, string status, WorkState state) => Display.Tell(new WorkNews(resource, "", status, state));
 
     /// <summary>Another of berth's commands, with words as they would be typed.</summary>
     public Task<int> OtherAsync(string name, IEnumerable<string> words)

@@ -1,8 +1,10 @@
 using System.Globalization;
+using System.Text.RegularExpressions;
 using Berth.Api;
 using Berth.Cli.CommandLine;
 using Berth.Cli.Commands.Containers;
 using Berth.Cli.Output;
+using Berth.Cli.Templates;
 using Berth.Compose.Engine;
 
 namespace Berth.Cli.Commands.Compose;
@@ -69,13 +71,21 @@ internal static class ComposeLists
         var (name, project) = invocation.LoadOrName();
         foreach (var service in flags.Positional)
             if (project is not null && !project.Services.ContainsKey(service) && !project.Disabled.ContainsKey(service)) throw new CommandException($"no such service: {service}");
-        List<string> states = [.. flags.List("status"), .. flags.String("filter") is var filter && filter.StartsWith("status=", StringComparison.Ordinal) ? [filter["status=".Length..]] : Array.Empty<string>()];
+        List<string> states = [.. flags.List("status")];
+        if (flags.String("filter") is { Length: > 0 } filter)
+        {
+            var equals = filter.IndexOf('=');
+            if (equals < 0) throw new CommandException("arguments to --filter should be in form KEY=VAL");
+            if (filter[..equals] != "status") throw new CommandException(filter[..equals] == "source" ? "not implemented" : $"unknown filter {filter[..equals]}");
+            states.Add(filter[(equals + 1)..]);
+        }
         var rows = new List<ServiceContainer>();
         foreach (var container in await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled))
         {
             if (flags.Positional.Count > 0 && !flags.Positional.Contains(container.Service)) continue;
+            if (!flags.Bool("orphans") && project is not null && !project.Services.ContainsKey(container.Service)) continue;
             if (states.Count > 0 ? !states.Contains(container.State) : !flags.Bool("all") && !container.Running) continue;
-            if (container.OneOff && !flags.Bool("all")) continue;
+            if (container.OneOff && !flags.Bool("all") && states.Count == 0) continue;
             rows.Add(container);
         }
         rows.Sort(static (a, b) => string.CompareOrdinal(a.Name, b.Name));
@@ -88,19 +98,20 @@ internal static class ComposeLists
         new Formatter<ServiceContainer>("formatter.ContainerContext",
         [
             new("Command", "COMMAND", c => GoText.Quote(truncate ? Shorten.Ellipsis(c.Summary.Command, 20) : c.Summary.Command)),
-            new("CreatedAt", "CREATED AT", c => DateTimeOffset.FromUnixTimeSeconds(c.Summary.Created).ToString("yyyy-MM-dd HH:mm:ss zzz", CultureInfo.InvariantCulture)),
-            new("ExitCode", "EXIT CODE", c => Number(c.Summary.Status, "Exited (")),
-            new("Health", "HEALTH", c => c.Summary.Status.Contains("(healthy)") ? "healthy" : c.Summary.Status.Contains("(unhealthy)") ? "unhealthy" : c.Summary.Status.Contains("starting)") ? "starting" : ""),
+            new("CreatedAt", "CREATED AT", c => Shorten.Time(c.Summary.Created, context.Time.LocalTimeZone)),
+            new("ExitCode", null, c => ExitCode(c.Summary.Status)),
+            new("Health", null, c => c.Summary.Status.Contains("(healthy)") ? "healthy" : c.Summary.Status.Contains("(unhealthy)") ? "unhealthy" : c.Summary.Status.Contains("starting)") ? "starting" : ""),
             new("ID", "CONTAINER ID", c => truncate ? Shorten.Id(c.Id) : c.Id),
             new("Image", "IMAGE", c => c.Summary.Image),
             new("Labels", "LABELS", c => string.Join(',', c.Summary.Labels.Select(l => $"{l.Key}={l.Value}").Order(StringComparer.Ordinal))),
-            new("LocalVolumes", "LOCAL VOLUMES", c => c.Summary.Mounts.Count(m => m.Driver == "local").ToString(CultureInfo.InvariantCulture)),
-            new("Mounts", "MOUNTS", c => string.Join(',', c.Summary.Mounts.Select(m => m.Name ?? m.Source))),
+            new("LocalVolumes", null, c => c.Summary.Mounts.Count(m => m.Driver == "local").ToString(CultureInfo.InvariantCulture)),
+            new("Mounts", null, c => string.Join(',', c.Summary.Mounts.Select(m => m.Name is { Length: > 0 } own ? own : m.Source).Select(m => truncate ? Shorten.Ellipsis(m, 15) : m))),
             new("Name", "NAME", c => c.Name),
-            new("Names", "NAMES", c => c.Name),
-            new("Networks", "NETWORKS", c => string.Join(',', c.Summary.NetworkSettings?.Networks?.Keys.Order(StringComparer.Ordinal) ?? Enumerable.Empty<string>())),
+            new("Names", null, c => c.Name),
+            new("Networks", null, c => string.Join(',', c.Summary.NetworkSettings?.Networks?.Keys.Order(StringComparer.Ordinal) ?? Enumerable.Empty<string>())),
             new("Ports", "PORTS", c => PortsText.Of(c.Summary.Ports)),
             new("Project", "PROJECT", _ => name),
+            new("Publishers", null, Publishers),
             new("RunningFor", "CREATED", c => Units.HumanDuration(context.Time.GetUtcNow() - DateTimeOffset.FromUnixTimeSeconds(c.Summary.Created)) + " ago"),
             new("Service", "SERVICE", c => c.Service),
             new("Size", "SIZE", _ => "0B"),
@@ -110,11 +121,19 @@ internal static class ComposeLists
         return 0;
     }
 
-    private static string Number(string status, string before)
+    // "Exited (3) 2 minutes ago"
+    private static object ExitCode(string status)
     {
-        if (!status.StartsWith(before, StringComparison.Ordinal)) return "0";
-        var end = status.IndexOf(')');
-        return end > before.Length ? status[before.Length..end] : "0";
+        var (from, to) = (status.IndexOf('('), status.IndexOf(')'));
+        return status.StartsWith("Exited", StringComparison.Ordinal) && to > from && int.TryParse(status.AsSpan(from + 1, to - from - 1), out var code) ? code : 0;
+    }
+
+    private static object Publishers(ServiceContainer container)
+    {
+        var list = new List<TemplateRecord>();
+        foreach (var port in container.Summary.Ports.OrderBy(p => p.PrivatePort))
+            list.Add(new TemplateRecord("api.PortPublisher").Add("URL", port.IP ?? "").Add("TargetPort", (int)port.PrivatePort).Add("PublishedPort", (int)port.PublicPort).Add("Protocol", port.Type));
+        return list;
     }
 
     private sealed record ProjectRow(string Name, string Status, string Files);
@@ -122,47 +141,88 @@ internal static class ComposeLists
     private static async Task<int> LsAsync(ComposeInvocation invocation)
     {
         var (context, flags) = (invocation.Context, invocation.Arguments);
-        var filters = new Filters().Add("label", Labels.Project);
+        var names = new List<string>();
+        foreach (var filter in flags.List("filter"))
+        {
+            var equals = filter.IndexOf('=');
+            if (equals < 0) throw new CommandException("invalid argument " + GoText.Quote(filter) + " for \"--filter\" flag: invalid filter '" + filter + "'");
+            if (filter[..equals].Trim().ToLowerInvariant() != "name") throw new CommandException($"invalid filter '{filter[..equals].Trim().ToLowerInvariant()}'");
+            names.Add(filter[(equals + 1)..].Trim());
+        }
+        var filters = new Filters().Add("label", Labels.Project).Add("label", Labels.ConfigHash);
         var containers = await invocation.Client.ListContainersAsync(all: flags.Bool("all"), filters: filters, cancellationToken: invocation.Cancelled);
         var rows = new List<ProjectRow>();
-        foreach (var group in containers.Select(c => new ServiceContainer(c)).Where(c => !c.OneOff).GroupBy(c => c.Label(Labels.Project)).OrderBy(g => g.Key, StringComparer.Ordinal))
+        foreach (var group in containers.Select(c => new ServiceContainer(c)).GroupBy(c => c.Label(Labels.Project)).OrderBy(g => g.Key, StringComparer.Ordinal))
         {
-            if (flags.List("filter").Any(f => f.StartsWith("name=", StringComparison.Ordinal) && !group.Key.Contains(f["name=".Length..]))) continue;
+            if (names.Count > 0 && !names.Exists(n => Matches(n, group.Key))) continue;
             var states = group.GroupBy(c => c.State).OrderBy(s => s.Key, StringComparer.Ordinal).Select(s => $"{s.Key}({s.Count()})");
             rows.Add(new ProjectRow(group.Key, string.Join(", ", states), string.Join(',', group.SelectMany(c => c.Label(Labels.ConfigFiles).Split(',')).Where(f => f.Length > 0).Distinct())));
         }
         if (flags.Bool("quiet")) foreach (var row in rows) context.Out.Write(row.Name + "\n");
-        else if (flags.String("format") == "json") context.Out.Write("[" + string.Join(',', rows.Select(r => $"{{\"Name\":{Json(r.Name)},\"Status\":{Json(r.Status)},\"ConfigFiles\":{Json(r.Files)}}}")) + "]\n");
-        else TableWriter.Write(context.Out, ["NAME\tSTATUS\tCONFIG FILES", .. rows.Select(r => $"{r.Name}\t{r.Status}\t{r.Files}")]);
+        else if (flags.String("format") == "json") context.Out.Write("[" + string.Join(',', rows.Select(r => $"{{\"Name\":{JsonText.Quote(r.Name)},\"Status\":{JsonText.Quote(r.Status)},\"ConfigFiles\":{JsonText.Quote(r.Files)}}}")) + "]\n");
+        else if (flags.String("format") is "table" or "") TableWriter.Write(context.Out, ["NAME\tSTATUS\tCONFIG FILES", .. rows.Select(r => $"{r.Name}\t{r.Status}\t{r.Files}")], minWidth: 20);
+        else throw NoFormat(flags.String("format"));
         return 0;
     }
 
-    private static string Json(string text) => "\"" + System.Text.Json.JsonEncodedText.Encode(text, System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping) + "\"";
+    // The name itself, or a regular expression that is found in it.
+    private static bool Matches(string pattern, string name)
+    {
+        if (pattern == name) return true;
+        try
+        {
+            return Regex.IsMatch(name, pattern, RegexOptions.NonBacktracking);
+        }
+        catch (Exception e) when (e is ArgumentException or NotSupportedException)
+        {
+            return false;
+        }
+    }
+
+    private static CommandException NoFormat(string format) => new($"format value {GoText.Quote(format)} could not be parsed: parsing failed");
 
     private static string GoTime(DateTimeOffset time) => time.ToString("yyyy-MM-ddTHH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture) + (time.Offset == TimeSpan.Zero ? "Z" : time.ToString("zzz", CultureInfo.InvariantCulture));
+
+    /// <summary>Containers of a project, those of `run` and of services that are in no file, too.</summary>
+    private static async Task<List<ServiceContainer>> AllAsync(ComposeInvocation invocation, IReadOnlyList<string> services)
+    {
+        var (name, _) = invocation.LoadOrName();
+        var found = new List<ServiceContainer>();
+        foreach (var container in await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled))
+            if (services.Count == 0 || services.Contains(container.Service)) found.Add(container);
+        found.Sort(static (a, b) => string.CompareOrdinal(a.Name, b.Name));
+        return found;
+    }
 
     private static async Task<int> ImagesAsync(ComposeInvocation invocation)
     {
         var (context, flags) = (invocation.Context, invocation.Arguments);
-        var (_, _, containers) = await ComposeVerbs.ContainersAsync(invocation, flags.Positional);
         var lines = new List<string>();
         var objects = new List<string>();
         var ids = new List<string>();
-        foreach (var container in containers)
+        var containers = await AllAsync(invocation, flags.Positional);
+        var images = await Task.WhenAll(containers.Select(c => invocation.Client.InspectImageAsync(c.Summary.ImageID, invocation.Cancelled)));
+        for (var i = 0; i < containers.Count; i++)
         {
-            var image = await invocation.Client.InspectImageAsync(container.Summary.ImageID, invocation.Cancelled);
-            var full = image.RepoTags is [var first, ..] ? first : container.Summary.Image;
-            var colon = full.LastIndexOf(':');
-            var (repository, tag) = colon > full.LastIndexOf('/') ? (full[..colon], full[(colon + 1)..]) : (full, "<none>");
+            var (container, image) = (containers[i], images[i]);
+            // As the container was told; a container of an image without a name has none.
+            var named = container.Summary.Image.StartsWith("sha256:", StringComparison.Ordinal) || image.Id.Contains(container.Summary.Image, StringComparison.Ordinal) ? "" : container.Summary.Image;
+            var at = named.IndexOf('@');
+            if (at >= 0) named = named[..at];
+            var colon = named.LastIndexOf(':');
+            var (repository, tag) = colon > named.LastIndexOf('/') ? (named[..colon], named[(colon + 1)..]) : (named, named.Length > 0 && at < 0 ? "latest" : "");
             var platform = $"{image.Os}/{image.Architecture}" + (image.Variant is { Length: > 0 } variant ? "/" + variant : "");
-            var created = DateTimeOffset.TryParse(image.Created, CultureInfo.InvariantCulture, out var at) ? Units.HumanDuration(context.Time.GetUtcNow() - at) + " ago" : "N/A";
-            lines.Add($"{container.Name}\t{repository}\t{tag}\t{platform}\t{Shorten.Id(image.Id)}\t{Units.HumanSize(image.Size, 3)}\t{created}");
-            objects.Add($"{{\"ID\":{Json(image.Id)},\"ContainerName\":{Json(container.Name)},\"Repository\":{Json(repository)},\"Tag\":{Json(tag)},\"Platform\":{Json(platform)},\"Size\":{image.Size}}}");
+            var created = DateTimeOffset.TryParse(image.Created, CultureInfo.InvariantCulture, out var made) ? made : DateTimeOffset.MinValue;
+            var tagged = image.Metadata?.LastTagTime is { } time && time > DateTimeOffset.UnixEpoch ? time : created;
+            var ago = tagged == DateTimeOffset.MinValue ? "N/A" : Units.HumanDuration(context.Time.GetUtcNow() - tagged) + " ago";
+            lines.Add($"{container.Name}\t{(repository.Length > 0 ? repository : "<none>")}\t{(tag.Length > 0 ? tag : "<none>")}\t{platform}\t{Shorten.Id(image.Id)}\t{Units.HumanSize(image.Size, 3)}\t{ago}");
+            objects.Add($"{{\"ID\":{JsonText.Quote(image.Id)},\"ContainerName\":{JsonText.Quote(container.Name)},\"Repository\":{JsonText.Quote(repository)},\"Tag\":{JsonText.Quote(tag)},\"Platform\":{JsonText.Quote(platform)},\"Size\":{image.Size},\"LastTagTime\":{JsonText.Quote(GoTime(tagged))}}}");
             if (!ids.Contains(image.Id)) ids.Add(image.Id);
         }
         if (flags.Bool("quiet")) foreach (var id in ids) context.Out.Write(id.Replace("sha256:", "") + "\n");
-        else if (flags.String("format") == "json") context.Out.Write("[" + string.Join(',', objects) + "]\n");
-        else TableWriter.Write(context.Out, ["CONTAINER\tREPOSITORY\tTAG\tPLATFORM\tIMAGE ID\tSIZE\tCREATED", .. lines]);
+        else if (flags.String("format") == "json") context.Out.Write((objects.Count > 0 ? "[" + string.Join(',', objects) + "]" : "null") + "\n\n");
+        else if (flags.String("format") is "table" or "") TableWriter.Write(context.Out, ["CONTAINER\tREPOSITORY\tTAG\tPLATFORM\tIMAGE ID\tSIZE\tCREATED", .. lines], minWidth: 20);
+        else throw NoFormat(flags.String("format"));
         return 0;
     }
 
@@ -178,8 +238,7 @@ internal static class ComposeLists
             foreach (var row in rows) context.Out.Write(row.Name + "\n");
             return 0;
         }
-        new Formatter<Volume>("formatter.volumeContext", [new("Driver", "DRIVER", v => v.Driver), new("Mountpoint", "MOUNTPOINT", v => v.Mountpoint), new("Name", "VOLUME NAME", v => v.Name), new("Scope", "SCOPE", v => v.Scope)])
-            .Write(context.Out, flags.String("format"), "{{.Driver}}\t{{.Name}}", rows);
+        Volumes.VolumeVerbs.Columns().Write(context.Out, flags.String("format"), "{{.Driver}}\t{{.Name}}", rows);
         return 0;
     }
 
@@ -215,32 +274,42 @@ internal static class ComposeLists
     private static async Task<int> PortAsync(ComposeInvocation invocation)
     {
         var (context, flags) = (invocation.Context, invocation.Arguments);
-        var (service, port) = (flags.Positional[0], flags.Positional[1]);
-        var (_, _, containers) = await ComposeVerbs.ContainersAsync(invocation, [service]);
-        var index = flags.Int("index");
-        var container = containers.Find(c => (index == 0 || c.Number == index) && c.Running) ?? throw new CommandException($"service {GoText.Quote(service)} is not running");
-        if (!ushort.TryParse(port, out var number)) throw new CommandException($"strconv.ParseUint: parsing {GoText.Quote(port)}: invalid syntax");
+        var (service, port, protocol) = (flags.Positional[0], flags.Positional[1], flags.String("protocol").ToLowerInvariant());
+        if (!ushort.TryParse(port, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
+            throw new CommandException($"strconv.ParseUint: parsing {GoText.Quote(port)}: {(port.Length > 0 && port.All(char.IsAsciiDigit) ? "value out of range" : "invalid syntax")}");
+        var container = await ComposeProcesses.OneAsync(invocation, service);
         foreach (var published in container.Summary.Ports)
         {
-            if (published.PrivatePort != number || published.Type != flags.String("protocol") || published.PublicPort == 0) continue;
-            context.Out.Write($"{(published.IP is { } ip && ip.Contains(':') ? $"[{ip}]" : published.IP)}:{published.PublicPort}\n");
+            if (published.PrivatePort != number || published.Type != protocol) continue;
+            context.Out.Write($"{published.IP}:{published.PublicPort}\n");
             return 0;
         }
-        throw new CommandException($"no port {number}/{flags.String("protocol")} for container {container.Name}: " + string.Join(", ", container.Summary.Ports.Select(p => $"{p.PublicPort}:{p.PrivatePort}/{p.Type}")));
+        throw new CommandException($"no port {number}/{protocol} for container {container.Name}: " + string.Join(", ", container.Summary.Ports.Select(p => $"{p.PublicPort}/{p.Type}")));
     }
 
     private static async Task<int> TopAsync(ComposeInvocation invocation)
     {
-        var (context, _) = (invocation.Context, invocation.Arguments);
-        var (_, _, containers) = await ComposeVerbs.ContainersAsync(invocation, invocation.Arguments.Positional);
+        var containers = (await AllAsync(invocation, invocation.Arguments.Positional)).FindAll(static c => c.Running);
+        var tops = await Task.WhenAll(containers.Select(c => invocation.Client.TopAsync(c.Id, cancellationToken: invocation.Cancelled)));
+        // Containers may have other columns than the first; CMD, which is long, stands at the right.
+        List<string> titles = ["SERVICE", "#"];
+        foreach (var top in tops)
+            foreach (var title in top.Titles)
+                if (!titles.Contains(title)) titles.Add(title);
+        if (titles.Remove("CMD")) titles.Add("CMD");
         var lines = new List<string>();
-        foreach (var container in containers.Where(c => c.Running))
+        for (var i = 0; i < tops.Length; i++)
         {
-            var top = await invocation.Client.TopAsync(container.Id, cancellationToken: invocation.Cancelled);
-            if (lines.Count == 0) lines.Add("SERVICE\t#\t" + string.Join('\t', top.Titles));
-            foreach (var process in top.Processes) lines.Add($"{container.Service}\t{container.Number}\t" + string.Join('\t', process));
+            foreach (var process in tops[i].Processes)
+            {
+                var cells = new string[titles.Count];
+                Array.Fill(cells, "-");
+                (cells[0], cells[1]) = (containers[i].Service, containers[i].Label(Labels.Number));
+                for (var column = 0; column < process.Length && column < tops[i].Titles.Length; column++) cells[titles.IndexOf(tops[i].Titles[column])] = process[column];
+                lines.Add(string.Join('\t', cells));
+            }
         }
-        TableWriter.Write(context.Out, lines);
+        if (lines.Count > 0) TableWriter.Write(invocation.Context.Out, [string.Join('\t', titles), .. lines], minWidth: 4, padding: 2);
         return 0;
     }
 
@@ -258,7 +327,7 @@ internal static class ComposeLists
             var time = DateTimeOffset.UnixEpoch.AddTicks(e.TimeNano / 100).ToLocalTime();
             if (flags.Bool("json"))
             {
-                context.Out.Write($"{{\"action\":{Json(e.Action)},\"attributes\":{{{string.Join(',', shown.Select(a => $"{Json(a.Key)}:{Json(a.Value)}"))}}},\"id\":{Json(e.Actor.ID)},\"service\":{Json(service)},\"time\":{Json(GoTime(time))},\"type\":\"container\"}}\n");
+                context.Out.Write($"{{\"action\":{JsonText.Quote(e.Action)},\"attributes\":{{{string.Join(',', shown.Select(a => $"{JsonText.Quote(a.Key)}:{JsonText.Quote(a.Value)}"))}}},\"id\":{JsonText.Quote(e.Actor.ID)},\"service\":{JsonText.Quote(service)},\"time\":{JsonText.Quote(GoTime(time))},\"type\":\"container\"}}\n");
             }
             else context.Out.Write($"{time.ToString("yyyy-MM-dd HH:mm:ss.ffffff", CultureInfo.InvariantCulture)} container {e.Action} {e.Actor.ID} ({string.Join(", ", shown.Select(a => $"{a.Key}={a.Value}"))})\n");
             context.Out.Flush();

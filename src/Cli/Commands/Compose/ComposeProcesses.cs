@@ -55,13 +55,12 @@ internal static class ComposeProcesses
         {
             Paths = ["commit"], Usage = "[OPTIONS] SERVICE [REPOSITORY[:TAG]]", Summary = "Make an image of a service's container", MinArguments = 1, MaxArguments = 2,
             Flags = static () => [new("author", 'a', FlagKind.String, "Author"), new("change", 'c', FlagKind.List, "Dockerfile instruction to apply"), Index, new("message", 'm', FlagKind.String, "Commit message"), new("pause", 'p', FlagKind.Bool, "Pause it meanwhile") { Default = "true" }],
-            Run = static async i => await ((ComposeInvocation)i).OtherAsync("commit",
-                [.. Given(i, "author"), .. i.Arguments.List("change").SelectMany(c => new[] { "--change", c }), .. Given(i, "message"), $"--pause={(i.Arguments.Bool("pause") ? "true" : "false")}", (await OneAsync((ComposeInvocation)i, i.Arguments.Positional[0])).Name, .. i.Arguments.Positional.Skip(1)]),
+            Run = static i => CommitAsync((ComposeInvocation)i),
         },
         new()
         {
             Paths = ["export"], Usage = "[OPTIONS] SERVICE", Summary = "A service's container as a tar archive", MinArguments = 1, MaxArguments = 1, Flags = static () => [Index, new("output", 'o', FlagKind.String, "Write to this file")],
-            Run = static async i => await ((ComposeInvocation)i).OtherAsync("export", [.. Given(i, "output"), (await OneAsync((ComposeInvocation)i, i.Arguments.Positional[0])).Name]),
+            Run = static i => ExportAsync((ComposeInvocation)i),
         },
         new()
         {
@@ -79,12 +78,17 @@ internal static class ComposeProcesses
 
     private static string[] Given(Invocation invocation, string flag) => invocation.Arguments.Changed(flag) ? ["--" + flag, invocation.Arguments.String(flag)] : [];
 
-    /// <summary>The container of a service, the first or the one that --index says.</summary>
-    private static async Task<ServiceContainer> OneAsync(ComposeInvocation invocation, string service, bool running = true)
+    /// <summary>The running container of a service, the first or the one that --index says; one of `run` when there is no other.</summary>
+    public static async Task<ServiceContainer> OneAsync(ComposeInvocation invocation, string service)
     {
-        var (_, _, containers) = await ComposeVerbs.ContainersAsync(invocation, [service]);
+        var (name, _) = invocation.LoadOrName();
         var index = invocation.Arguments.Int("index");
-        var found = containers.Find(c => (index == 0 || c.Number == index) && (!running || c.Running)) ?? (index == 0 ? null : containers.Find(c => c.Number == index));
+        ServiceContainer? found = null;
+        foreach (var container in await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled))
+        {
+            if (container.Service != service || !container.Running || (index > 0 && container.Number != index)) continue;
+            if (found is null || (found.OneOff && !container.OneOff) || (found.OneOff == container.OneOff && container.Number < found.Number)) found = container;
+        }
         return found ?? throw new CommandException(index > 0 ? $"service {GoText.Quote(service)} is not running container #{index}" : $"service {GoText.Quote(service)} is not running");
     }
 
@@ -105,15 +109,81 @@ internal static class ComposeProcesses
 
     private static async Task<int> CopyAsync(ComposeInvocation invocation)
     {
-        List<string> words = [];
-        if (invocation.Arguments.Bool("archive")) words.Add("--archive");
-        if (invocation.Arguments.Bool("follow-link")) words.Add("--follow-link");
-        foreach (var path in invocation.Arguments.Positional)
+        var flags = invocation.Arguments;
+        if (flags.Positional[0].Length == 0) throw new CommandException("source can not be empty");
+        if (flags.Positional[1].Length == 0) throw new CommandException("destination can not be empty");
+        var ((from, source), (to, target)) = (Cut(flags.Positional[0]), Cut(flags.Positional[1]));
+        if (from.Length > 0 && to.Length > 0) throw new CommandException("copying between services is not supported");
+        if (from.Length == 0 && to.Length == 0) throw new CommandException("unknown copy direction");
+        var service = from.Length > 0 ? from : to;
+        var (name, _) = invocation.LoadOrName();
+        var index = flags.Int("index");
+        var containers = new List<ServiceContainer>();
+        foreach (var container in await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled))
+            if (container.Service == service && (!container.OneOff || flags.Bool("all")) && (index == 0 || container.Number == index)) containers.Add(container);
+        if (containers.Count == 0) throw new CommandException(index > 0 ? $"service {GoText.Quote(service)} is not running container #{index}" : $"no container found for service {GoText.Quote(service)}");
+        containers.Sort(static (a, b) => a.Number.CompareTo(b.Number));
+        // Into a service means into all of its containers.
+        if (from.Length > 0) containers.RemoveRange(1, containers.Count - 1);
+        using var section = invocation.Display.Begin("Copying");
+        foreach (var container in containers)
+        {
+            var text = from.Length > 0 ? $"copy {container.Name}:{source} to {target}" : $"copy {source} to {container.Name}:{target}";
+            invocation.Display.Tell(new WorkNews(container.Name, text, "Copying", WorkState.Working));
+            if (!invocation.DryRun)
+            {
+                List<string> words = ["--quiet"];
+                if (flags.Bool("archive")) words.Add("--archive");
+                if (flags.Bool("follow-link")) words.Add("--follow-link");
+                words.AddRange(from.Length > 0 ? [$"{container.Id}:{source}", target] : [source, $"{container.Id}:{target}"]);
+                var code = await invocation.OtherAsync("cp", words);
+                if (code != 0) return code;
+            }
+            invocation.Display.Tell(new WorkNews(container.Name, text, "Copied", WorkState.Done));
+        }
+        return 0;
+
+        static (string Service, string Path) Cut(string path)
         {
             var colon = path.IndexOf(':');
-            words.Add(colon > 0 && !path.AsSpan(0, colon).ContainsAny('/', '.') ? (await OneAsync(invocation, path[..colon], running: false)).Name + path[colon..] : path);
+            return colon < 0 || path.StartsWith('/') || path.StartsWith('.') ? ("", path) : (path[..colon], path[(colon + 1)..]);
         }
-        return await invocation.OtherAsync("cp", words);
+    }
+
+    private static async Task<int> CommitAsync(ComposeInvocation invocation)
+    {
+        var flags = invocation.Arguments;
+        var container = await OneAsync(invocation, flags.Positional[0]);
+        var (repository, tag) = ("", "");
+        if (flags.Positional.Count > 1)
+        {
+            var name = Images.ImageName.Parse(flags.Positional[1]);
+            (repository, tag) = (name.Repository, name.Tag);
+        }
+        using var section = invocation.Display.Begin("Committing");
+        var text = "Commit " + container.Name;
+        invocation.Display.Tell(new WorkNews(container.Name, text, "Committing", WorkState.Working));
+        var done = "Committed";
+        if (!invocation.DryRun)
+        {
+            var image = await invocation.Client.CommitAsync(container.Id, repository, tag, flags.String("author"), flags.String("message"), flags.Bool("pause"), flags.List("change"), invocation.Cancelled);
+            done = "Committed as " + image.Id;
+        }
+        invocation.Display.Tell(new WorkNews(container.Name, text, done, WorkState.Done));
+        return 0;
+    }
+
+    private static async Task<int> ExportAsync(ComposeInvocation invocation)
+    {
+        var output = invocation.Arguments.String("output");
+        var container = await OneAsync(invocation, invocation.Arguments.Positional[0]);
+        if (output.Length == 0 && invocation.Context.Terminal.OutputIsTerminal) throw new CommandException("output option is required when exporting to terminal");
+        using var section = invocation.Display.Begin("Exporting");
+        var text = $"export {container.Name} to {output}";
+        invocation.Display.Tell(new WorkNews(container.Name, text, "Exporting", WorkState.Working));
+        if (!invocation.DryRun && await invocation.OtherAsync("export", [.. Given(invocation, "output"), container.Id]) is not 0 and var code) return code;
+        invocation.Display.Tell(new WorkNews(container.Name, text, "Exported", WorkState.Done));
+        return 0;
     }
 
     private static async Task<int> RunAsync(ComposeInvocation invocation)
@@ -144,7 +214,7 @@ internal static class ComposeProcesses
         if (flags.Bool("detach"))
         {
             await invocation.Client.StartContainerAsync(id, cancellationToken: invocation.Cancelled);
-            context.Out.Write((await invocation.Client.InspectContainerAsync(id, invocation.Cancelled)).Name.TrimStart('/') + "\n");
+            context.Out.Write(id + "\n");
             return 0;
         }
         return await invocation.OtherAsync("start", [.. flags.Bool("interactive") ? ["--interactive"] : Array.Empty<string>(), "--attach", id]);

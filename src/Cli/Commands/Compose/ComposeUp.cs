@@ -99,29 +99,6 @@ internal static class ComposeUp
         },
         new()
         {
-            Paths = ["pull"],
-            Usage = "[OPTIONS] [SERVICE...]",
-            Summary = "Fetch services' images",
-            Flags = static () =>
-            [
-                new("ignore-buildable", FlagKind.Bool, "Not images that can be built"),
-                new("ignore-pull-failures", FlagKind.Bool, "Go on when an image cannot be fetched"),
-                new("include-deps", FlagKind.Bool, "Of services that these depend on, too"),
-                new("policy", FlagKind.String, "always or missing"),
-                new("quiet", 'q', FlagKind.Bool, "Without showing progress"),
-            ],
-            Run = i => PullAsync((ComposeInvocation)i),
-        },
-        new()
-        {
-            Paths = ["push"],
-            Usage = "[OPTIONS] [SERVICE...]",
-            Summary = "Upload images that services are built as",
-            Flags = static () => [new("ignore-push-failures", FlagKind.Bool, "Go on when an image cannot be uploaded"), new("include-deps", FlagKind.Bool, "Of services that these depend on, too"), new("quiet", 'q', FlagKind.Bool, "Without showing progress")],
-            Run = i => PushAsync((ComposeInvocation)i),
-        },
-        new()
-        {
             Paths = ["build"],
             Usage = "[OPTIONS] [SERVICE...]",
             Summary = "Build services' images",
@@ -140,7 +117,7 @@ internal static class ComposeUp
                     if (invocation.DryRun) i.Context.Out.Write($"Build {project.ImageOf(name)}\n");
                     else await BuildAsync(invocation, project, name, i.Arguments.Bool("quiet"), [.. i.Arguments.List("build-arg").SelectMany(a => new[] { "--build-arg", a }), .. i.Arguments.Bool("no-cache") ? ["--no-cache"] : Array.Empty<string>(), .. i.Arguments.Bool("pull") ? ["--pull"] : Array.Empty<string>()]);
                 }
-                return i.Arguments.Bool("push") ? await PushAsync(invocation) : 0;
+                return i.Arguments.Bool("push") ? await PushBuiltAsync(invocation, project) : 0;
             },
         },
     ];
@@ -173,7 +150,10 @@ internal static class ComposeUp
         foreach (var scale in scales ?? flags.List("scale"))
         {
             var equals = scale.IndexOf('=');
-            if (equals < 0 || !int.TryParse(scale[(equals + 1)..], out var number) || number < 0) throw new CommandException($"invalid scale specifier {GoText.Quote(scale)}: SERVICE=NUM expected");
+            if (scales is not null && (equals <= 0 || equals == scale.Length - 1)) throw new CommandException($"invalid scale specifier: {scale}");
+            if (equals < 0) throw new CommandException($"invalid --scale option {GoText.Quote(scale)}. Should be SERVICE=NUM");
+            if (!int.TryParse(scale[(equals + 1)..], out var number) || number < 0)
+                throw new CommandException(scales is not null ? $"invalid scale specifier: can't parse replica value as int: {scale}" : $"strconv.Atoi: parsing {GoText.Quote(scale[(equals + 1)..])}: invalid syntax");
             Project.SetScale(project.Service(scale[..equals]), number);
         }
         foreach (var (name, service) in project.Services)
@@ -202,7 +182,7 @@ internal static class ComposeUp
         }
         if (images.Pull.Count + images.Build.Count > 0)
         {
-            foreach (var image in images.Pull.Select(project.ImageOf).Distinct().ToList()) await PullAsync(invocation, image, project.Services[images.Pull.First(n => project.ImageOf(n) == image)].TextOf("platform"), flags.Bool("quiet-pull"));
+            await ComposeImages.PullMissingAsync(invocation, project, images.Pull, flags.Bool("quiet-pull"));
             foreach (var name in images.Build) await BuildAsync(invocation, project, name, flags.Bool("quiet-build"), []);
             observed = await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled);
         }
@@ -213,6 +193,7 @@ internal static class ComposeUp
         if (flags.Int("wait-timeout") is > 0 and var seconds) patience.CancelAfter(TimeSpan.FromSeconds(seconds));
         try
         {
+            using var section = invocation.Display.Begin("Running");
             await ExecutorOf(invocation, project, observed, options.TimeoutSeconds, options.RenewVolumes, starting).RunAsync(plan, patience.Token);
         }
         catch (OperationCanceledException) when (patience.IsCancellationRequested && !invocation.Cancelled.IsCancellationRequested)
@@ -239,7 +220,7 @@ internal static class ComposeUp
         var flags = invocation.Arguments;
         var observed = await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled);
         var images = ImagePlan.For(project, observed, flags.String("pull"), flags.Bool("build"), noBuild: false, invocation.Context.Time.GetUtcNow().ToUnixTimeSeconds());
-        if (images.Pull.Contains(name)) await PullAsync(invocation, project.ImageOf(name), project.Services[name].TextOf("platform"), flags.Bool("quiet-pull"));
+        if (images.Pull.Contains(name)) await ComposeImages.PullMissingAsync(invocation, project, [name], flags.Bool("quiet-pull"));
         if (images.Build.Contains(name)) await BuildAsync(invocation, project, name, flags.Bool("quiet-build"), []);
     }
 
@@ -252,6 +233,18 @@ internal static class ComposeUp
             HookOutput = (name, text) => { lock (invocation.Context.Err) invocation.Context.Err.Write(string.Concat(text.TrimEnd('\n').Split('\n').Select(l => $"{name} {l}\n"))); },
         };
 
+    /// <summary>Carries a plan out, or prints it.</summary>
+    public static async Task RunAsync(ComposeInvocation invocation, string title, Project? project, Observed observed, Plan plan, int? timeoutSeconds, CancellationToken cancellationToken)
+    {
+        if (invocation.DryRun)
+        {
+            invocation.Context.Out.Write(plan.ToString());
+            return;
+        }
+        using var section = invocation.Display.Begin(title);
+        await ExecutorOf(invocation, project, observed, timeoutSeconds).RunAsync(plan, cancellationToken);
+    }
+
     private static async Task<int> DownAsync(ComposeInvocation invocation)
     {
         var flags = invocation.Arguments;
@@ -259,78 +252,19 @@ internal static class ComposeUp
         var (name, project) = invocation.LoadOrName();
         foreach (var service in flags.Positional)
             if (project is not null && !project.Services.ContainsKey(service) && !project.Disabled.ContainsKey(service)) throw new CommandException($"no such service: {service}: not found");
-        var observed = await Observed.ReadAsync(invocation.Client, name, images: false, invocation.Cancelled);
+        var observed = await Observed.ReadAsync(invocation.Client, name, images: flags.String("rmi").Length > 0, invocation.Cancelled);
         var plan = Reconcile.Down(name, project, observed, new DownOptions
         {
             Services = flags.Positional, RemoveOrphans = flags.Bool("remove-orphans"), Volumes = flags.Bool("volumes"), Images = flags.String("rmi"), TimeoutSeconds = flags.Changed("timeout") ? flags.Int("timeout") : null,
         });
         foreach (var warning in plan.Warnings) invocation.Warn(warning);
-        if (invocation.DryRun) invocation.Context.Out.Write(plan.ToString());
-        else await ExecutorOf(invocation, project, observed, flags.Changed("timeout") ? flags.Int("timeout") : null).RunAsync(plan, invocation.Cancelled);
+        await RunAsync(invocation, "Running", project, observed, plan, flags.Changed("timeout") ? flags.Int("timeout") : null, invocation.Cancelled);
         return 0;
     }
 
-    // ---- images
-
-    private static Task<int> PullAsync(ComposeInvocation invocation, string image, string platform, bool quiet)
+    private static async Task<int> PushBuiltAsync(ComposeInvocation invocation, Project project)
     {
-        invocation.Progress(image, "Pulling");
-        List<string> words = [.. quiet || invocation.Quiet ? ["--quiet"] : Array.Empty<string>(), .. platform.Length > 0 ? ["--platform", platform] : Array.Empty<string>(), image];
-        return invocation.OtherAsync("pull", words);
-    }
-
-    private static async Task<int> PullAsync(ComposeInvocation invocation)
-    {
-        var flags = invocation.Arguments;
-        var project = invocation.Load(flags.Positional, flags.Bool("include-deps"));
-        var observed = flags.String("policy") == "missing" ? await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled) : null;
-        var done = new HashSet<string>(StringComparer.Ordinal);
-        var mustBuild = new List<string>();
-        Exception? failure = null;
-        foreach (var name in project.InDependencyOrder())
-        {
-            var service = project.Services[name];
-            if (service.TextOf("image") is not { Length: > 0 } image || !done.Add(image)) continue;
-            if (service.Get("build") is not null && flags.Bool("ignore-buildable")) continue;
-            if (observed?.Images.ContainsKey(ImageDigests.FullName(image)) == true) continue;
-            if (invocation.DryRun)
-            {
-                invocation.Context.Out.Write($"Pull {image}\n");
-                continue;
-            }
-            try
-            {
-                await PullAsync(invocation, image, service.TextOf("platform"), flags.Bool("quiet"));
-            }
-            catch (Exception e) when ((e is CommandException or EngineApiException) && (flags.Bool("ignore-pull-failures") || service.Get("build") is not null))
-            {
-                invocation.Warn($"{image}: {e.Message}");
-                if (service.Get("build") is not null) mustBuild.Add(name);
-                failure ??= e;
-            }
-        }
-        if (mustBuild.Count > 0) invocation.Context.Err.Write($"WARNING: Some service image(s) must be built from source by running:\n    docker compose build {string.Join(' ', mustBuild)}\n");
-        if (failure is not null && !flags.Bool("ignore-pull-failures")) System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(failure);
-        return 0;
-    }
-
-    private static async Task<int> PushAsync(ComposeInvocation invocation)
-    {
-        var flags = invocation.Arguments;
-        var project = invocation.Load(flags.Positional, flags.Bool("include-deps"));
-        foreach (var name in project.InDependencyOrder())
-        {
-            var service = project.Services[name];
-            if (service.Get("build") is null || service.TextOf("image") is not { Length: > 0 } image) continue;
-            try
-            {
-                await invocation.OtherAsync("push", flags.Bool("quiet") ? ["--quiet", image] : [image]);
-            }
-            catch (Exception e) when ((e is CommandException or EngineApiException) && flags.Bool("ignore-push-failures"))
-            {
-                invocation.Warn($"{image}: {e.Message}");
-            }
-        }
+        await ComposeImages.PushAsync(invocation, project, invocation.Arguments.Bool("quiet"), ignoreFailures: false, imageMandatory: false);
         return 0;
     }
 
@@ -373,10 +307,10 @@ internal static class ComposeUp
             }
             else if (build.TextOf("dockerfile") is { Length: > 0 } dockerfile) words.AddRange(["--file", Path.IsPathRooted(dockerfile) || build.TextOf("context").Contains("://") ? dockerfile : Path.Combine(build.TextOf("context"), dockerfile)]);
             words.Add(build.TextOf("context"));
-            invocation.Progress("Service " + name, "Building");
+            invocation.Progress("Service " + name, "Building", WorkState.Working);
             var code = await invocation.OtherAsync("build", words);
             if (code != 0) throw new CommandException($"service {name} was not built", code);
-            invocation.Progress("Service " + name, "Built");
+            invocation.Progress("Service " + name, "Built", WorkState.Done);
         }
         finally
         {

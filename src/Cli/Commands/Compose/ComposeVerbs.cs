@@ -17,15 +17,15 @@ internal static class ComposeVerbs
         new()
         {
             Paths = ["restart"], Usage = "[OPTIONS] [SERVICE...]", Summary = "Restart services", Flags = static () => [Timeout, new("no-deps", FlagKind.Bool, "Leave services alone that depend on these")],
-            Run = i => EachAsync((ComposeInvocation)i, "Restarting", "Started", static _ => true, static (i, c) => i.Client.RestartContainerAsync(c.Id, null, Seconds(i), i.Cancelled)),
+            Run = i => RestartAsync((ComposeInvocation)i),
         },
         new()
         {
             Paths = ["kill"], Usage = "[OPTIONS] [SERVICE...]", Summary = "Kill services", Flags = static () => [new("remove-orphans", FlagKind.Bool, "Containers of services that are not in the files, too"), new("signal", 's', FlagKind.String, "Signal to send") { Default = "SIGKILL" }],
-            Run = i => EachAsync((ComposeInvocation)i, "Killing", "Killed", static c => c.Running, static (i, c) => i.Client.KillContainerAsync(c.Id, i.Arguments.String("signal"), i.Cancelled)),
+            Run = i => KillAsync((ComposeInvocation)i),
         },
-        new() { Paths = ["pause"], Usage = "[SERVICE...]", Summary = "Pause services", Run = i => EachAsync((ComposeInvocation)i, "", "Paused", static c => c.State == "running", static (i, c) => i.Client.PauseContainerAsync(c.Id, i.Cancelled)) },
-        new() { Paths = ["unpause"], Usage = "[SERVICE...]", Summary = "Let paused services go on", Run = i => EachAsync((ComposeInvocation)i, "", "Unpaused", static c => c.State == "paused", static (i, c) => i.Client.UnpauseContainerAsync(c.Id, i.Cancelled)) },
+        new() { Paths = ["pause"], Usage = "[SERVICE...]", Summary = "Pause services", Run = i => EachAsync((ComposeInvocation)i, "Pausing", "Paused", static (i, c) => i.Client.PauseContainerAsync(c.Id, i.Cancelled)) },
+        new() { Paths = ["unpause"], Usage = "[SERVICE...]", Summary = "Let paused services go on", Run = i => EachAsync((ComposeInvocation)i, "Running", "Unpaused", static (i, c) => i.Client.UnpauseContainerAsync(c.Id, i.Cancelled)) },
         new()
         {
             Paths = ["rm"], Usage = "[OPTIONS] [SERVICE...]", Summary = "Remove stopped containers",
@@ -58,15 +58,58 @@ internal static class ComposeVerbs
         return (name, project, found);
     }
 
-    private static async Task<int> EachAsync(ComposeInvocation invocation, string doing, string done, Func<ServiceContainer, bool> wanted, Func<ComposeInvocation, ServiceContainer, Task> act)
+    /// <summary>Of each running container; the engine says what it cannot do.</summary>
+    private static async Task<int> EachAsync(ComposeInvocation invocation, string title, string done, Func<ComposeInvocation, ServiceContainer, Task> act)
     {
         var (_, _, containers) = await ContainersAsync(invocation, invocation.Arguments.Positional);
-        await Task.WhenAll(containers.Where(wanted).Select(async container =>
+        using var section = invocation.Display.Begin(title);
+        await Task.WhenAll(containers.Where(static c => c.Running).Select(async container =>
         {
-            if (doing.Length > 0) invocation.Progress("Container " + container.Name, doing);
             if (!invocation.DryRun) await act(invocation, container);
-            invocation.Progress("Container " + container.Name, done);
+            invocation.Progress("Container " + container.Name, done, WorkState.Done);
         }));
+        return 0;
+    }
+
+    private static async Task<int> KillAsync(ComposeInvocation invocation)
+    {
+        var services = invocation.Arguments.Positional;
+        var (name, project, _) = await ContainersAsync(invocation, services);
+        var containers = new List<ServiceContainer>();
+        foreach (var container in await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled))
+        {
+            if (!container.Running || (services.Count > 0 && !services.Contains(container.Service))) continue;
+            if (project is null || project.Services.ContainsKey(container.Service) || invocation.Arguments.Bool("remove-orphans")) containers.Add(container);
+        }
+        if (containers.Count == 0)
+        {
+            invocation.Context.Err.Write("no container to kill\n");
+            return 0;
+        }
+        using var section = invocation.Display.Begin("Killing");
+        await Task.WhenAll(containers.Select(async container =>
+        {
+            invocation.Progress("Container " + container.Name, "Killing", WorkState.Working);
+            try
+            {
+                if (!invocation.DryRun) await invocation.Client.KillContainerAsync(container.Id, invocation.Arguments.String("signal"), invocation.Cancelled);
+            }
+            catch (EngineApiException)
+            {
+                invocation.Progress("Container " + container.Name, "Error while Killing", WorkState.Error);
+                throw;
+            }
+            invocation.Progress("Container " + container.Name, "Killed", WorkState.Done);
+        }));
+        return 0;
+    }
+
+    private static async Task<int> RestartAsync(ComposeInvocation invocation)
+    {
+        var services = invocation.Arguments.Positional;
+        var (name, project, _) = await ContainersAsync(invocation, services);
+        var observed = await Observed.ReadAsync(invocation.Client, name, images: false, invocation.Cancelled);
+        await ComposeUp.RunAsync(invocation, "Restarting", project, observed, Reconcile.Restart(project, observed, services, invocation.Arguments.Bool("no-deps")), Seconds(invocation), invocation.Cancelled);
         return 0;
     }
 
@@ -76,27 +119,36 @@ internal static class ComposeVerbs
         var (name, project, containers) = await ContainersAsync(invocation, services);
         if (project is null)
         {
+            using var section = invocation.Display.Begin("Starting");
             await Task.WhenAll(containers.Where(c => !c.Running).Select(async c =>
             {
-                invocation.Progress("Container " + c.Name, "Starting");
-                await invocation.Client.StartContainerAsync(c.Id, cancellationToken: invocation.Cancelled);
-                invocation.Progress("Container " + c.Name, "Started");
+                invocation.Progress("Container " + c.Name, "Starting", WorkState.Working);
+                if (!invocation.DryRun) await invocation.Client.StartContainerAsync(c.Id, cancellationToken: invocation.Cancelled);
+                invocation.Progress("Container " + c.Name, "Started", WorkState.Done);
             }));
             return 0;
         }
         project.ResolveEnvironment(discard: true);
         project.Select(services);
-        foreach (var service in project.Services.Keys)
-        {
-            var there = containers.Count(c => c.Service == service);
-            if (services.Contains(service) && there == 0 && Project.Scale(project.Services[service]) > 0) throw new CommandException($"service {GoText.Quote(service)} has no container to start");
-            Project.SetScale(project.Services[service], (await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled)).Count(c => c.Service == service && !c.OneOff));
-        }
         var observed = await Observed.ReadAsync(invocation.Client, name, images: false, invocation.Cancelled);
+        foreach (var service in project.InDependencyOrder())
+        {
+            var there = observed.Of(service).Count;
+            if (there == 0 && Project.Scale(project.Services[service]) > 0) throw new CommandException($"service {GoText.Quote(service)} has no container to start");
+            Project.SetScale(project.Services[service], there);
+        }
         var plan = Reconcile.Up(project, observed, new UpOptions { Recreate = Recreation.Never, RecreateDependencies = Recreation.Never, IgnoreOrphans = true, Wait = invocation.Arguments.Bool("wait"), Separator = invocation.Loader.Separator });
         plan.Kept.Clear();
-        if (invocation.DryRun) invocation.Context.Out.Write(plan.ToString());
-        else await ComposeUp.ExecutorOf(invocation, project, observed, null).RunAsync(plan, invocation.Cancelled);
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(invocation.Cancelled);
+        if (invocation.Arguments.Int("wait-timeout") is > 0 and var seconds) patience.CancelAfter(TimeSpan.FromSeconds(seconds));
+        try
+        {
+            await ComposeUp.RunAsync(invocation, "Starting", project, observed, plan, null, patience.Token);
+        }
+        catch (OperationCanceledException) when (patience.IsCancellationRequested && !invocation.Cancelled.IsCancellationRequested)
+        {
+            throw new CommandException($"application not healthy after {invocation.Arguments.Int("wait-timeout")}s");
+        }
         return 0;
     }
 
@@ -119,8 +171,7 @@ internal static class ComposeVerbs
         var observed = await Observed.ReadAsync(invocation.Client, name, images: false, invocation.Cancelled);
         var ids = containers.Select(c => c.Id).ToHashSet(StringComparer.Ordinal);
         var plan = Reconcile.Stop(observed with { Containers = [.. observed.Containers.Where(c => ids.Contains(c.Id))] }, project);
-        if (invocation.DryRun) invocation.Context.Out.Write(plan.ToString());
-        else await ComposeUp.ExecutorOf(invocation, project, observed, timeoutSeconds).RunAsync(plan, CancellationToken.None);
+        await ComposeUp.RunAsync(invocation, "Stopping", project, observed, plan, timeoutSeconds, CancellationToken.None);
     }
 
     private static async Task<int> RemoveAsync(ComposeInvocation invocation)
@@ -134,37 +185,41 @@ internal static class ComposeVerbs
             context.Err.Write("No stopped containers\n");
             return 0;
         }
+        context.Out.Write($"Going to remove {string.Join(", ", stopped.Select(c => c.Name))}{(flags.Bool("force") ? "\n" : "")}");
         if (!flags.Bool("force"))
         {
-            context.Out.Write($"Going to remove {string.Join(", ", stopped.Select(c => c.Name))}\nAre you sure? [yN] ");
+            if (context.Terminal.InputIsTerminal) context.Out.Write("\nAre you sure? [yN] ");
             context.Flush();
             using var input = new StreamReader(context.InStream, leaveOpen: true);
             if ((await input.ReadLineAsync())?.Trim().ToLowerInvariant() is not ("y" or "yes")) return 0;
         }
+        context.Flush();
+        using var section = invocation.Display.Begin("Removing");
         await Task.WhenAll(stopped.Select(async c =>
         {
-            invocation.Progress("Container " + c.Name, "Removing");
+            invocation.Progress("Container " + c.Name, "Removing", WorkState.Working);
             if (!invocation.DryRun) await invocation.Client.RemoveContainerAsync(c.Id, force: flags.Bool("force"), volumes: flags.Bool("volumes"), cancellationToken: invocation.Cancelled);
-            invocation.Progress("Container " + c.Name, "Removed");
+            invocation.Progress("Container " + c.Name, "Removed", WorkState.Done);
         }));
         return 0;
     }
 
     private static async Task<int> WaitAsync(ComposeInvocation invocation)
     {
-        var (name, project, containers) = await ContainersAsync(invocation, invocation.Arguments.Positional);
-        if (containers.Count == 0) throw new CommandException($"no containers for project {GoText.Quote(name)}: not found");
+        var (name, project) = invocation.LoadOrName();
+        var containers = (await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled)).Where(c => invocation.Arguments.Positional.Contains(c.Service)).ToList();
+        if (containers.Count == 0) throw new CommandException($"no containers for project {GoText.Quote(name)}");
         var waits = containers.ConvertAll(async container =>
         {
             using var wait = await invocation.Client.BeginWaitAsync(container.Id, null, invocation.Cancelled);
             var code = (await wait.ResultAsync(invocation.Cancelled)).StatusCode;
-            lock (containers) invocation.Context.Out.Write($"container {GoText.Quote(container.Name)} exited with status code {code}\n");
+            lock (containers) invocation.Context.Out.Write($"container {GoText.Quote(container.Id)} exited with status code {code}\n");
             return (int)code;
         });
         if (!invocation.Arguments.Bool("down-project")) return (await Task.WhenAll(waits))[^1];
         var first = await await Task.WhenAny(waits);
         var observed = await Observed.ReadAsync(invocation.Client, name, images: false, invocation.Cancelled);
-        await ComposeUp.ExecutorOf(invocation, project, observed, null).RunAsync(Reconcile.Down(name, project, observed, new DownOptions()), invocation.Cancelled);
+        await ComposeUp.RunAsync(invocation, "Running", project, observed, Reconcile.Down(name, project, observed, new DownOptions { RemoveOrphans = true }), null, invocation.Cancelled);
         return first;
     }
 }

@@ -25,13 +25,30 @@ public sealed record BuildPlan
     public required IReadOnlyList<(string Text, BuildStep? Step)> Instructions { get; init; }
     public required Checks Checks { get; init; }
 
+    /// <summary>The plans of a build for several platforms, of which this one is all together; empty: it is the only one.</summary>
+    public IReadOnlyList<BuildPlan> Platforms { get; init; } = [];
+
+    /// <summary>One for each platform.</summary>
+    public IReadOnlyList<BuildPlan> Each => Platforms.Count > 0 ? Platforms : [this];
+
+    /// <summary>Plans of one build that share their steps.</summary>
+    public static BuildPlan Join(IReadOnlyList<BuildPlan> plans)
+    {
+        if (plans.Count == 1) return plans[0];
+        var (instructions, seen) = (new List<(string, BuildStep?)>(), new HashSet<BuildStep>(ReferenceEqualityComparer.Instance));
+        foreach (var plan in plans)
+            foreach (var (text, step) in plan.Instructions)
+                if (step is null ? plan == plans[0] : seen.Add(step)) instructions.Add((text, step));
+        return plans[0] with { Platforms = plans, Instructions = instructions };
+    }
+
     /// <summary>All that has to be done, inputs before what needs them.</summary>
     public IReadOnlyList<BuildStep> Steps
     {
         get
         {
             var (order, seen) = (new List<BuildStep>(), new HashSet<BuildStep>(ReferenceEqualityComparer.Instance));
-            Visit(Root);
+            foreach (var plan in Each) Visit(plan.Root);
             return order;
 
             void Visit(BuildStep step)

@@ -19,7 +19,14 @@ public sealed record BuildRequest
     public IReadOnlyDictionary<string, string> Arguments { get; init; } = new Dictionary<string, string>();
     public IReadOnlyDictionary<string, string> Labels { get; init; } = new Dictionary<string, string>();
     public IReadOnlyList<ImageReference> Names { get; init; } = [];
+    /// <summary>What is built for; of several the one that is planned.</summary>
     public Platform Platform { get; init; } = Platform.Host;
+
+    /// <summary>What is built for, when it is for several platforms; empty: <see cref="Platform"/> alone.</summary>
+    public IReadOnlyList<Platform> Platforms { get; init; } = [];
+
+    /// <summary>The result is an index, and files are in a directory for each platform, even when there is one: BUILDKIT_MULTI_PLATFORM.</summary>
+    public bool IsMultiPlatform => Platforms.Count > 1 || (Arguments.TryGetValue("BUILDKIT_MULTI_PLATFORM", out var text) && text is "1" or "t" or "T" or "TRUE" or "true" or "True");
 
     /// <summary>The platform was asked for, and does not come from the machine.</summary>
     public bool PlatformGiven { get; init; }

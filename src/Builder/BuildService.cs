@@ -15,10 +15,9 @@ public sealed record BuildResult(Digest Image, IReadOnlyList<Finding> Findings)
 }
 
 /// <summary>
-/// What a build made, before anything becomes of it: the layers are held until this is disposed of. Exporters begin here: the files of the result are those of
-/// <see cref="Layers"/> in <see cref="Session"/>.
+/// What a build made for one platform, before anything becomes of it. Exporters begin here: the files of the result are those of <see cref="Layers"/> in <see cref="Session"/>.
 /// </summary>
-public sealed class BuildOutcome(BuildPlan plan, ImageConfig config, IReadOnlyList<Digest> layers, ImageStore.LayerSession session) : IDisposable
+public sealed class BuildOutcome(BuildPlan plan, ImageConfig config, IReadOnlyList<Digest> layers, ImageStore.LayerSession session)
 {
     public BuildPlan Plan => plan;
 
@@ -35,11 +34,17 @@ public sealed class BuildOutcome(BuildPlan plan, ImageConfig config, IReadOnlyLi
     /// <summary>When it was begun and when it was done.</summary>
     public (DateTimeOffset Started, DateTimeOffset Finished) Times { get; init; }
 
-    /// <summary>The same files as another image; the session stays the first one's.</summary>
+    /// <summary>The same files as another image.</summary>
     internal BuildOutcome With(ImageConfig other) => new(plan, other, layers, session) { StepKeys = StepKeys, Times = Times };
 
     /// <summary>Makes it an image of the store.</summary>
     public Task<Digest> CreateImageAsync(IReadOnlyList<ImageReference> names) => session.CreateImageAsync(config, names);
+}
+
+/// <summary>What a build made for each of its platforms: the layers are held until this is disposed of.</summary>
+public sealed class BuildOutcomes(IReadOnlyList<BuildOutcome> each, ImageStore.LayerSession session) : IDisposable
+{
+    public IReadOnlyList<BuildOutcome> Each => each;
 
     public void Dispose() => session.Dispose();
 }
@@ -86,8 +91,8 @@ public sealed class BuildService
     {
         var plan = await PlanAsync(request, progress, cancellation).ConfigureAwait(false);
         begin(plan);
-        using var outcome = await SolveAsync(request, plan, progress, cancellation).ConfigureAwait(false);
-        return await ExportAsync(request, [outcome], progress, cancellation).ConfigureAwait(false);
+        using var outcomes = await SolveAsync(request, plan, progress, cancellation).ConfigureAwait(false);
+        return await ExportAsync(request, outcomes.Each, progress, cancellation).ConfigureAwait(false);
     }
 
     /// <summary>Makes of results what was asked for: <see cref="BuildRequest.Outputs"/>, <see cref="BuildRequest.CacheTo"/>.</summary>
@@ -123,7 +128,7 @@ public sealed class BuildService
 
     /// <summary>Carries a build out and leaves to the caller what becomes of it: an image, files, nothing.</summary>
     /// <exception cref="BuildException">A step failed.</exception>
-    public async Task<BuildOutcome> SolveAsync(BuildRequest request, BuildPlan plan, IBuildProgress progress, CancellationToken cancellation)
+    public async Task<BuildOutcomes> SolveAsync(BuildRequest request, BuildPlan plan, IBuildProgress progress, CancellationToken cancellation)
     {
         var session = _images.OpenSession();
         try
@@ -131,8 +136,12 @@ public sealed class BuildService
             var started = _time.GetUtcNow();
             using var imports = request.CacheFrom.Count == 0 ? null : await CacheImports.LoadAsync(request, session, progress, cancellation).ConfigureAwait(false);
             var solver = new Solver(session, _engine.Containers.Steps, Cache, _mounts, _remotes, request, progress, cancellation) { Imports = imports };
-            var root = await solver.SolveAsync(plan.Root).ConfigureAwait(false);
-            return new BuildOutcome(plan, Configuration(request, plan, root, solver.Made), root.Layers, session) { StepKeys = KeysOf(solver.Made), Times = (started, _time.GetUtcNow()) };
+            var plans = plan.Each;
+            var roots = await solver.SolveAsync([.. plans.Select(p => p.Root)]).ConfigureAwait(false);
+            var (keys, times) = (KeysOf(solver.Made), (started, _time.GetUtcNow()));
+            var each = new List<BuildOutcome>();
+            for (var i = 0; i < plans.Count; i++) each.Add(new BuildOutcome(plans[i], Configuration(request, plans[i], roots[i], solver.Made), roots[i].Layers, session) { StepKeys = keys, Times = times });
+            return new BuildOutcomes(each, session);
         }
         catch
         {
@@ -150,12 +159,16 @@ public sealed class BuildService
 
     /// <summary>What a build would do, and what there is to say about its Dockerfile; images it stands on are asked for their configurations.</summary>
     /// <exception cref="DockerfileException">The Dockerfile is wrong.</exception>
-    public Task<BuildPlan> PlanAsync(BuildRequest request, IBuildProgress progress, CancellationToken cancellation)
+    public async Task<BuildPlan> PlanAsync(BuildRequest request, IBuildProgress progress, CancellationToken cancellation)
     {
         var document = Document.Parse(request.Dockerfile.Span);
         if (document.Directives.Syntax is { } syntax && !IsBuiltIn(syntax))
             throw new DockerfileException($"the frontend {syntax} is not supported: the Dockerfile language is built in, and no other is run", document.Directives.LinesOf("syntax"));
-        return new Planner(document, request, (name, platform, lines) => ResolveAsync(request, progress, name, platform, lines, cancellation)).PlanAsync();
+        // One after the other, so that it is the same one every time whose step the others' share.
+        var (plans, shared) = (new List<BuildPlan>(), request.Platforms.Count > 1 ? new StepTable() : null);
+        foreach (var platform in request.Platforms.Count > 0 ? request.Platforms : [request.Platform])
+            plans.Add(await new Planner(document, request with { Platform = platform }, (name, wanted, lines) => ResolveAsync(request, progress, name, wanted, lines, cancellation), shared).PlanAsync().ConfigureAwait(false));
+        return BuildPlan.Join(plans);
     }
 
     /// <summary>What there is to say about a Dockerfile, and what makes it impossible to build, if anything does; images that can't be had are no fault of it.</summary>
@@ -270,7 +283,10 @@ public sealed class BuildService
                 throw;
             }
             progress.Ended(step, null);
-            return _images.Get(reference.ToString());
+            var pulled = Find(reference.ToString(), platform) ?? _images.Get(reference.ToString());
+            // Who runs the image afterwards means this machine's, as before.
+            if (!Platform.Best.Accepts(platform)) _images.Prefer(reference, Platform.Best);
+            return pulled;
         }
         catch (ImageException e)
         {
@@ -289,8 +305,7 @@ public sealed class BuildService
     {
         try
         {
-            var image = _images.Get(name);
-            return platform.Accepts(image.Platform) ? image : null;
+            return _images.Get(name, platform);
         }
         catch (ImageException e) when (e.Kind == ImageErrorKind.NotFound)
         {

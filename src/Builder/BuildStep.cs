@@ -24,6 +24,24 @@ public abstract record BuildStep
     internal abstract string Definition { get; }
 }
 
+/// <summary>The steps of several plans: those that say the same and stand on the same are one. What builds for several platforms have in common is done once.</summary>
+public sealed class StepTable
+{
+    private readonly Dictionary<string, BuildStep> _steps = new(StringComparer.Ordinal);
+    private readonly Dictionary<BuildStep, int> _numbers = new(ReferenceEqualityComparer.Instance);
+
+    /// <param name="step">Whose inputs have been through here.</param>
+    public T One<T>(T step) where T : BuildStep
+    {
+        var inputs = string.Join(' ', step.Inputs.Select(i => _numbers.GetValueOrDefault(i, -1)));
+        var key = Fields.Join(typeof(T).Name, step.Definition, (step as ContextStep)?.Name ?? "", (step as RunStep)?.Script?.Name ?? "", inputs, step.NoCache ? "anew" : "");
+        if (_steps.TryGetValue(key, out var same)) return (T)same;
+        _numbers[step] = _numbers.Count;
+        _steps[key] = step;
+        return step;
+    }
+}
+
 /// <summary>An image that is here, or comes from a registry.</summary>
 public sealed record ImageStep(Image Image) : BuildStep
 {
@@ -122,6 +140,9 @@ public sealed record RunStep(BuildStep Root) : BuildStep
     public string User { get; init; } = "";
     public string Network { get; init; } = "default";
     public bool Insecure { get; init; }
+
+    /// <summary>What its stage is for; says nothing about the result, which is what the files below make of it.</summary>
+    public Platform Platform { get; init; }
     public IReadOnlyList<StepMountSource> Mounts { get; init; } = [];
 
     public override IReadOnlyList<BuildStep> Inputs => [Root, .. Mounts.Where(m => m.From is not null).Select(m => m.From!)];

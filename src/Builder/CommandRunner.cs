@@ -49,13 +49,18 @@ internal sealed class CommandRunner(ImageStore.LayerSession session, StepService
         }
         var places = MissingPlaces(layer, mounts);
         using var stdout = new OutputStream(bytes => progress.Output(run, bytes, stderr: false));
-        using var stderr = new OutputStream(bytes => progress.Output(run, bytes, stderr: true));
+        var unknown = false;
+        using var stderr = new OutputStream(bytes =>
+        {
+            unknown |= bytes.Span.IndexOf("exec format error"u8) >= 0;
+            progress.Output(run, bytes, stderr: true);
+        });
         var exit = await steps.RunAsync(new StepRequest
         {
             Layer = layer, Arguments = run.Arguments, Environment = environment, WorkingDirectory = run.WorkingDirectory, User = run.User, Network = run.Network, Privileged = run.Insecure, Mounts = mounts, Limits = request.Limits,
         }, stdout, stderr, cancellation).ConfigureAwait(false);
         RemoveEmpty(layer, places);
-        if (exit != 0) throw new BuildException($"process \"{string.Join(' ', run.Arguments)}\" did not complete successfully: exit code: {exit}", run.Lines) { ExitCode = exit };
+        if (exit != 0) throw new BuildException($"process \"{string.Join(' ', run.Arguments)}\" did not complete successfully: exit code: {exit}{(unknown && Emulators.Advice(run.Platform) is { } advice ? ": " + advice : "")}", run.Lines) { ExitCode = exit };
     }
 
     private async Task<string> TakeCacheAsync(RunMount mount, StepResult? from, LineSpan lines, UndoStack undo, CancellationToken cancellation)

@@ -12,7 +12,8 @@ namespace Berth.Builder;
 /// file, so that a plan is a function of its input.
 /// </summary>
 /// <param name="resolve">An image that is no stage: its configuration. Called once for each.</param>
-public sealed class Planner(Document document, BuildRequest request, Func<string, Platform, LineSpan, Task<Image>> resolve)
+/// <param name="shared">What the same build does for other platforms; null: nothing.</param>
+public sealed class Planner(Document document, BuildRequest request, Func<string, Platform, LineSpan, Task<Image>> resolve, StepTable? shared = null)
 {
     private const string DefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -23,8 +24,12 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
     private readonly Dictionary<int, StageState> _stages = [];
     private readonly Dictionary<(string, Platform), Task<Image>> _images = [];
     private readonly List<(string Text, BuildStep? Step)> _instructions = [];
-    private readonly ContextStep _context = new() { Title = "[internal] load build context" };
+    private readonly ContextStep _context = One(shared, new ContextStep { Title = "[internal] load build context" });
     private readonly Dictionary<string, ContextStep> _contexts = new(StringComparer.Ordinal);
+
+    private static T One<T>(StepTable? table, T step) where T : BuildStep => table is null ? step : table.One(step);
+
+    private T One<T>(T step) where T : BuildStep => One(shared, step);
 
     /// <summary>What the checks have found so far.</summary>
     public IReadOnlyList<Finding> Findings => _checks.Findings;
@@ -98,20 +103,20 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
             if (text.Text.Length == 0) throw new DockerfileException($"empty platform value from expression {stage.Platform}", stage.Lines);
             wanted = Within(stage.Lines, () => Platform.Parse(text.Text));
         }
-        var state = new StageState(stage, document.Stages.Count > 1 && stage.Name.Length == 0 ? $"stage-{index}" : stage.Name) { Platform = wanted };
+        var state = new StageState(stage, document.Stages.Count > 1 && stage.Name.Length == 0 ? $"stage-{index}" : stage.Name) { Platform = wanted, ShowsPlatform = request.IsMultiPlatform };
         state.NoCache = request.NoCache || request.NoCacheStages.Contains(stage.Name, StringComparer.OrdinalIgnoreCase);
         if (stage.Name.Length > 0 && FindContext(stage.Name, wanted) is { } instead)
         {
             // The stage as a whole is something else: what it says does not happen.
             state.StepCount = 1;
             await UseContextAsync(state, stage.Name, instead, wanted).ConfigureAwait(false);
-            if (state.IsOnImage) state.Root = new ImageStep(state.Base!) { Title = $"[context {stage.Name}] {instead.ImageName}", Text = stage.Text, Lines = stage.Lines };
+            if (state.IsOnImage) state.Root = One(new ImageStep(state.Base!) { Title = $"[context {stage.Name}] {instead.ImageName}", Text = stage.Text, Lines = stage.Lines });
             foreach (var variable in state.Config.Env ?? []) state.Set(variable.Split('=', 2)[0], variable.Split('=', 2) is [_, var value] ? value : "");
             return _stages[index] = state;
         }
-        if (FindStage(expansion.Text, index) is { } from) state.Inherit(await BuildAsync(from, wanted).ConfigureAwait(false));
+        if (FindStage(expansion.Text, index) is { } from) state.Inherit(await BuildAsync(from, request.Platform).ConfigureAwait(false));
         else if (expansion.Text != "scratch" && FindContext(expansion.Text, wanted) is { } context) await UseContextAsync(state, expansion.Text, context, wanted).ConfigureAwait(false);
-        else if (expansion.Text == "scratch") (state.Root, state.Config) = (new ScratchStep(), new ContainerConfig { WorkingDir = "/" });
+        else if (expansion.Text == "scratch") (state.Root, state.Config) = (One(new ScratchStep()), new ContainerConfig { WorkingDir = "/" });
         else await UseImageAsync(state, expansion.Text, wanted).ConfigureAwait(false);
 
         if (ConfigChanges.Variable(state.Config.Env ?? [], "PATH") is null) state.Config = state.Config with { Env = [.. state.Config.Env ?? [], DefaultPath] };
@@ -119,7 +124,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         var instructions = new List<Instruction>(Triggers(state, stage));
         instructions.AddRange(stage.Instructions);
         state.StepCount = (state.IsOnImage ? 1 : 0) + instructions.Count(i => i is RunInstruction or TransferInstruction or WorkdirInstruction);
-        if (state.IsOnImage) state.Root = new ImageStep(state.Base!) { Title = state.NextTitle("FROM " + (ImageReference.TryParse(expansion.Text, out var reference) ? reference.WithDefaultTag().ToString() : expansion.Text)), Text = stage.Text, Lines = stage.Lines };
+        if (state.IsOnImage) state.Root = One(new ImageStep(state.Base!) { Title = state.NextTitle("FROM " + (ImageReference.TryParse(expansion.Text, out var reference) ? reference.WithDefaultTag().ToString() : expansion.Text)), Text = stage.Text, Lines = stage.Lines });
         _instructions.Add((stage.Text, state.IsOnImage ? state.Root : null));
         foreach (var instruction in instructions)
         {
@@ -167,19 +172,19 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
 
     private ContextStep ContextOf(string name, NamedContext context)
     {
-        if (!_contexts.TryGetValue(context.Directory, out var step)) _contexts[context.Directory] = step = new ContextStep(context.Directory) { Title = $"[context {name}] load from client" };
+        if (!_contexts.TryGetValue(context.Directory, out var step)) _contexts[context.Directory] = step = One(new ContextStep(context.Directory) { Title = $"[context {name}] load from client" });
         return step;
     }
 
     private async Task UseContextAsync(StageState state, string name, NamedContext context, Platform platform)
     {
         if (context.Result is { } result) state.Use(result);
-        else if (context.ImageName == "scratch") (state.Root, state.Config) = (new ScratchStep(), new ContainerConfig { WorkingDir = "/" });
+        else if (context.ImageName == "scratch") (state.Root, state.Config) = (One(new ScratchStep()), new ContainerConfig { WorkingDir = "/" });
         else if (context.ImageName.Length > 0) state.Use(await ResolveAsync(context.ImageName, platform, state.Stage.Lines).ConfigureAwait(false));
         else
         {
             state.Config = new ContainerConfig { WorkingDir = "/" };
-            state.Root = new CopyStep(new ScratchStep(), ContextOf(name, context)) { Sources = ["/"], Destination = "/", Title = $"[context {name}] FROM {name}", Text = state.Stage.Text, Lines = state.Stage.Lines, NoCache = state.NoCache };
+            state.Root = One(new CopyStep(One(new ScratchStep()), ContextOf(name, context)) { Sources = ["/"], Destination = "/", Title = $"[context {name}] FROM {name}", Text = state.Stage.Text, Lines = state.Stage.Lines, NoCache = state.NoCache });
         }
     }
 
@@ -289,7 +294,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         var path = state.Config.WorkingDir!;
         BuildStep? step = null;
         if (path == "/") state.NextTitle("");
-        else step = state.Root = new DirectoryStep(state.Root, PathPatterns.Clean(path), state.Config.User ?? "") { Title = state.NextTitle("WORKDIR " + workdir.Path), Text = workdir.Text, Lines = workdir.Lines, NoCache = state.NoCache };
+        else step = state.Root = One(new DirectoryStep(state.Root, PathPatterns.Clean(path), state.Config.User ?? "") { Title = state.NextTitle("WORKDIR " + workdir.Path), Text = workdir.Text, Lines = workdir.Lines, NoCache = state.NoCache });
         state.Note("WORKDIR " + path, step);
     }
 
@@ -305,13 +310,13 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
             mounts.Add(new StepMountSource(mount.Target.Length > 0 && !mount.Target.StartsWith('/') ? mount with { Target = PathPatterns.Clean($"{state.Config.WorkingDir}/{mount.Target}") } : mount, from));
         }
         if (run.Insecure && !request.AllowInsecure) throw new DockerfileException("security.insecure is not allowed");
-        var step = new RunStep(state.Root)
+        var step = One(new RunStep(state.Root)
         {
             Arguments = arguments, Script = script, Environment = state.Environment, WorkingDirectory = state.Config.WorkingDir is { Length: > 0 } directory ? directory : "/", User = state.Config.User ?? "",
             Proxies = [.. request.Arguments.Where(a => ProxyNames.Contains(a.Key.ToLowerInvariant()) && state.Get(a.Key) is null).Select(a => $"{a.Key}={a.Value}")],
             Network = run.Network switch { RunNetwork.None => "none", RunNetwork.Host => "host", _ => request.Network }, Insecure = run.Insecure, Mounts = mounts,
-            Title = state.NextTitle(Shown(state, run.Text) + (run.Heredocs.Count > 0 ? $" ({Summary(run.Heredocs[0].Content)})" : "")), Text = run.Text, Lines = run.Lines, NoCache = state.NoCache,
-        };
+            Title = state.NextTitle(Shown(state, run.Text) + (run.Heredocs.Count > 0 ? $" ({Summary(run.Heredocs[0].Content)})" : "")), Text = run.Text, Lines = run.Lines, NoCache = state.NoCache, Platform = state.Platform,
+        });
         state.Root = step;
         var used = state.Arguments.Select(a => $"{a.Name}={state.Get(a.Name) ?? a.Value}").ToList();
         state.Note($"RUN {(used.Count > 0 ? $"|{used.Count} {string.Join(' ', used)} " : "")}{string.Join(' ', arguments)} # buildkit", step);
@@ -346,16 +351,16 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         }
         if (document.Stages.Any(s => s.Name.Length > 0 && s.Name.Equals(name, StringComparison.OrdinalIgnoreCase)))
             throw new DockerfileException($"cannot copy from stage {GoText.Quote(name)}, it needs to be defined before current stage {GoText.Quote(state.Name)}");
-        if (name == "scratch") return new ScratchStep();
+        if (name == "scratch") return One(new ScratchStep());
         if (FindContext(name, request.Platform) is { } context)
         {
             if (context.Directory.Length > 0) return ContextOf(name, context);
-            if (context.Result is { } result) return new ImageStep(result) { Title = $"[context {name}] FROM {name}", Text = "FROM " + name, Lines = lines };
-            if (context.ImageName == "scratch") return new ScratchStep();
+            if (context.Result is { } result) return One(new ImageStep(result) { Title = $"[context {name}] FROM {name}", Text = "FROM " + name, Lines = lines });
+            if (context.ImageName == "scratch") return One(new ScratchStep());
             name = context.ImageName;
         }
         var image = await ResolveAsync(name, request.Platform, lines).ConfigureAwait(false);
-        return new ImageStep(image) { Title = "FROM " + (ImageReference.TryParse(name, out var reference) ? reference.WithDefaultTag().ToString() : name), Text = "FROM " + name, Lines = lines };
+        return One(new ImageStep(image) { Title = "FROM " + (ImageReference.TryParse(name, out var reference) ? reference.WithDefaultTag().ToString() : name), Text = "FROM " + name, Lines = lines });
     }
 
     private async Task ApplyTransferAsync(StageState state, TransferInstruction transfer, int index)
@@ -377,18 +382,18 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
             if (remotes.Count == 0) throw new DockerfileException("checksum requires HTTP(S) or Git sources");
         }
         FileMode.Parse(transfer.Chmod); // told now when it is none
-        BuildStep from = copy is { From.Length: > 0 } ? await SourceAsync(state, copy.From, index, transfer.Lines).ConfigureAwait(false) : local.Count > 0 ? _context : new ScratchStep();
+        BuildStep from = copy is { From.Length: > 0 } ? await SourceAsync(state, copy.From, index, transfer.Lines).ConfigureAwait(false) : local.Count > 0 ? _context : One(new ScratchStep());
         if (from == _context) CheckIgnored(transfer, local);
         var destination = transfer.Destination;
         var absolute = PathPatterns.Clean(destination.StartsWith('/') ? destination : $"/{state.Config.WorkingDir}/{destination}");
         if (absolute != "/" && (destination.EndsWith('/') || destination is "." or "" || destination.EndsWith("/.", StringComparison.Ordinal))) absolute += "/";
         if (transfer.Sources.Count + transfer.Files.Count > 1 && !absolute.EndsWith('/'))
             throw new DockerfileException($"When using {(add is null ? "COPY" : "ADD")} with more than one source file, the destination must be a directory and end with a /");
-        var step = new CopyStep(state.Root, from)
+        var step = One(new CopyStep(state.Root, from)
         {
             Sources = local, Remotes = remotes, Files = transfer.Files, Destination = absolute, Owner = transfer.Chown, Mode = transfer.Chmod, Exclude = transfer.Exclude, Parents = copy?.Parents ?? false,
             Unpack = add is not null && (add.Unpack ?? true), IsAdd = add is not null, Title = state.NextTitle(Shown(state, transfer.Text)), Text = transfer.Text, Lines = transfer.Lines, NoCache = state.NoCache,
-        };
+        });
         state.Root = step;
         var flags = (copy is { Parents: true } ? " --parents" : "") + (transfer.Chown.Length > 0 ? " --chown=" + transfer.Chown : "") + (transfer.Chmod.Length > 0 ? " --chmod=" + transfer.Chmod : "");
         var sources = transfer.Sources.Concat(transfer.Files.Select(f => "<<" + f.Name));
@@ -401,11 +406,11 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         {
             if (add.Checksum.Length > 0 && !Digest.TryParse(add.Checksum, out _)) throw new DockerfileException("invalid checksum digest format");
             var name = RemoteFiles.NameOf(source);
-            return new RemotePart(new DownloadStep(source, name, add.Checksum) { Title = source, Text = add.Text, Lines = add.Lines }, name, add.Unpack ?? false);
+            return new RemotePart(One(new DownloadStep(source, name, add.Checksum) { Title = source, Text = add.Text, Lines = add.Lines }), name, add.Unpack ?? false);
         }
         if (git.Commit.Length > 0 && add.Checksum.Length > 0 && git.Commit != add.Checksum) throw new DockerfileException($"checksum mismatch {GoText.Quote(add.Checksum)} != {GoText.Quote(git.Commit)}");
         if (add.Checksum.Length > 0) git = git with { Commit = add.Checksum };
-        return new RemotePart(new GitStep(git, add.KeepGitDirectory ?? git.KeepGitDirectory ?? false) { Title = source, Text = add.Text, Lines = add.Lines }, "/" + git.Directory, Unpack: false);
+        return new RemotePart(One(new GitStep(git, add.KeepGitDirectory ?? git.KeepGitDirectory ?? false) { Title = source, Text = add.Text, Lines = add.Lines }), "/" + git.Directory, Unpack: false);
     }
 
     // With exceptions it is too hard to tell: a directory that is out may have files that are not.
@@ -620,7 +625,18 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
 
         public void Note(string createdBy, BuildStep? step = null) => History.Add(new PlannedHistory(createdBy, step));
 
-        /// <summary>"[name 2/5] text"</summary>
-        public string NextTitle(string text) => $"[{(Name.Length > 0 ? Name + " " : "")}{++_step}/{StepCount}] {text}";
+        /// <summary>The image is for one of several: steps say for which.</summary>
+        public bool ShowsPlatform { get; init; }
+
+        /// <summary>"[name 2/5] text", or "[linux/amd64->arm64 name 2/5] text" where the target's platform is known and another one.</summary>
+        public string NextTitle(string text) => $"[{(ShowsPlatform ? Platform + Towards() + " " : "")}{(Name.Length > 0 ? Name + " " : "")}{++_step}/{StepCount}] {text}";
+
+        private string Towards()
+        {
+            var parts = Get("TARGETPLATFORM")?.Split('/') ?? [];
+            var target = new Platform(Get("TARGETOS") ?? (parts.Length > 1 ? parts[0] : Platform.Os), Get("TARGETARCH") ?? (parts.Length > 1 ? parts[1] : Platform.Architecture),
+                Get("TARGETVARIANT") ?? (parts.Length > 2 ? parts[2] : "")).Normalized();
+            return target.Os != Platform.Os ? "->" + target : target.Architecture == Platform.Architecture ? "" : "->" + target.ToString()[(target.Os.Length + 1)..];
+        }
     }
 }

@@ -38,12 +38,12 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
     public CacheImports? Imports { get; init; }
 
     /// <exception cref="BuildException">A step failed; the others were ended.</exception>
-    public async Task<StepResult> SolveAsync(BuildStep step)
+    public async Task<IReadOnlyList<StepResult>> SolveAsync(IReadOnlyList<BuildStep> steps)
     {
-        var result = Begin(step);
+        var results = steps.Select(Begin).ToList();
         try
         {
-            return await result.ConfigureAwait(false);
+            return await Task.WhenAll(results).ConfigureAwait(false);
         }
         catch when (Volatile.Read(ref _failure) is { } first)
         {

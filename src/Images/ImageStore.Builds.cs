@@ -139,6 +139,16 @@ public sealed partial class ImageStore
             return id;
         }
 
+        /// <summary>Makes images for several platforms of layers this session keeps, and gives names to the index that has them: <see cref="NewDocuments"/>.</summary>
+        /// <param name="root">The index, which is among the documents with all that it names but layers.</param>
+        /// <param name="preferred">Which of them the names mean to who asks for none.</param>
+        /// <returns>The id of that one.</returns>
+        public async Task<Digest> CreateIndexAsync(Descriptor root, DocumentTarget documents, IReadOnlyList<ImageReference> names, Platform preferred)
+        {
+            await hold.MakeDurableAsync().ConfigureAwait(false);
+            return store.CommitIndex(hold, root, documents.Documents, names, preferred);
+        }
+
         public void Dispose()
         {
             lock (kept)

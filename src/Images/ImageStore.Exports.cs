@@ -71,6 +71,28 @@ public sealed partial class ImageStore
         /// <summary>An archive to put an image into.</summary>
         public LayoutArchive NewArchive(LayerForm form) => new(form, Open, NewFile, store.layers);
 
+        /// <summary>For an index of the store: takes down what comes by on the way to another target, or, without one, what would.</summary>
+        public DocumentTarget NewDocuments(ContentTarget? other) => new(other, DescribeLayerAsync);
+
+        // In which form a registry has it; else the one that a push would give it.
+        private async Task<Descriptor> DescribeLayerAsync(Digest diffId, CancellationToken cancellation)
+        {
+            foreach (var blob in store.known.Of(diffId))
+                if (LayerTypes.In(oci: true, blob.MediaType) == new LayerForm().MediaType) return new Descriptor { MediaType = new LayerForm().MediaType, DigestText = blob.Digest, SizeBytes = blob.SizeBytes };
+            var path = NewFile();
+            try
+            {
+                var blob = await LayerFile.WriteAsync(path, Open(diffId), new LayerForm(), cancellation).ConfigureAwait(false);
+                // In no repository yet; but what its digest is need not be found out again.
+                store.known.Add(diffId, blob, null);
+                return blob;
+            }
+            finally
+            {
+                File.Delete(path);
+            }
+        }
+
         /// <summary>A repository to push to.</summary>
         /// <exception cref="ImageException">System: no registry answers there.</exception>
         public Task<ContentTarget> OpenRepositoryAsync(ImageReference name, LayerForm form, RegistryCredentials? credentials, Action<ImageProgress> progress, CancellationToken cancellation) => InWords(async () =>

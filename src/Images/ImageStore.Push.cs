@@ -13,8 +13,8 @@ public sealed partial class ImageStore
 
     private volatile SemaphoreSlim uploads;
 
-    /// <summary>Pushes one tag, or all tags of the repository when the name has none.</summary>
-    /// <param name="platform">Of what is called so, the image for this one.</param>
+    /// <summary>Pushes one tag, or all tags of the repository when the name has none. Where a name stands for several images that are here, its index is pushed with all of them.</summary>
+    /// <param name="platform">Of what is called so, the image for this one, alone.</param>
     /// <param name="progress">Called one at a time, from pool threads; must not block for long.</param>
     /// <exception cref="ImageException">NotFound, before any progress, when the image is for another platform; System, in Docker's words.</exception>
     public async Task PushAsync(ImageReference name, Platform? platform, RegistryCredentials? credentials, Action<ImageProgress> progress, CancellationToken cancellation)
@@ -42,7 +42,11 @@ public sealed partial class ImageStore
             }
             try
             {
-                foreach (var (tag, id) in tags) await PushOneAsync(registry, tag, id, sink, cancellation).ConfigureAwait(false);
+                foreach (var (tag, id, index) in tags)
+                {
+                    if (index is null) await PushOneAsync(registry, tag, id, sink, cancellation).ConfigureAwait(false);
+                    else await PushIndexAsync(registry, tag, index, sink, cancellation).ConfigureAwait(false);
+                }
             }
             catch (RegistryException e)
             {
@@ -58,30 +62,114 @@ public sealed partial class ImageStore
         throw ImageException.Failed(last?.Message ?? $"no endpoints found for {name.Name}", last);
     }
 
-    private IReadOnlyList<(ImageReference Tag, Digest Id)> TagsToPush(ImageReference name, Platform? platform)
+    // With the index, if it is to be pushed: with several of its images here, and all of them meant.
+    private IReadOnlyList<(ImageReference Tag, Digest Id, NamedIndex? Index)> TagsToPush(ImageReference name, Platform? platform)
     {
         lock (gate)
         {
             var known = names.Values.Where(n => n.Reference.Name == name.Name).ToList();
             if (known.Count == 0) throw ImageException.Failed($"An image does not exist locally with the tag: {name.FamiliarName}");
             if (name.HasDigest) throw ImageException.Failed("cannot push a digest reference");
-            if (!name.IsNameOnly) return TryFindName(name, out _) ? [(name, FindFor(name.FamiliarString, platform))] : throw ImageException.Failed($"tag does not exist: {name.FamiliarString}");
-            var tags = known.Where(n => n.Reference.HasTag).Select(n => (n.Reference, FindFor(n.Reference.FamiliarString, platform))).ToList();
+            if (!name.IsNameOnly) return TryFindName(name, out _) ? [Meant(name)] : throw ImageException.Failed($"tag does not exist: {name.FamiliarString}");
+            var tags = known.Where(n => n.Reference.HasTag).Select(n => Meant(n.Reference)).ToList();
             return tags.Count > 0 ? tags : throw ImageException.Failed($"no tags to push for {name.FamiliarName}");
         }
+
+        (ImageReference, Digest, NamedIndex?) Meant(ImageReference tag) =>
+            (tag, FindFor(tag.FamiliarString, platform), platform is null && IndexOf(tag.FamiliarString) is { } index && (index.Images.Count > 1 || index.Documents.Count > 0) ? index : null);
     }
 
     // A token has to allow reading what is mounted. Few repositories: each makes the request for the token longer.
-    private List<string> MountSources(ImageReference name, IReadOnlyList<(ImageReference Tag, Digest Id)> tags)
+    private List<string> MountSources(ImageReference name, IReadOnlyList<(ImageReference Tag, Digest Id, NamedIndex? Index)> tags)
     {
         const int most = 8;
         List<Digest> diffIds;
-        lock (gate) diffIds = [.. tags.SelectMany(t => images.TryGetValue(t.Id, out var image) ? image.Layers : []).Distinct()];
+        lock (gate) diffIds = [.. tags.SelectMany(t => t.Index?.Images ?? [t.Id]).SelectMany(id => images.TryGetValue(id, out var image) ? image.Layers : []).Distinct()];
         return [.. diffIds.SelectMany(known.Of).SelectMany(b => b.Repositories)
             .Where(r => r != name.Name && r.StartsWith(name.Domain + "/", StringComparison.Ordinal)).Distinct().Take(most).Select(r => r[(name.Domain.Length + 1)..])];
     }
 
-    private async Task PushOneAsync(RegistryClient registry, ImageReference name, Digest id, ProgressSink sink, CancellationToken cancellation)
+    private async Task PushOneAsync(RegistryClient registry, ImageReference name, Digest id, ProgressSink sink, CancellationToken cancellation) =>
+        Finish(name, await PushImageAsync(registry, name, id, ManifestIn(name, id), name.Tag, sink, cancellation).ConfigureAwait(false), id, null, sink);
+
+    // An image may have another manifest in another index: the one it has under this name. Empty: the one it came with.
+    private Digest ManifestIn(ImageReference name, Digest id)
+    {
+        lock (gate)
+        {
+            if (IndexOf(name.FamiliarString) is not { } index || blobs.TryRead(index.Digest) is not { } bytes) return default;
+            return Parts(index, bytes).Find(p => p.Image == id) is { Image.IsEmpty: false } part ? part.Entry.Digest : default;
+        }
+    }
+
+    private void Finish(ImageReference name, Descriptor pushed, Digest id, NamedIndex? index, ProgressSink sink)
+    {
+        var digest = pushed.Digest;
+        sink.Message($"{name.Tag}: digest: {digest} size: {pushed.SizeBytes}");
+        lock (gate)
+        {
+            // The tag may mean another image by now, and this one may have gone.
+            var byDigest = name.NameOnly().WithDigest(digest);
+            if (images.ContainsKey(id) && names.TryAdd(byDigest.ToString(), new Name(byDigest, id, index))) WriteState();
+        }
+        sink.Pushed(new PushedManifest(name.Tag!, digest, pushed.SizeBytes));
+    }
+
+    // Its images first, then what was said about them, then the index. It stays the one it was unless a layer lies in this registry in another form: then an image's manifest is
+    // another one, and what was said about the old one is not said about it.
+    private async Task PushIndexAsync(RegistryClient registry, ImageReference name, NamedIndex index, ProgressSink sink, CancellationToken cancellation)
+    {
+        List<IndexPart> parts;
+        byte[] bytes;
+        lock (gate)
+        {
+            bytes = blobs.TryRead(index.Digest) ?? throw ImageException.Failed($"the index {index.Digest} of {name.FamiliarString} is missing");
+            parts = Parts(index, bytes);
+        }
+        var (entries, same, left) = (new List<Descriptor>(), new HashSet<Digest>(), 0);
+        foreach (var part in parts.OrderBy(p => p.Entry.IsAttestation))
+        {
+            var entry = part.Entry;
+            if (!part.Image.IsEmpty)
+            {
+                var pushed = await PushImageAsync(registry, name, part.Image, entry.Digest, null, sink, cancellation).ConfigureAwait(false);
+                if (pushed.DigestText == entry.DigestText) same.Add(pushed.Digest);
+                entries.Add(entry with { MediaType = pushed.MediaType, DigestText = pushed.DigestText, SizeBytes = pushed.SizeBytes });
+            }
+            else if (entry.IsAttestation ? same.Contains(part.About) && await PushAttestationAsync(registry, entry, cancellation).ConfigureAwait(false)
+                : await registry.HasManifestAsync(entry.Digest, cancellation).ConfigureAwait(false)) entries.Add(entry);
+            else left++;
+        }
+        var original = Manifest.Parse(bytes);
+        // In the order in which they were.
+        var unchanged = left == 0 && entries.All(e => original.Manifests!.Any(o => o.DigestText == e.DigestText));
+        var content = unchanged ? bytes : ManifestText.Index(index.MediaType == MediaTypes.OciIndex, entries, original.Annotations);
+        if (left > 0) sink.Message($"{left} of the {parts.Count} parts of {name.FamiliarString} are not here, and were left out");
+        await PatientlyAsync(() => registry.PutManifestAsync(name.Tag!, content, index.MediaType, cancellation), cancellation).ConfigureAwait(false);
+        var root = new Descriptor { MediaType = index.MediaType, DigestText = Digest.Sha256(content).ToString(), SizeBytes = content.Length };
+        Digest main;
+        lock (gate) main = TryFindName(name, out var meant) ? meant : index.Images[0];
+        Finish(name, root, main, unchanged ? index : null, sink);
+    }
+
+    // False: it is not here.
+    private async Task<bool> PushAttestationAsync(RegistryClient registry, Descriptor entry, CancellationToken cancellation)
+    {
+        if (blobs.TryRead(entry.Digest) is { } text && TryParseManifest(text) is { } manifest)
+        {
+            foreach (var part in (IEnumerable<Descriptor>)[manifest.Config!, .. manifest.Layers ?? []])
+            {
+                if (blobs.TryRead(part.Digest) is not { } content) return false;
+                await PushBlobAsync(registry, part.Digest, content, cancellation).ConfigureAwait(false);
+            }
+            await PatientlyAsync(() => registry.PutManifestAsync(entry.DigestText!, text, entry.MediaType!, cancellation), cancellation).ConfigureAwait(false);
+            return true;
+        }
+        return await registry.HasManifestAsync(entry.Digest, cancellation).ConfigureAwait(false);
+    }
+
+    // Its layers, its configuration and its manifest, under the tag or its digest alone.
+    private async Task<Descriptor> PushImageAsync(RegistryClient registry, ImageReference name, Digest id, Digest manifestDigest, string? tag, ProgressSink sink, CancellationToken cancellation)
     {
         using var hold = new Hold(this);
         Image image;
@@ -91,7 +179,8 @@ public sealed partial class ImageStore
             if (!images.TryGetValue(id, out var stored)) throw ImageException.Failed($"could not find image from tag {name.FamiliarString}: {NoSuchImage(id.ToString()).Message}");
             image = MakeImage(id);
             if (image.DiffIds.FirstOrDefault(d => !hold.TryAdd(d)) is { IsEmpty: false } missing) throw ImageException.Failed($"layer {missing} of image {id} is missing");
-            original = stored.Manifest.IsEmpty ? null : blobs.TryRead(stored.Manifest);
+            if (manifestDigest.IsEmpty) manifestDigest = stored.Manifest;
+            original = manifestDigest.IsEmpty ? null : blobs.TryRead(manifestDigest);
         }
         var cameWith = ParseOriginal(original, image);
         var oci = cameWith?.Config!.MediaType == MediaTypes.OciConfig;
@@ -107,19 +196,12 @@ public sealed partial class ImageStore
         var layersThere = image.DiffIds.Select(d => blobsThere[d]).ToList();
         // The same layers in the same form: then it can be the same manifest, and keep its digest.
         var manifest = cameWith is not null && cameWith.Layers!.Select(l => l.DigestText).SequenceEqual(layersThere.Select(l => l.DigestText)) ? original!
+            : oci && cameWith!.Annotations is { Count: > 0 } annotations ? ManifestText.Manifest(oci, cameWith.Config!, layersThere, annotations)
             : MakeManifest(oci, id, image.ConfigBytes.Length, layersThere);
         var type = oci ? MediaTypes.OciManifest : MediaTypes.DockerManifest;
-        await PatientlyAsync(() => registry.PutManifestAsync(name.Tag!, manifest, type, cancellation), cancellation).ConfigureAwait(false);
-
         var digest = Digest.Sha256(manifest);
-        sink.Message($"{name.Tag}: digest: {digest} size: {manifest.Length}");
-        lock (gate)
-        {
-            // The tag may mean another image by now, and this one may have gone.
-            var byDigest = name.NameOnly().WithDigest(digest);
-            if (images.ContainsKey(id) && names.TryAdd(byDigest.ToString(), new Name(byDigest, id))) WriteState();
-        }
-        sink.Pushed(new PushedManifest(name.Tag!, digest, manifest.Length));
+        await PatientlyAsync(() => registry.PutManifestAsync(tag ?? digest.ToString(), manifest, type, cancellation), cancellation).ConfigureAwait(false);
+        return new Descriptor { MediaType = type, DigestText = digest.ToString(), SizeBytes = manifest.Length };
 
         Descriptor? Preferred(Digest diffId) =>
             cameWith?.Layers is { } parts && image.DiffIds.TakeWhile(d => d != diffId).Count() is var at && at < parts.Count ? parts[at] : null;

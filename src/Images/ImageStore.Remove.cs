@@ -30,6 +30,8 @@ public sealed partial class ImageStore
         lock (gate)
         {
             var id = FindFor(nameOrId, platform);
+            // An index's own digest: what it stands for, not a name of it.
+            if (TryParseId(nameOrId, out var given) && given != id && platform is null) nameOrId = id.ToString();
             var inUse = users();
             var before = Indexes();
             HashSet<Digest> companions = [.. names.Values.Where(n => n.Image == id).SelectMany(n => n.Index?.Images ?? [])];
@@ -62,7 +64,7 @@ public sealed partial class ImageStore
         List<RemovedItem> items, List<(string, Digest)> events, List<string> doomed)
     {
         if (FindConflict(id, Conflicts.Hard | (force ? 0 : Conflicts.StoppedContainer), users) is { } conflict) throw ImageException.Conflict(conflict.Message);
-        var key = Key(ImageReference.Parse(name)).ToString();
+        var key = TryParseId(name, out _) ? names.First(n => n.Value.Index?.Digest == index.Digest).Key : Key(ImageReference.Parse(name)).ToString();
         var rest = index with { Images = [.. index.Images.Where(i => i != id)] };
         var next = rest.Images.OrderBy(i => Platform.Host.Rank(Config(i).Platform) is var rank and >= 0 ? rank : int.MaxValue).First();
         names[key] = names[key] with { Image = names[key].Image == id ? next : names[key].Image, Index = rest };
@@ -123,7 +125,7 @@ public sealed partial class ImageStore
         // First the state on disk, then the files it spoke of.
         WriteState();
         blobs.Remove(id);
-        if (!image!.Manifest.IsEmpty) blobs.Remove(image.Manifest);
+        if (!image!.Manifest.IsEmpty) RemoveDocument(image.Manifest);
         events.Add(("delete", id));
         items.Add(new RemovedItem(null, id.ToString()));
 

@@ -206,8 +206,12 @@ public sealed partial class ImageStore : IDisposable
 
     private Digest Find(string nameOrId)
     {
-        if (ImageReference.IsIdentifier(nameOrId) && Digest.TryParseSha256Hex(nameOrId, out var id) || Digest.TryParse(nameOrId, out id))
-            return images.ContainsKey(id) ? id : throw NoSuchImage(id.ToString());
+        if (TryParseId(nameOrId, out var id))
+        {
+            if (images.ContainsKey(id)) return id;
+            var named = names.Values.FirstOrDefault(n => n.Index?.Digest == id);
+            return named.Index is not null ? named.Image : throw NoSuchImage(id.ToString());
+        }
         var reference = ImageReference.Parse(nameOrId);
         if (TryFindName(reference, out id)) return id;
         return TryFindPrefix(nameOrId, out id) ? id : throw NoSuchImage(reference.WithDefaultTag().FamiliarString);
@@ -391,7 +395,7 @@ public sealed partial class ImageStore : IDisposable
                 names[reference.ToString()] = now;
             }
             if (changed) WriteState();
-            if (!outdated.IsEmpty) blobs.Remove(outdated);
+            if (!outdated.IsEmpty) RemoveDocument(outdated);
             RemoveUnused(before);
         }
         foreach (var layer in diffIds) Forget(layer);

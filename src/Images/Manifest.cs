@@ -50,6 +50,7 @@ public sealed record Manifest
     [JsonPropertyName("config")] public Descriptor? Config { get; init; }
     [JsonPropertyName("layers")] public IReadOnlyList<Descriptor>? Layers { get; init; }
     [JsonPropertyName("manifests")] public IReadOnlyList<Descriptor>? Manifests { get; init; }
+    [JsonPropertyName("annotations")] public IReadOnlyDictionary<string, string>? Annotations { get; init; }
     [JsonPropertyName("fsLayers")] public IReadOnlyList<JsonElement>? SchemaOneLayers { get; init; }
 
     public bool IsIndex => Manifests is not null;

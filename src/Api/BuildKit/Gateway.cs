@@ -120,18 +120,24 @@ public sealed record ResultRef(string Id, byte[] Definition) : IProtoMessage<Res
 
 public sealed record GatewayResult : IProtoMessage<GatewayResult>
 {
+    /// <summary>The one there is, or of several the first.</summary>
     public ResultRef? Ref { get; init; }
+
+    /// <summary>By platform, when the result is for several; null otherwise.</summary>
+    public IReadOnlyList<KeyValuePair<string, ResultRef>>? Refs { get; init; }
     public IReadOnlyDictionary<string, byte[]> Metadata { get; init; } = new Dictionary<string, byte[]>();
 
     public void WriteTo(ProtoWriter writer)
     {
-        writer.Message(3, Ref);
+        if (Refs is null) writer.Message(3, Ref);
+        else writer.Message(4, new RefMap(Refs));
         writer.Map(10, Metadata);
     }
 
     public static GatewayResult Parse(ReadOnlySpan<byte> bytes)
     {
         ResultRef? result = null;
+        IReadOnlyList<KeyValuePair<string, ResultRef>>? refs = null;
         var metadata = new Dictionary<string, byte[]>(StringComparer.Ordinal);
         var reader = new ProtoReader(bytes);
         while (reader.TryNext(out var field))
@@ -140,6 +146,7 @@ public sealed record GatewayResult : IProtoMessage<GatewayResult>
             {
                 case 1: result = new ResultRef(reader.String(), []); break;
                 case 3: result = reader.Message<ResultRef>(); break;
+                case 4: refs = reader.Message<RefMap>().Refs; break;
                 case 10:
                     var (key, value) = reader.Entry();
                     metadata[key] = value;
@@ -147,7 +154,41 @@ public sealed record GatewayResult : IProtoMessage<GatewayResult>
                 default: reader.Skip(); break;
             }
         }
-        return new GatewayResult { Ref = result, Metadata = metadata };
+        return new GatewayResult { Ref = refs is { Count: > 0 } ? refs[0].Value : result, Refs = refs, Metadata = metadata };
+    }
+
+    private sealed record RefMap(IReadOnlyList<KeyValuePair<string, ResultRef>> Refs) : IProtoMessage<RefMap>
+    {
+        public void WriteTo(ProtoWriter writer)
+        {
+            foreach (var (platform, reference) in Refs) writer.Message(1, new Entry(platform, reference));
+        }
+
+        public static RefMap Parse(ReadOnlySpan<byte> bytes)
+        {
+            var refs = new List<KeyValuePair<string, ResultRef>>();
+            var reader = new ProtoReader(bytes);
+            while (reader.TryNext(out var field))
+            {
+                if (field != 1)
+                {
+                    reader.Skip();
+                    continue;
+                }
+                var (platform, reference) = reader.Entry();
+                refs.Add(new(platform, ResultRef.Parse(reference)));
+            }
+            return new RefMap(refs);
+        }
+    }
+
+    private sealed record Entry(string Key, ResultRef Value) : IProtoMessage
+    {
+        public void WriteTo(ProtoWriter writer)
+        {
+            writer.String(1, Key);
+            writer.Message(2, Value);
+        }
     }
 }
 

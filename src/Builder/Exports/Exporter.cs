@@ -90,14 +90,16 @@ internal sealed class Exporter(BuildRequest request, IReadOnlyList<BuildOutcome>
         return new LayerForm(compression, level, output.Flag("force-compression"));
     }
 
-    private ImageAssembly Assembly(BuildOutput output, LayerForm form, IReadOnlyList<ImageReference> names, bool oci)
+    private ImageAssembly Assembly(BuildOutput output, LayerForm form, IReadOnlyList<ImageReference> names, bool oci, bool stays = false)
     {
-        // A docker-archive has no place for what is said about its image.
-        var said = output.Type == "docker" ? [.. results.Select(_ => (IReadOnlyList<Attestation>)[])] : attestations;
+        // A docker-archive has no place for what is said about its image. And what clients ask to be said unless told otherwise, with the time of day in it, is for images that go
+        // elsewhere: here the same build gives the same index.
+        IReadOnlyList<IReadOnlyList<Attestation>> said = output.Type == "docker" ? [.. results.Select(_ => (IReadOnlyList<Attestation>)[])]
+            : stays ? [.. attestations.Select(a => (IReadOnlyList<Attestation>)[.. a.Where(b => !b.InlineOnly)])] : attestations;
         var annotations = ImageAnnotations.Of(output.Attributes);
         oci = output.Flag("oci-mediatypes", oci || annotations.Any || form.Compression == LayerCompression.Zstd || said.Any(a => a.Count > 0));
         if (!oci && annotations.Any) throw new BuildException("annotations can only be used with OCI media types: oci-mediatypes=true");
-        return new ImageAssembly(results, oci, annotations, said, names);
+        return new ImageAssembly(results, oci, annotations, said, names, request.IsMultiPlatform);
     }
 
     private void Remember(AssembledImage image, IReadOnlyList<ImageReference> names)
@@ -114,7 +116,10 @@ internal sealed class Exporter(BuildRequest request, IReadOnlyList<BuildOutcome>
         var push = output.Type == "registry" || output.Flag("push");
         if (push && names.Count == 0) throw new BuildException("tag is needed when pushing to registry");
         var byDigest = output.Flag("push-by-digest");
-        if (output.Flag("store", otherwise: output.Type != "registry"))
+        var store = output.Flag("store", otherwise: output.Type != "registry");
+        // Names in the store stand for the index; without any there is nothing that could.
+        var storesIndex = store && request.IsMultiPlatform && names.Count > 0 && !byDigest;
+        if (store && !storesIndex)
         {
             Tell(step, "exporting layers");
             Image = await StoreAsync(output, byDigest ? [] : names).ConfigureAwait(false);
@@ -123,9 +128,16 @@ internal sealed class Exporter(BuildRequest request, IReadOnlyList<BuildOutcome>
             (_metadata[ImageDigest], _metadata[ConfigDigest]) = (Image.ToString(), Image.ToString());
             if (names.Count > 0) _metadata[ImageName] = string.Join(',', names);
         }
-        if (!push) return;
+        if (!push && !storesIndex) return;
         var form = Form(output);
-        var assembly = Assembly(output, form, names, oci: false);
+        var assembly = Assembly(output, form, names, oci: storesIndex, stays: !push);
+        if (!push) await StoreIndexAsync(step, assembly, names, cancellation).ConfigureAwait(false);
+        if (push) await PushAsync(output, step, assembly, names, form, storesIndex, cancellation).ConfigureAwait(false);
+    }
+
+    private async Task PushAsync(BuildOutput output, BuildStep step, ImageAssembly assembly, IReadOnlyList<ImageReference> names, LayerForm form, bool storesIndex, CancellationToken cancellation)
+    {
+        var byDigest = output.Flag("push-by-digest");
         foreach (var name in names)
         {
             var credentials = await request.Sources.GetCredentialsAsync(name, push: true, cancellation).ConfigureAwait(false);
@@ -133,7 +145,10 @@ internal sealed class Exporter(BuildRequest request, IReadOnlyList<BuildOutcome>
             AssembledImage pushed;
             try
             {
-                pushed = await assembly.PutAsync(repository, byDigest ? null : name.Tag, cancellation).ConfigureAwait(false);
+                // What the store has is what was pushed, to the byte.
+                using var documents = storesIndex ? Session.NewDocuments(repository) : null;
+                pushed = await assembly.PutAsync(documents ?? repository, byDigest ? null : name.Tag, cancellation).ConfigureAwait(false);
+                if (documents is not null) await NameIndexAsync(step, pushed, documents, [name]).ConfigureAwait(false);
             }
             catch (Exception e) when (e is not OperationCanceledException and not BuildException)
             {
@@ -142,6 +157,22 @@ internal sealed class Exporter(BuildRequest request, IReadOnlyList<BuildOutcome>
             Tell(step, $"pushing manifest for {name}@{pushed.Root.DigestText}");
             Remember(pushed, names);
         }
+    }
+
+    private async Task StoreIndexAsync(BuildStep step, ImageAssembly assembly, IReadOnlyList<ImageReference> names, CancellationToken cancellation)
+    {
+        Tell(step, "exporting layers");
+        using var documents = Session.NewDocuments(null);
+        var image = await assembly.PutAsync(documents, null, cancellation).ConfigureAwait(false);
+        await NameIndexAsync(step, image, documents, names).ConfigureAwait(false);
+        Remember(image, names);
+    }
+
+    private async Task NameIndexAsync(BuildStep step, AssembledImage image, DocumentTarget documents, IReadOnlyList<ImageReference> names)
+    {
+        Image = await Session.CreateIndexAsync(image.Root, documents, names, Platform.Best).ConfigureAwait(false);
+        Tell(step, "exporting manifest list " + image.Root.DigestText);
+        foreach (var name in names) Tell(step, "naming to " + name);
     }
 
     private async Task<Digest> StoreAsync(BuildOutput output, IReadOnlyList<ImageReference> names)
@@ -155,7 +186,7 @@ internal sealed class Exporter(BuildRequest request, IReadOnlyList<BuildOutcome>
     private async Task ToArchiveAsync(BuildOutput output, BuildStep step, CancellationToken cancellation)
     {
         var isDocker = output.Type == "docker";
-        if (isDocker && results.Count > 1) throw new BuildException("docker exporter does not currently support exporting manifest lists");
+        if (isDocker && request.IsMultiPlatform) throw new BuildException("docker exporter does not currently support exporting manifest lists");
         if (!output.Flag("tar", otherwise: true)) throw new BuildException($"{output.Type} exporter: tar=false is not supported: the archive is a tar, which can be unpacked");
         var (names, form) = (output.Names(), Form(output));
         var archive = Session.NewArchive(form);
@@ -194,7 +225,7 @@ internal sealed class Exporter(BuildRequest request, IReadOnlyList<BuildOutcome>
     // Every platform in a directory of its own when there are several, unless they are to be one tree.
     private FileSet Files(BuildOutput output, CancellationToken cancellation)
     {
-        var split = output.Flag("platform-split", otherwise: results.Count > 1);
+        var split = output.Flag("platform-split", otherwise: request.IsMultiPlatform);
         var said = attestations.Any(a => a.Any(b => !b.InlineOnly));
         if (results.Count == 1 && !split && !said) return results[0].Session.OpenTree(results[0].Layers, Epoch);
         var all = new JoinedFiles(Epoch is { } epoch ? DateTimeOffset.FromUnixTimeSeconds(epoch) : time.GetUtcNow());

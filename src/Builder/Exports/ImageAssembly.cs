@@ -56,7 +56,8 @@ internal sealed partial class ImageAnnotations
 internal sealed record AssembledImage(Descriptor Root, Digest Config, IReadOnlyList<Descriptor>? Layers);
 
 /// <summary>From layers and configurations to manifests: puts them, children first, into a registry's repository or an archive.</summary>
-internal sealed class ImageAssembly(IReadOnlyList<BuildOutcome> results, bool oci, ImageAnnotations annotations, IReadOnlyList<IReadOnlyList<Attestation>> attestations, IReadOnlyList<ImageReference> names)
+internal sealed class ImageAssembly(IReadOnlyList<BuildOutcome> results, bool oci, ImageAnnotations annotations, IReadOnlyList<IReadOnlyList<Attestation>> attestations, IReadOnlyList<ImageReference> names,
+    bool isMultiPlatform)
 {
     private const string InToto = "application/vnd.in-toto+json";
 
@@ -66,7 +67,7 @@ internal sealed class ImageAssembly(IReadOnlyList<BuildOutcome> results, bool oc
         var entries = new List<Descriptor>();
         IReadOnlyList<Descriptor> layers = [];
         Digest config = default;
-        var isIndex = results.Count > 1 || attestations.Any(a => a.Count > 0);
+        var isIndex = isMultiPlatform || attestations.Any(a => a.Count > 0);
         if (!isIndex && annotations.AnyForIndex) throw new BuildException("index annotations not supported for single platform export");
         Descriptor root = null!;
         var rootBytes = Array.Empty<byte>();
@@ -96,7 +97,7 @@ internal sealed class ImageAssembly(IReadOnlyList<BuildOutcome> results, bool oc
             root = ManifestText.Describe(oci ? MediaTypes.OciIndex : MediaTypes.DockerManifestList, rootBytes) with { Annotations = annotations.For("index-descriptor", null) };
             await target.AddManifestAsync(root, rootBytes, tag, cancellation).ConfigureAwait(false);
         }
-        return new AssembledImage(root, config, results.Count == 1 ? layers : null);
+        return new AssembledImage(root, config, isMultiPlatform ? null : layers);
     }
 
     // As BuildKit lays them out: a manifest for a platform that does not exist, whose entry in the index says which one it is about.

@@ -10,26 +10,23 @@ using Berth.Images;
 namespace Berth.Daemon.BuildKit;
 
 /// <summary>What the frontend was asked for, and what came of it.</summary>
-internal sealed record FrontendOutcome(BuildRequest Request, BuildOutcome Result) : IDisposable
+internal sealed record FrontendOutcome(BuildRequest Request, BuildOutcomes Results) : IDisposable
 {
-    public void Dispose() => Result.Dispose();
+    public void Dispose() => Results.Dispose();
 }
 
-/// <summary>A result of a build, made when somebody needs it, and once.</summary>
-internal sealed class BuildRef(string id, Func<Task<FrontendOutcome>> make)
+/// <summary>A result of a build for one platform, made when somebody needs it; those for the others are made with it, and once.</summary>
+/// <param name="Index">Which of the results.</param>
+internal sealed record BuildRef(string Id, int Index, Lazy<Task<FrontendOutcome>> Outcome)
 {
-    private readonly Lazy<Task<FrontendOutcome>> _outcome = new(make);
-
-    public string Id => id;
-
-    public Task<FrontendOutcome> EvaluateAsync() => _outcome.Value;
+    public Task<FrontendOutcome> EvaluateAsync() => Outcome.Value;
 
     /// <summary>Lets go of what was made.</summary>
     public async Task ReleaseAsync()
     {
-        if (!_outcome.IsValueCreated) return;
-        await ((Task)_outcome.Value).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        if (_outcome.Value.IsCompletedSuccessfully) (await _outcome.Value).Dispose();
+        if (Index > 0 || !Outcome.IsValueCreated) return;
+        await ((Task)Outcome.Value).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (Outcome.Value.IsCompletedSuccessfully) (await Outcome.Value).Dispose();
     }
 }
 
@@ -48,10 +45,17 @@ internal sealed class Build(SolveRequest request, TimeProvider time, Cancellatio
     /// <summary>What a client that drives its build itself says in the end.</summary>
     public TaskCompletionSource<ReturnRequest> Returned { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    public BuildRef Add(Func<Task<FrontendOutcome>> make)
+    /// <summary>One for each platform.</summary>
+    public IReadOnlyList<BuildRef> Add(int platforms, Func<Task<FrontendOutcome>> make)
     {
-        var reference = new BuildRef($"{request.Ref}/{Interlocked.Increment(ref _count)}", make);
-        return _refs[reference.Id] = reference;
+        var outcome = new Lazy<Task<FrontendOutcome>>(make);
+        var references = new List<BuildRef>();
+        for (var i = 0; i < platforms; i++)
+        {
+            var reference = new BuildRef($"{request.Ref}/{Interlocked.Increment(ref _count)}", i, outcome);
+            references.Add(_refs[reference.Id] = reference);
+        }
+        return references;
     }
 
     public BuildRef Find(string id) => _refs.TryGetValue(id, out var found) ? found : throw new GrpcException(GrpcCode.Unknown, $"no such ref: {id}");

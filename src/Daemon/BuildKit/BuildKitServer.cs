@@ -104,6 +104,7 @@ internal sealed class BuildKitServer
             for (var level = 2; level <= 4 && host.Variant.Length > 1 && level <= host.Variant[1] - '0'; level++) platforms.Add(new WirePlatform("linux", "amd64", $"v{level}"));
             platforms.Add(new WirePlatform("linux", "386"));
         }
+        foreach (var foreign in Emulators.Platforms()) platforms.Add(Wire(foreign));
         return new WorkerRecord("berth")
         {
             Labels = new Dictionary<string, string> { ["org.mobyproject.buildkit.worker.snapshotter"] = "overlayfs", ["org.mobyproject.buildkit.worker.moby.host-gateway-ip"] = _engine.HostGateways is [var address, ..] ? address : "" },
@@ -193,7 +194,7 @@ internal sealed class BuildKitServer
         try
         {
             BuildRef? reference;
-            if (request.Frontend.Length > 0) reference = Begin(build, request.Frontend, request.FrontendAttributes, new Dictionary<string, byte[]>(), request.CacheImports);
+            if (request.Frontend.Length > 0) reference = Begin(build, request.Frontend, request.FrontendAttributes, new Dictionary<string, byte[]>(), request.CacheImports)[0];
             else
             {
                 var returned = await build.Returned.Task.WaitAsync(call.Gone);
@@ -219,7 +220,7 @@ internal sealed class BuildKitServer
         if (outputs.Count == 0) outputs.Add(new BuildOutput("cacheonly", new Dictionary<string, string>()));
         try
         {
-            return (await _builder.ExportAsync(outcome.Request with { Outputs = outputs, Sink = new SessionSink(_sessions, build.Request.Session) }, [outcome.Result], build.Status, build.Cancellation)).Metadata;
+            return (await _builder.ExportAsync(outcome.Request with { Outputs = outputs, Sink = new SessionSink(_sessions, build.Request.Session) }, outcome.Results.Each, build.Status, build.Cancellation)).Metadata;
         }
         catch (Exception e) when (BuildFailure.IsExpected(e))
         {
@@ -242,10 +243,36 @@ internal sealed class BuildKitServer
         var build = await BuildOfAsync(call);
         if (request.Frontend.Length == 0) throw new GrpcException(GrpcCode.Unimplemented, "LLB definitions are not supported: the Dockerfile language is built in");
         if (request.Options.TryGetValue("requestid", out var question)) return new GatewaySolveResponse(new GatewayResult { Metadata = await AnswerAsync(build, question, new FrontendOptions(request.Options), request.Inputs) });
-        var reference = Begin(build, request.Frontend, request.Options, request.Inputs, request.CacheImports);
-        if (request.Evaluate) await EvaluateAsync(build, reference.Id);
-        return new GatewaySolveResponse(new GatewayResult { Ref = new ResultRef(reference.Id, SourceDefinition.Encode(ResultScheme + reference.Id)) });
+        var references = Begin(build, request.Frontend, request.Options, request.Inputs, request.CacheImports);
+        if (request.Evaluate) await EvaluateAsync(build, references[0].Id);
+        var results = references.Select(r => new ResultRef(r.Id, SourceDefinition.Encode(ResultScheme + r.Id))).ToList();
+        var options = new FrontendOptions(request.Options);
+        if (!options.IsMultiPlatform) return new GatewaySolveResponse(new GatewayResult { Ref = results[0] });
+        var platforms = options.Platforms();
+        var byPlatform = new List<KeyValuePair<string, ResultRef>>();
+        for (var i = 0; i < results.Count; i++) byPlatform.Add(new(platforms[i].ToString(), results[i]));
+        return new GatewaySolveResponse(new GatewayResult { Ref = results[0], Refs = byPlatform, Metadata = new Dictionary<string, byte[]> { ["refs.platforms"] = Describe(platforms) } });
     }
+
+    // Which of several results is for which platform (moby/buildkit exporter/containerimage/exptypes).
+    private static byte[] Describe(IReadOnlyList<Images.Platform> platforms) => Images.ManifestText.Json(json =>
+    {
+        json.WriteStartObject();
+        json.WriteStartArray("Platforms");
+        foreach (var platform in platforms)
+        {
+            json.WriteStartObject();
+            json.WriteString("ID", platform.ToString());
+            json.WriteStartObject("Platform");
+            json.WriteString("architecture", platform.Architecture);
+            json.WriteString("os", platform.Os);
+            if (platform.Variant.Length > 0) json.WriteString("variant", platform.Variant);
+            json.WriteEndObject();
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+        json.WriteEndObject();
+    });
 
     private async Task<Dictionary<string, byte[]>> AnswerAsync(Build build, string question, FrontendOptions options, IReadOnlyDictionary<string, byte[]> inputs)
     {
@@ -273,7 +300,7 @@ internal sealed class BuildKitServer
         }
     }
 
-    private BuildRef Begin(Build build, string frontend, IReadOnlyDictionary<string, string> attributes, IReadOnlyDictionary<string, byte[]> inputs, IReadOnlyList<TypeAndAttributes> imports)
+    private IReadOnlyList<BuildRef> Begin(Build build, string frontend, IReadOnlyDictionary<string, string> attributes, IReadOnlyDictionary<string, byte[]> inputs, IReadOnlyList<TypeAndAttributes> imports)
     {
         if (frontend != DockerfileFrontend)
         {
@@ -281,7 +308,16 @@ internal sealed class BuildKitServer
             if (frontend != "gateway.v0" || !BuildService.IsBuiltIn(source)) throw new GrpcException(GrpcCode.Unimplemented, $"the frontend {(source.Length > 0 ? source : frontend)} is not supported: the Dockerfile language is built in, and no other is run");
         }
         var options = new FrontendOptions(attributes);
-        return build.Add(() => BuildAsync(build, options, inputs, imports));
+        int platforms;
+        try
+        {
+            platforms = options.Platforms().Count;
+        }
+        catch (BuildException e)
+        {
+            throw BuildFailure.ToGrpc(e, "", null);
+        }
+        return build.Add(platforms, () => BuildAsync(build, options, inputs, imports));
     }
 
     private static Task<FrontendOutcome> EvaluateAsync(Build build, string id) => build.Find(id).EvaluateAsync();
@@ -338,12 +374,13 @@ internal sealed class BuildKitServer
         {
             if (!source.StartsWith(ResultScheme, StringComparison.Ordinal)) continue;
             var id = source[ResultScheme.Length..];
-            var outcome = await EvaluateAsync(await _builds.GetAsync(id[..Math.Max(0, id.LastIndexOf('/'))], cancellation), id);
-            var config = outcome.Result.Config;
+            var reference = (await _builds.GetAsync(id[..Math.Max(0, id.LastIndexOf('/'))], cancellation)).Find(id);
+            var result = (await reference.EvaluateAsync()).Results.Each[reference.Index];
+            var config = result.Config;
             var bytes = config.ToBytes();
             return new Images.Image
             {
-                Id = Images.Digest.Sha256(bytes), Config = config, ConfigBytes = bytes, Platform = outcome.Result.Plan.Platform, Created = null, DiffIds = outcome.Result.Layers, SizeBytes = 0, LayerDirectories = [],
+                Id = Images.Digest.Sha256(bytes), Config = config, ConfigBytes = bytes, Platform = result.Plan.Platform, Created = null, DiffIds = result.Layers, SizeBytes = 0, LayerDirectories = [],
                 RepoTags = [], RepoDigests = [], Parent = default, LastTagTime = null,
             };
         }

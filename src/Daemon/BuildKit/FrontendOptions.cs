@@ -59,9 +59,10 @@ internal sealed class FrontendOptions(IReadOnlyDictionary<string, string> option
     public BuildRequest ToRequest(ReadOnlyMemory<byte> dockerfile, IBuildSources sources, IReadOnlyList<string> entitlements)
     {
         var noCache = options.TryGetValue("no-cache", out var stages);
+        var platforms = Platforms();
         return new BuildRequest
         {
-            Dockerfile = dockerfile, DockerfileName = DockerfileName, Target = this["target"], Arguments = WithPrefix("build-arg:"), Labels = WithPrefix("label:"), Platform = PlatformOf(this["platform"]),
+            Dockerfile = dockerfile, DockerfileName = DockerfileName, Target = this["target"], Arguments = WithPrefix("build-arg:"), Labels = WithPrefix("label:"), Platform = platforms[0], Platforms = platforms.Count > 1 ? platforms : [],
             PlatformGiven = this["platform"].Length > 0, NoCache = noCache && stages is { Length: 0 }, NoCacheStages = stages?.Split(',', StringSplitOptions.RemoveEmptyEntries) ?? [], Pull = this["image-resolve-mode"] is "pull", Network = Network(), Limits = Limits(),
             AllowInsecure = entitlements.Contains("security.insecure"), Sources = sources, Attestations = WithPrefix("attest:"),
         };
@@ -75,18 +76,28 @@ internal sealed class FrontendOptions(IReadOnlyDictionary<string, string> option
         var mode => throw new BuildException($"invalid netmode {mode}"),
     };
 
-    private static Images.Platform PlatformOf(string text)
+    /// <summary>The result is said to be for several platforms, even if it is one.</summary>
+    public bool IsMultiPlatform => this["platform"].Contains(',') || this["build-arg:BUILDKIT_MULTI_PLATFORM"] is "1" or "t" or "T" or "TRUE" or "true" or "True";
+
+    /// <summary>What is to be built for, each once; this machine's platform if it says nothing.</summary>
+    /// <exception cref="BuildException">One is none.</exception>
+    public IReadOnlyList<Images.Platform> Platforms()
     {
-        if (text.Length == 0) return Images.Platform.Host;
-        if (text.Contains(',')) throw new BuildException("building for several platforms at once is not supported");
-        try
+        if (this["platform"].Length == 0) return [Images.Platform.Host];
+        var platforms = new List<Images.Platform>();
+        foreach (var text in this["platform"].Split(','))
         {
-            return Images.Platform.Parse(text);
+            try
+            {
+                var platform = Images.Platform.Parse(text);
+                if (!platforms.Contains(platform)) platforms.Add(platform);
+            }
+            catch (ImageException e)
+            {
+                throw new BuildException($"failed to parse target platform {text}: {e.Message}");
+            }
         }
-        catch (ImageException e)
-        {
-            throw new BuildException($"failed to parse target platform {text}: {e.Message}");
-        }
+        return platforms;
     }
 
     private HostConfig Limits() => new()

@@ -25,6 +25,8 @@ internal static class BuildRoutes
         if (query["version"] == "2") throw Errors.NotImplemented("building with BuildKit");
         if (query.Bool("squash")) throw EngineException.Invalid("squash is only supported with experimental mode");
         var limits = Limits(query);
+        // Several with commas between them, which is ours.
+        var platforms = query["platform"] is { Length: > 0 } list ? list.Split(',').Select(LayerPlatform).Distinct().ToList() : [Images.Platform.Host];
         using var session = builder.OpenSession();
         var directory = session.NewDirectory();
         if (query["remote"] is { Length: > 0 } remote) directory = await FetchAsync(builder, session, remote, directory, request.Stopping);
@@ -67,7 +69,7 @@ internal static class BuildRoutes
         {
             Dockerfile = dockerfile, DockerfileName = name, Target = query["target"], Names = [.. query.All("t").Where(t => t.Length > 0).Select(Name)], NoCache = query.Bool("nocache"), Pull = query.Bool("pull"),
             Arguments = Texts(query["buildargs"], "buildargs"), Labels = Texts(query["labels"], "labels"), Network = query["networkmode"] is { Length: > 0 } mode ? mode : "default", Limits = limits,
-            Platform = query["platform"] is { Length: > 0 } platform ? LayerPlatform(platform) : Images.Platform.Host, PlatformGiven = query["platform"].Length > 0,
+            Platform = platforms[0], Platforms = platforms.Count > 1 ? platforms : [], PlatformGiven = query["platform"].Length > 0,
             Ignored = ignored, Sources = new SentContext(engine, new BuildContext(directory, root, ignored), ImageRoutes.HeaderJson(request, "X-Registry-Config", ApiJson.Wire.DictionaryStringAuthConfig) ?? [], secrets),
                 Outputs = Locations(query["outputs"], "outputs").Select((o, i) => new BuildOutput(o.Type, o.Attrs ?? []) { Id = i.ToString(System.Globalization.CultureInfo.InvariantCulture) }).ToList(),
                 CacheFrom = [.. Locations(query["berthcachefrom"], "cache-from").Select(l => new CacheLocation(l.Type, l.Attrs ?? []))], CacheTo = [.. Locations(query["berthcacheto"], "cache-to").Select(l => new CacheLocation(l.Type, l.Attrs ?? []))],

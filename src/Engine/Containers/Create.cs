@@ -21,6 +21,7 @@ public sealed partial class ContainerService
         var image = config.Image.Length == 0 ? null : LayerErrors.Translate(() => _core.Images.Get(config.Image, wanted));
         if (wanted is null && image is not null && !Images.Platform.Host.Accepts(image.Platform))
             warnings.Add($"The requested image's platform ({image.Platform}) does not match the detected host platform ({Images.Platform.Host}) and no specific platform was requested");
+        if (image is not null && Emulators.Advice(image.Platform) is { } advice) warnings.Add(advice);
         // "default" is how clients name the network they leave to us.
         if (Modes.NetworkName(host.NetworkMode) == "bridge" && endpoints?.Remove("default", out var ofDefault) == true) endpoints.TryAdd("bridge", ofDefault);
         endpoints = CheckEndpoints(endpoints);

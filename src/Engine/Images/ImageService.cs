@@ -27,7 +27,7 @@ public sealed class ImageService
         {
             var image = found.Image;
             if (filters["label!"].Count > 0 && filters.MatchLabels("label!", image.Config.Config?.Labels)) continue;
-            var pieces = Manifests(image.Id, manifests, out var target);
+            var pieces = Manifests(image.Id, found.RepoTags is [var first, ..] ? first : null, manifests, out var target);
             list.Add(new Api.ImageSummary
             {
                 Id = image.Id.ToString(), ParentId = image.Parent.ToString(), Created = image.Created?.ToUnixTimeSeconds() ?? 0, Size = image.SizeBytes,
@@ -52,20 +52,20 @@ public sealed class ImageService
     }
 
     // The descriptor always, the manifests when asked for.
-    private ManifestSummary[]? Manifests(Digest id, bool wanted, out Api.Descriptor? target)
+    private ManifestSummary[]? Manifests(Digest id, string? name, bool wanted, out Api.Descriptor? target)
     {
-        var pieces = _core.Images.Manifests(id, out var descriptor);
+        var pieces = _core.Images.Manifests(id, name, out var descriptor);
         target = descriptor is null ? null : Show(descriptor);
         if (!wanted || pieces.Count == 0) return null;
         return
         [
             .. pieces.Select(piece =>
             {
-                var content = piece.Image is { } image ? piece.Descriptor.SizeBytes + image.ConfigBytes.Length : 0;
+                var content = piece.ContentBytes;
                 var isAttestation = piece.Descriptor.IsAttestation;
                 return new ManifestSummary
                 {
-                    Id = piece.Descriptor.DigestText ?? "", Descriptor = Show(piece.Descriptor), Available = piece.Image is not null, Kind = isAttestation ? "attestation" : "image",
+                    Id = piece.Descriptor.DigestText ?? "", Descriptor = Show(piece.Descriptor), Available = piece.IsHere, Kind = isAttestation ? "attestation" : "image",
                     Size = new ManifestSize { Content = content, Total = content + (piece.Image?.SizeBytes ?? 0) },
                     AttestationData = isAttestation ? new ManifestAttestationData { For = piece.AttestationFor.ToString() } : null,
                     ImageData = isAttestation ? null : new ManifestImageData
@@ -107,7 +107,7 @@ public sealed class ImageService
             Os = image.Platform.Os, OsVersion = image.Platform.OsVersion, Size = image.SizeBytes,
             GraphDriver = new DriverData { Name = ContainerService.StorageDriver, Data = data },
             RootFS = new RootFS { Type = config.RootFs?.Type ?? "layers", Layers = [.. image.DiffIds.Select(d => d.ToString())] },
-            Metadata = new ImageMetadata { LastTagTime = image.LastTagTime ?? default }, Config = Show(config.Config), Manifests = Manifests(image.Id, manifests, out var target), Descriptor = target,
+            Metadata = new ImageMetadata { LastTagTime = image.LastTagTime ?? default }, Config = Show(config.Config), Manifests = Manifests(image.Id, platform is null ? nameOrId : null, manifests, out var target), Descriptor = target,
         };
     }
 

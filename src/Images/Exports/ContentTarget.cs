@@ -29,7 +29,7 @@ internal sealed class RepositoryTarget(RegistryClient registry, ImageReference n
     public override async Task<Descriptor> AddLayerAsync(Digest diffId, CancellationToken cancellation)
     {
         // What a registry has of it already stays as it is, unless the form is insisted on.
-        if (form.IsPlainGzip || (!form.Force && known.Of(diffId).Count > 0))
+        if (form.IsPlainGzip || (!form.Force && known.Of(diffId).Any(b => b.Repositories.Count > 0)))
         {
             var there = await new LayerUpload(registry, known, name.NameOnly(), diffId, () => open(diffId), anyCompression: !form.Force, sink, options).RunAsync(null, cancellation).ConfigureAwait(false);
             return there with { MediaType = LayerTypes.In(oci: true, there.MediaType ?? "") };
@@ -161,6 +161,33 @@ public sealed class LayoutArchive : ContentTarget
         members.Add("oci-layout", """{"imageLayoutVersion":"1.0.0"}"""u8.ToArray());
         members.AddDirectories();
         return BlockPipe.ThroughAsync(stream => members.Write(stream, cancellation), output, cancellation);
+    }
+}
+
+/// <summary>Takes down manifests and small blobs, for the image store: there layers lie unpacked, and of a form in which they could be sent only its digest is known.</summary>
+public sealed class DocumentTarget : ContentTarget
+{
+    private readonly ContentTarget? other;
+    private readonly Func<Digest, CancellationToken, Task<Descriptor>> describe;
+
+    /// <param name="other">Where all of it goes as well; null: nowhere.</param>
+    internal DocumentTarget(ContentTarget? other, Func<Digest, CancellationToken, Task<Descriptor>> describe) => (this.other, this.describe) = (other, describe);
+
+    /// <summary>By their digests.</summary>
+    internal Dictionary<Digest, byte[]> Documents { get; } = [];
+
+    public override Task<Descriptor> AddLayerAsync(Digest diffId, CancellationToken cancellation) => other is null ? describe(diffId, cancellation) : other.AddLayerAsync(diffId, cancellation);
+
+    public override Task AddBlobAsync(Digest digest, ReadOnlyMemory<byte> content, CancellationToken cancellation)
+    {
+        Documents[digest] = content.ToArray();
+        return other?.AddBlobAsync(digest, content, cancellation) ?? Task.CompletedTask;
+    }
+
+    public override Task AddManifestAsync(Descriptor manifest, ReadOnlyMemory<byte> content, string? tag, CancellationToken cancellation)
+    {
+        Documents[manifest.Digest] = content.ToArray();
+        return other?.AddManifestAsync(manifest, content, tag, cancellation) ?? Task.CompletedTask;
     }
 }
 

@@ -34,20 +34,20 @@ internal sealed class KnownBlobs(LayerStore layers)
     }
 
     /// <summary>The layer lies there, in this form.</summary>
-    /// <param name="repository">With its registry: <c>docker.io/library/busybox</c>.</param>
-    public void Add(Digest diffId, Descriptor blob, string repository)
+    /// <param name="repository">With its registry: <c>docker.io/library/busybox</c>. Null: nowhere yet, but this is the form it will have.</param>
+    public void Add(Digest diffId, Descriptor blob, string? repository)
     {
         lock (gate)
         {
             var known = Of(diffId).ToList();
             var at = known.FindIndex(b => b.Digest == blob.DigestText);
             var repositories = at < 0 ? [] : known[at].Repositories;
-            if (at == 0 && repositories is [var latest, ..] && latest == repository) return;
+            if (repository is null ? at >= 0 : at == 0 && repositories is [var latest, ..] && latest == repository) return;
             if (at >= 0) known.RemoveAt(at);
             known.Insert(0, new KnownBlob
             {
                 Digest = blob.DigestText!, SizeBytes = blob.SizeBytes, MediaType = blob.MediaType ?? "",
-                Repositories = [repository, .. repositories.Where(r => r != repository).Take(MaxRepositories - 1)],
+                Repositories = repository is null ? [] : [repository, .. repositories.Where(r => r != repository).Take(MaxRepositories - 1)],
             });
             Write(diffId, [.. known.Take(MaxBlobs)]);
         }

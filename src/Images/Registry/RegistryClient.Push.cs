@@ -27,6 +27,20 @@ internal sealed partial class RegistryClient
         }
     }
 
+    /// <summary>Whether this repository has the manifest.</summary>
+    public async Task<bool> HasManifestAsync(Digest digest, CancellationToken cancellation)
+    {
+        try
+        {
+            using var response = await ReadAsync(HttpMethod.Head, InRepository($"manifests/{digest}"), ManifestTypes, null, cancellation).ConfigureAwait(false);
+            return true;
+        }
+        catch (RegistryException e) when (e.Status == 404)
+        {
+            return false;
+        }
+    }
+
     /// <summary>Begins an upload. With a blob to mount, the registry may find that it needs none: then null.</summary>
     /// <param name="mount">The digest of a blob that another repository of this registry has.</param>
     /// <param name="from">That repository.</param>

@@ -26,6 +26,8 @@ internal sealed record IndexRecord
     [JsonPropertyName("size")] public required long SizeBytes { get; init; }
     /// <summary>Ids of its images that are here.</summary>
     [JsonPropertyName("images")] public required IReadOnlyList<string> Images { get; init; }
+    /// <summary>Blobs that belong to it: manifests, and what was said about its images. Null in files of before they were kept.</summary>
+    [JsonPropertyName("documents")] public IReadOnlyList<string>? Documents { get; init; }
 }
 
 internal sealed record ImageRecord

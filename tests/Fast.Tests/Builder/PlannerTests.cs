@@ -23,6 +23,29 @@ public class PlannerTests
     };
 
     [Fact]
+    public async Task What_several_platforms_have_in_common_is_one_step()
+    {
+        var request = new BuildRequest { Dockerfile = "FROM --platform=$BUILDPLATFORM a AS build\nCOPY . /src\nRUN fetch\nARG TARGETARCH\nRUN make $TARGETARCH\nFROM scratch\nCOPY --from=build /out /\n"u8.ToArray(), Sources = null!, Platforms = [Amd64, new("linux", "arm64")] };
+        var (shared, plans) = (new StepTable(), new List<BuildPlan>());
+        foreach (var platform in request.Platforms)
+            plans.Add(await new Planner(Document.Parse(request.Dockerfile.Span), request with { Platform = platform }, (name, _, _) => Task.FromResult(ImageOf(name, null)), shared).PlanAsync());
+        var build = Platform.Host.Architecture;
+        string Towards(string architecture) => build == architecture ? "" : "->" + architecture;
+        Assert.Equal($"""
+            #1 
+            #2 [linux/{build} build 1/4] FROM docker.io/library/a:latest
+            #3 [internal] load build context
+            #4 [linux/{build} build 2/4] COPY . /src on #2, #3
+            #5 [linux/{build} build 3/4] RUN fetch on #4
+            #6 [linux/{build}{Towards("amd64")} build 4/4] RUN make amd64 on #5
+            #7 [linux/amd64 stage-1 1/1] COPY --from=build /out / on #1, #6
+            #8 [linux/{build}{Towards("arm64")} build 4/4] RUN make arm64 on #5
+            #9 [linux/arm64 stage-1 1/1] COPY --from=build /out / on #1, #8
+
+            """.ReplaceLineEndings("\n"), BuildPlan.Join(plans).ToString());
+    }
+
+    [Fact]
     public async Task Only_what_the_target_needs_is_planned()
     {
         var plan = await Plan("FROM a AS one\nRUN 1\nFROM a AS two\nRUN 2\nFROM b AS three\nCOPY --from=one /x /y\nRUN 3\n");

@@ -102,7 +102,7 @@ public sealed class ForeignDocumentsTests(ITestOutputHelper output) : IDisposabl
         {
             var id = image.Id.ToString();
             await OnlyRefusedAsync(seed, round, () => Task.FromResult(store.History(id)));
-            await OnlyRefusedAsync(seed, round, () => Task.FromResult(store.Manifests(image.Id, out _)));
+            await OnlyRefusedAsync(seed, round, () => Task.FromResult(store.Manifests(image.Id, null, out _)));
             await OnlyRefusedAsync(seed, round, () => Task.FromResult(store.Get(id, new Platform("linux", "arm64"))));
             await OnlyRefusedAsync(seed, round, async () =>
             {

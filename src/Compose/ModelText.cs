@@ -20,6 +20,25 @@ public static class ModelText
     /// <summary>com.docker.compose.config-hash.</summary>
     public static string Hash(Node service) => ModelJson.ServiceHash(service);
 
+    /// <summary>As `config` prints it, with the contents of secrets and configs.</summary>
+    public static string WithContents(Project project) => ModelYaml.Of(project, contents: true);
+
+    /// <summary>Whether a file includes others, and whether services of it extend those of others.</summary>
+    public static (bool Includes, bool Extends) RefersTo(string text, string file)
+    {
+        var (includes, extends) = (false, false);
+        foreach (var document in YamlReader.Read(text, file))
+        {
+            includes |= document.Root["include"] is not null;
+            if (document.Root["services"] is not { IsMap: true } services) continue;
+            foreach (var service in services.Entries.Values) extends |= service.IsMap && service["extends"]?.Get("file") is not null;
+        }
+        return (includes, extends);
+    }
+
+    /// <summary>A service's networks, the one that is its own first.</summary>
+    public static IReadOnlyList<string> NetworksOf(Node service) => Engine.ContainerSpec.ByPriority(service);
+
     /// <summary>"host:address" of extra_hosts.</summary>
     public static IEnumerable<string> Hosts(Node node)
     {

@@ -55,6 +55,16 @@ public sealed class ProjectLoader
     /// <summary>The process's variables, and below them those of env files.</summary>
     public Dictionary<string, string> Environment { get; } = new(StringComparer.Ordinal);
 
+    /// <summary>The copy on this machine of a file that is elsewhere ("oci://…", a git repository); null: it is a file of this machine.</summary>
+    public Func<string, string?>? Remote { get; init; }
+
+    /// <summary>Where -f names no file of this machine, its copy is read.</summary>
+    private void FetchFiles()
+    {
+        for (var i = 0; i < _files.Count; i++)
+            if (_files[i] != "-" && Remote?.Invoke(_files[i]) is { } copy) _files[i] = copy;
+    }
+
     public bool HasFiles => _files.Count > 0;
 
     private string Directory
@@ -147,7 +157,8 @@ public sealed class ProjectLoader
     private (Loader Loader, Node Model, string Name, string Directory, List<string> Files) LoadFiles(LoadOptions options)
     {
         if (_files.Count == 0) throw new ComposeException("no configuration file provided: not found");
-        var loader = new Loader(options, _warn, _standardInput);
+        FetchFiles();
+        var loader = new Loader(options, _warn, _standardInput) { Remote = Remote };
         var files = _files.ConvertAll(f => f == "-" ? f : Path.GetFullPath(f));
         var directory = Directory;
         var name = ProjectName(loader, files, directory, options);

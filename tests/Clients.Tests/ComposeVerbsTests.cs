@@ -214,4 +214,42 @@ public sealed class ComposeVerbsTests(SharedDaemon shared) : IClassFixture<Share
         await Compose(files, "down", "-t", "1", "--rmi", "local");
         Assert.Equal("", await LeftAsync("verbs5"));
     }
+
+    [Fact]
+    public async Task Files_are_published_in_a_registry_and_included_from_there()
+    {
+        await using var registry = await BerthRegistry.StartAsync();
+        using var files = new Files().With("compose.yaml", "name: verbs6\nservices: {one: {image: x, environment: {A: secret} } }\n");
+        using var other = new Files().With("compose.yaml", $"name: other\ninclude: [\"oci://{registry.Host}/apps/one:1\"]\nservices: {{two: {{image: y}} }}\n");
+        var refused = await Compose(files, "publish", $"{registry.Host}/apps/one:1").MayFail();
+        Assert.Equal(1, refused.ExitCode);
+        Assert.Contains("service \"one\" has environment variable(s) declared.\nTo avoid leaking sensitive data, ", refused.Error);
+        Assert.Equal($" one Skipped \n {registry.Host}/apps/one:1 publishing \n {registry.Host}/apps/one:1 published \n", (await Compose(files, "publish", "--with-env", "-y", $"{registry.Host}/apps/one:1")).Error);
+        Assert.Equal("one\ntwo\n", (await Compose(other, "config", "--services").WithEnvironment("XDG_CACHE_HOME", other.Directory)).Output);
+        var direct = _daemon.Berth("compose", "-f", $"oci://{registry.Host}/apps/one:1", "config", "--hash", "*").WithEnvironment("XDG_CACHE_HOME", other.Directory);
+        Assert.Equal((await Compose(files, "config", "--hash", "*")).Output, (await direct).Output);
+        var missing = await _daemon.Berth("compose", "-f", $"oci://{registry.Host}/apps/none:1", "config").WithEnvironment("XDG_CACHE_HOME", other.Directory).MayFail();
+        Assert.StartsWith($"failed to pull OCI resource \"{registry.Host}/apps/none:1\": ", missing.Error);
+    }
+
+    [Fact]
+    public async Task A_model_is_transformed_by_an_image_that_is_made_for_it()
+    {
+        using var files = new Files().With("compose.yaml", $$"""
+            name: verbs7
+            services: {one: {image: {{shared.Image}}, ports: ["81"], secrets: [word]} }
+            secrets: {word: {file: ./word} }
+            """).With("word", "sesame").With("image/Dockerfile", $"FROM {shared.Image}\nLABEL com.docker.compose.bridge=transformation\nRUN mkdir /templates && echo here > /templates/t\nCMD [\"cp\", \"/in/compose.yaml\", \"/out/made.yaml\"]\n");
+        await _daemon.Berth("build", "-q", "-t", "verbs7/transform", Path.Combine(files.Directory, "image")).WithTimeout(TimeSpan.FromMinutes(1));
+        Assert.Equal("verbs7/transform:latest\n", (await Compose(files, "bridge", "transformations", "ls", "-q")).Output);
+        var output = Path.Combine(files.Directory, "out");
+        await Compose(files, "bridge", "convert", "-t", "verbs7/transform", "-o", output);
+        var made = await File.ReadAllTextAsync(Path.Combine(output, "made.yaml"), TestContext.Current.CancellationToken);
+        Assert.Contains("    expose:\n      - \"81\"\n", made);
+        Assert.Contains("    content: sesame\n", made);
+        var copy = Path.Combine(files.Directory, "copy");
+        Assert.Equal($"Transformer created in \"{copy}\"\n", (await Compose(files, "bridge", "transformations", "create", "--from", "verbs7/transform", copy)).Output);
+        Assert.Equal("here\n", await File.ReadAllTextAsync(Path.Combine(copy, "templates/t"), TestContext.Current.CancellationToken));
+        await _daemon.Docker("rmi", "verbs7/transform");
+    }
 }

@@ -5,8 +5,8 @@ using Berth.Api;
 
 namespace Berth.Cli.Registries;
 
-/// <summary>Asks a registry for manifests, without an engine: distribution-spec, with the logins of the configuration.</summary>
-internal sealed partial class RegistryReader(CommandContext context, string repository, bool insecure) : IDisposable
+/// <summary>Asks a registry for manifests and small blobs, and gives it some, without an engine: distribution-spec, with the logins of the configuration.</summary>
+internal sealed partial class RegistryReader(CommandContext context, string repository, bool insecure, bool push = false) : IDisposable
 {
     private const string Accepted =
         "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
@@ -18,6 +18,9 @@ internal sealed partial class RegistryReader(CommandContext context, string repo
 
     private EngineClient? _client;
     private string? _authorization;
+
+    /// <summary>A registry on this machine may do without TLS.</summary>
+    public static bool IsOfThisMachine(string repository) => repository.Split('/')[0].Split(':')[0] is "localhost" or "127.0.0.1";
 
     private (string Host, string Path) Place()
     {
@@ -31,27 +34,93 @@ internal sealed partial class RegistryReader(CommandContext context, string repo
     /// <exception cref="CommandException">The registry has none, or does not give it.</exception>
     public async Task<(string MediaType, byte[] Bytes)> ManifestAsync(string reference)
     {
-        var (host, path) = Place();
+        try
+        {
+            using var response = await SendAsync("GET", $"/v2/{Place().Path}/manifests/{reference}", accept: Accepted);
+            return (response.Header("Content-Type")?.Split(';')[0] ?? "", await BytesAsync(response.Body));
+        }
+        catch (EngineApiException e) when (e.Status == 404)
+        {
+            throw new CommandException($"no such manifest: {repository}{(reference.Contains(':') ? '@' : ':')}{reference}");
+        }
+        catch (EngineApiException e)
+        {
+            throw new CommandException($"{Place().Host}: {e.DaemonMessage}");
+        }
+    }
+
+    /// <summary>A small blob, whole and checked.</summary>
+    /// <exception cref="CommandException">The registry has none, or gives another.</exception>
+    public async Task<byte[]> BlobAsync(string digest)
+    {
+        try
+        {
+            using var response = await SendAsync("GET", $"/v2/{Place().Path}/blobs/{digest}");
+            byte[] bytes;
+            if (response.Status is >= 300 and < 400 && Uri.TryCreate(response.Header("Location"), UriKind.Absolute, out var elsewhere))
+            {
+                // Kept by somebody else, who is not shown the login.
+                using var client = new EngineClient(EngineHost.Parse($"tcp://{elsewhere.Host}:{elsewhere.Port}", elsewhere.Scheme == "https" ? new EngineTls { SkipVerification = insecure } : null), userAgent: "Berth-Client/" + BuildInfo.Version, blocking: true);
+                using var there = await client.SendAsync("GET", elsewhere.PathAndQuery, versioned: false, cancellationToken: context.Cancelled);
+                bytes = await BytesAsync(there.Body);
+            }
+            else bytes = await BytesAsync(response.Body);
+            return Digest(bytes) == digest ? bytes : throw new CommandException($"{Place().Host} gave other bytes than those of {digest}");
+        }
+        catch (EngineApiException e)
+        {
+            throw new CommandException($"{Place().Host}: {digest}: {e.DaemonMessage}");
+        }
+    }
+
+    public static string Digest(ReadOnlySpan<byte> bytes) => "sha256:" + Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(bytes));
+
+    /// <summary>Uploads a small blob, unless it is there.</summary>
+    /// <exception cref="CommandException">The registry does not take it.</exception>
+    public async Task PushBlobAsync(byte[] bytes)
+    {
+        var digest = Digest(bytes);
+        try
+        {
+            try
+            {
+                using var there = await SendAsync("HEAD", $"/v2/{Place().Path}/blobs/{digest}");
+                return;
+            }
+            catch (EngineApiException e) when (e.Status == 404)
+            {
+            }
+            string place;
+            using (var upload = await SendAsync("POST", $"/v2/{Place().Path}/blobs/uploads/")) place = upload.Header("Location") ?? throw new CommandException($"{Place().Host} says no place to upload to");
+            if (Uri.TryCreate(place, UriKind.Absolute, out var absolute) && absolute.Scheme is "http" or "https") place = absolute!.PathAndQuery;
+            using var put = await SendAsync("PUT", place + (place.Contains('?') ? "&" : "?") + "digest=" + Uri.EscapeDataString(digest), bytes, "application/octet-stream");
+        }
+        catch (EngineApiException e)
+        {
+            throw new CommandException($"{Place().Host}: {e.DaemonMessage}");
+        }
+    }
+
+    /// <summary>The registry's own refusal comes through: another form may be taken.</summary>
+    public async Task PushManifestAsync(string reference, byte[] bytes, string mediaType)
+    {
+        using var put = await SendAsync("PUT", $"/v2/{Place().Path}/manifests/{reference}", bytes, mediaType);
+    }
+
+    private async Task<EngineResponse> SendAsync(string method, string path, byte[]? body = null, string contentType = "application/json", string? accept = null)
+    {
+        var (host, name) = Place();
         for (var attempt = 0; ; attempt++)
         {
             _client ??= ClientOf(host, tls: true);
             try
             {
                 if (_authorization is not null) _client = WithAuthorization(host, _client);
-                using var response = await _client.SendAsync("GET", $"/v2/{path}/manifests/{reference}", header: ("Accept", Accepted), versioned: false, cancellationToken: context.Cancelled);
-                return (response.Header("Content-Type")?.Split(';')[0] ?? "", await BytesAsync(response.Body));
+                return await _client.SendAsync(method, path, body ?? default(ReadOnlyMemory<byte>), contentType: contentType, header: accept is null ? null : ("Accept", accept), versioned: false, cancellationToken: context.Cancelled);
             }
             catch (EngineApiException e) when (e.Status == 401 && attempt < 2 && _authorization is null && e.Challenge is { } challenge)
             {
-                _authorization = await AuthorizationAsync(challenge, host, path);
-            }
-            catch (EngineApiException e) when (e.Status == 404)
-            {
-                throw new CommandException($"no such manifest: {repository}{(reference.Contains(':') ? '@' : ':')}{reference}");
-            }
-            catch (EngineApiException e)
-            {
-                throw new CommandException($"{host}: {e.DaemonMessage}");
+                _authorization = await AuthorizationAsync(challenge, host, name);
             }
             catch (EngineConnectionException) when (insecure && _client.Host.Tls is not null)
             {
@@ -89,7 +158,7 @@ internal sealed partial class RegistryReader(CommandContext context, string repo
         // A password goes over an open line only where the user said that it may.
         var open = url.Scheme == "http";
         using var client = new EngineClient(EngineHost.Parse($"tcp://{url.Host}:{url.Port}", open ? null : new EngineTls { SkipVerification = insecure }), userAgent: "Berth-Client/" + BuildInfo.Version, blocking: true);
-        var query = new EnginePath(url.AbsolutePath).AddIf("service", parameters.GetValueOrDefault("service")).Add("scope", $"repository:{path}:pull");
+        var query = new EnginePath(url.AbsolutePath).AddIf("service", parameters.GetValueOrDefault("service")).Add("scope", $"repository:{path}:pull{(push ? ",push" : "")}");
         try
         {
             using var response = await client.SendAsync("GET", query, header: basic is null || (open && !insecure) ? null : ("Authorization", basic), versioned: false, cancellationToken: context.Cancelled);

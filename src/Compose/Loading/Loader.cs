@@ -49,6 +49,11 @@ internal sealed class Loader
 
     public Loader(LoadOptions options, Action<string> warn, TextReader? standardInput) => (_options, _warn, _standardInput) = (options, warn, standardInput);
 
+    /// <summary>The copy on this machine of a file that is elsewhere; null: it is a file of this machine.</summary>
+    public Func<string, string?>? Remote { get; init; }
+
+    private string Located(string directory, string path) => Remote?.Invoke(path) ?? Path.GetFullPath(RelativePaths.Join(directory, path));
+
     public string Text(string file)
     {
         if (_texts.TryGetValue(file, out var text)) return text;
@@ -162,7 +167,7 @@ internal sealed class Loader
         var (from, baseFile, baseReplaced, baseScope) = (services, file, replaced, scope);
         if (extends.Get("file") is { } other)
         {
-            baseFile = Path.GetFullPath(RelativePaths.Join(scope.Directory, other.ToText()));
+            baseFile = Located(scope.Directory, other.ToText());
             (from, baseReplaced) = Base(name, wanted.ToText(), file, other.ToText(), baseFile, scope);
             baseScope = scope with { Directory = Path.GetDirectoryName(baseFile)! };
         }
@@ -221,7 +226,7 @@ internal sealed class Loader
     {
         var paths = entry.IsString ? [entry.Text] : entry["path"] is { IsList: true } many ? many.Items.Select(p => p.ToText()).ToList() : entry.Get("path") is { } one ? [one.ToText()] : throw new ComposeException($"include: path is required ({entry.At})");
         if (paths.Count == 0) return;
-        var files = paths.ConvertAll(p => Path.GetFullPath(RelativePaths.Join(scope.Directory, p)));
+        var files = paths.ConvertAll(p => Located(scope.Directory, p));
         IReadOnlyList<string> chain = [.. scope.Including, file];
         if (chain.Contains(files[0]) || chain.Count > MaxNesting) throw new ComposeException($"include cycle detected:\n{chain[0]}\n include {string.Join("\n include ", chain.Skip(1).Append(files[0]))}");
         var directory = entry.TextOf("project_directory") is { Length: > 0 } own ? Path.GetFullPath(RelativePaths.Join(scope.Directory, own)) : Path.GetDirectoryName(files[0])!;

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using Berth.Compose.Yaml;
 
@@ -67,7 +66,7 @@ internal sealed class ModelJson
         return writer._out.ToString();
     }
 
-    private static string Hash(Shape shape, Node value) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Compact(shape, value))));
+    private static string Hash(Shape shape, Node value) => Convert.ToHexStringLower(Sha256.Hash(Encoding.UTF8.GetBytes(Compact(shape, value))));
 
     private void Struct(Shape shape, Node value)
     {

@@ -6,7 +6,7 @@ namespace Berth.Compose.Model;
 /// <summary>The bound model as `compose config` prints it.</summary>
 internal static class ModelYaml
 {
-    public static string Of(Project project)
+    public static string Of(Project project, bool contents = false)
     {
         var writer = new YamlText();
         var entries = new List<KeyValuePair<string, Action<int>>>();
@@ -15,7 +15,7 @@ internal static class ModelYaml
         {
             var part = project.Part(name);
             if (part.Entries.Count == 0 && name != "services") continue;
-            entries.Add(new(name, indent => writer.Map([.. YamlText.Sorted(part.Entries)], indent, (w, value, depth) => Struct(w, shape, Printed(name, value), depth))));
+            entries.Add(new(name, indent => writer.Map([.. YamlText.Sorted(part.Entries)], indent, (w, value, depth) => Struct(w, shape, contents ? value : Printed(name, value), depth))));
         }
         foreach (var (name, value) in YamlText.Sorted(project.Extensions)) entries.Add(new(name, indent => writer.Any(value, indent)));
         writer.Map(entries, 0, static (_, write, indent) => write(indent));

@@ -99,4 +99,60 @@ public sealed class ComposeProgressTests
         Assert.Equal("invalid filter 'colour'\n", (await engine.RunAsync("compose", "ls", "--filter", "colour=red")).Error);
         Assert.Equal("p\n", (await engine.RunAsync("compose", "ls", "-q", "--filter", "name=^p$")).Output);
     }
+
+    [Fact]
+    public async Task Services_and_what_they_depend_on_are_drawn()
+    {
+        using var directory = new Directories("services: {web: {image: x, depends_on: [db], ports: [\"127.0.0.1:8081:81\"]}, db: {image: y} }\nname: p\n");
+        Assert.Equal("""
+            digraph "p" {
+             layout=dot;
+             "db" [style="filled" label=<<font point-size="15">db</font><font point-size="10"><br/><br/><b>Networks:</b><br/>default</font>>];
+             "web" [style="filled" label=<<font point-size="15">web</font><font point-size="10"><br/><br/><b>Networks:</b><br/>default</font><font point-size="10"><br/><br/><b>Ports:</b><br/>127.0.0.1:8081:81 (tcp, ingress)</font>>];
+
+             "web" -> "db";
+            }
+
+
+            """, (await new CliRun().RunAsync("compose", "-f", directory.File, "alpha", "viz", "--spaces", "--networks", "--ports")).Output);
+    }
+
+    [Fact]
+    public async Task Files_of_a_git_repository_are_included()
+    {
+        using var there = new Directories("services: {theirs: {image: x} }\n");
+        using var here = new Directories($"name: p\ninclude: [\"file://{there.Path}/.git#HEAD\"]\nservices: {{ours: {{image: y}} }}\n");
+        foreach (var words in (string[][])[["init", "-q", there.Path], ["-C", there.Path, "add", "."], ["-C", there.Path, "-c", "user.email=a@b.c", "-c", "user.name=a", "commit", "-qm", "one"]])
+        {
+            try
+            {
+                using var git = System.Diagnostics.Process.Start("git", words);
+                await git.WaitForExitAsync(TestContext.Current.CancellationToken);
+                Assert.Equal(0, git.ExitCode);
+            }
+            catch (System.ComponentModel.Win32Exception)
+            {
+                Assert.Skip("git is not installed");
+            }
+        }
+        var run = new CliRun { Variables = new Dictionary<string, string> { ["XDG_CACHE_HOME"] = here.Path } };
+        Assert.Equal("ours\ntheirs\n", (await run.RunAsync("compose", "-f", here.File, "config", "--services")).Output);
+        Assert.Equal($"git subdirectory path traversal detected: ../x\n", (await run.RunAsync("compose", "-f", $"file://{there.Path}/.git#HEAD:../x", "config")).Error);
+        Assert.StartsWith("repository does not contain ref ", (await run.RunAsync("compose", "-f", $"file://{there.Path}/.git#nothing", "config")).Error);
+    }
+
+    private sealed class Directories : IDisposable
+    {
+        public Directories(string compose)
+        {
+            Path = Directory.CreateTempSubdirectory("berth-compose-").FullName;
+            System.IO.File.WriteAllText(File, compose);
+        }
+
+        public string Path { get; }
+
+        public string File => System.IO.Path.Combine(Path, "compose.yaml");
+
+        public void Dispose() => Directory.Delete(Path, recursive: true);
+    }
 }

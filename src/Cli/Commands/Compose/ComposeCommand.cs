@@ -49,6 +49,9 @@ internal static class ComposeCommand
         .. ComposeLists.Commands,
         .. ComposeProcesses.Commands,
         ComposeWatch.Command,
+        ComposeViz.Command,
+        .. ComposeBridge.Commands,
+        .. ComposePublish.Commands,
     ];
 
     public static Command? Find(string name) => Array.Find(All, c => c.Paths.Contains(name));
@@ -76,30 +79,32 @@ internal static class ComposeCommand
         if (words is ["help", ..]) words = words[1..];
         if (globals.Bool("version")) words = ["version"];
         if (words.Count == 0) return Show(context, RootHelp(program, context));
-        var command = Find(words[0]);
+        var (command, depth) = Find(words);
         if (command is null)
         {
+            if (Array.Exists(All, c => c.Name.StartsWith(words[0] + " ", StringComparison.Ordinal))) return Show(context, GroupHelp(program, words));
             var near = Suggest.Nearest(words[0], All.SelectMany(c => c.Paths));
             throw new UsageException($"unknown docker command: \"compose {words[0]}\"" + (near is null ? "" : $"\n\nDid you mean '{program} {near}'?") + $"\n\nRun '{program} --help' for more information", 1);
         }
-        if (help) return Show(context, Help.Of(program, words[0], command, Width(context)));
+        var name = string.Join(' ', words.Take(depth));
+        if (help) return Show(context, Help.Of(program, name, command, Width(context)));
         Flag[] flags = [.. command.Flags(), new("dry-run", FlagKind.Bool, "Print what would be done") { Hidden = true }];
         Arguments arguments;
         try
         {
-            arguments = Parse(flags, command.Interspersed, [.. words.Skip(1)], $"{program} {words[0]}", command.Usage);
+            arguments = Parse(flags, command.Interspersed, [.. words.Skip(depth)], $"{program} {name}", command.Usage);
         }
         catch (HelpRequestedException)
         {
-            return Show(context, Help.Of(program, words[0], command, Width(context)));
+            return Show(context, Help.Of(program, name, command, Width(context)));
         }
         var count = arguments.Positional.Count;
         if (count < command.MinArguments || count > command.MaxArguments)
         {
             var wanted = command.MaxArguments == 0 ? "accepts no arguments" : command.MinArguments == command.MaxArguments ? $"requires {command.MinArguments} argument(s)" : count < command.MinArguments ? $"requires at least {command.MinArguments} argument(s)" : $"accepts at most {command.MaxArguments} argument(s)";
-            throw new UsageException($"\"{program} {words[0]}\" {wanted}.\nSee '{program} {words[0]} --help'.\n\nUsage:  {program} {words[0]} {command.Usage}\n\n{command.Summary}", 1);
+            throw new UsageException($"\"{program} {name}\" {wanted}.\nSee '{program} {name} --help'.\n\nUsage:  {program} {name} {command.Usage}\n\n{command.Summary}", 1);
         }
-        var chosen = new ComposeInvocation(command, "compose " + words[0], arguments, context, globals);
+        var chosen = new ComposeInvocation(command, "compose " + name, arguments, context, globals);
         try
         {
             _ = chosen.Display; // what --progress and --ansi say is looked at whether it is needed or not
@@ -129,6 +134,25 @@ internal static class ComposeCommand
         }
     }
 
+    /// <summary>The command that the most words name: "bridge transformations list".</summary>
+    private static (Command? Command, int Depth) Find(IReadOnlyList<string> words)
+    {
+        for (var depth = Math.Min(3, words.Count); depth > 0; depth--)
+        {
+            var name = string.Join(' ', words.Take(depth));
+            if (Array.Find(All, c => c.Paths.Contains(name)) is { } found) return (found, depth);
+        }
+        return (null, 0);
+    }
+
+    private static string GroupHelp(string program, IReadOnlyList<string> words)
+    {
+        var group = words.Count > 1 && Array.Exists(All, c => c.Name.StartsWith($"{words[0]} {words[1]} ", StringComparison.Ordinal)) ? $"{words[0]} {words[1]}" : words[0];
+        var text = new System.Text.StringBuilder($"Usage:  {program} {group} [OPTIONS] COMMAND\n\nCommands:\n");
+        foreach (var command in All.Where(c => c.Name.StartsWith(group + " ", StringComparison.Ordinal)).OrderBy(c => c.Name, StringComparer.Ordinal)) text.Append("  ").Append(command.Name[(group.Length + 1)..].PadRight(23)).Append(' ').Append(command.Summary).Append('\n');
+        return text.Append($"\nRun '{program} {group} COMMAND --help' for more information on a command.\n").ToString();
+    }
+
     private static int Show(CommandContext context, string text)
     {
         context.Out.Write(text);
@@ -141,8 +165,8 @@ internal static class ComposeCommand
     private static string RootHelp(string program, CommandContext context)
     {
         var text = new System.Text.StringBuilder($"Usage:  {program} [OPTIONS] COMMAND\n\nDefine and run multi-container applications\n\nOptions:\n");
-        text.Append(Help.Options([.. Globals.Where(f => !f.Hidden)], Width(context))).Append("\nCommands:\n");
-        foreach (var command in All.OrderBy(c => c.Name, StringComparer.Ordinal)) text.Append("  ").Append(command.Name.PadRight(11)).Append(' ').Append(command.Summary).Append('\n');
+        text.Append(Help.Options([.. Globals.Where(f => !f.Hidden)], Width(context))).Append("\nManagement Commands:\n  bridge      Convert compose files into another model\n\nCommands:\n");
+        foreach (var command in All.Where(c => !c.Hidden && !c.Name.Contains(' ')).OrderBy(c => c.Name, StringComparer.Ordinal)) text.Append("  ").Append(command.Name.PadRight(11)).Append(' ').Append(command.Summary).Append('\n');
         return text.Append($"\nRun '{program} COMMAND --help' for more information on a command.\n").ToString();
     }
 }
@@ -165,7 +189,7 @@ internal sealed record ComposeInvocation : Invocation
         AllResources = _globals.Bool("all-resources"), Compatibility = _globals.Bool("compatibility"),
     };
 
-    public ProjectLoader Loader => _loader ??= new ProjectLoader(Source, Variables(), Warn, new StreamReader(Context.InStream, leaveOpen: true));
+    public ProjectLoader Loader => _loader ??= new ProjectLoader(Source, Variables(), Warn, new StreamReader(Context.InStream, leaveOpen: true)) { Remote = new RemoteFiles(Context).Find };
 
     /// <summary>In the form of docker compose's log, which people search for.</summary>
     public void Warn(string text)
@@ -213,6 +237,12 @@ internal sealed record ComposeInvocation : Invocation
     public EngineClient Client => _client ??= Context.NewClient(blocking: false);
 
     private EngineClient? _client;
+
+    /// <summary>
+    /// For asking what there is. On this machine the questions are asked one after the other in system calls, which is quicker than to start a thread pool for them; elsewhere the way is
+    /// long, and they are on it together.
+    /// </summary>
+    public EngineClient Asking => Context.Client.Host.SocketPath is not null ? Context.Client : Client;
 
     /// <summary>As many as may be done at once; a small number of pulls and pushes is the engine's own limit.</summary>
     public SemaphoreSlim Slots() => new(Parallel > 0 ? Parallel : int.MaxValue);

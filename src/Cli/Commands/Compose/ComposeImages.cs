@@ -48,7 +48,7 @@ internal static class ComposeImages
     {
         var (flags, display) = (invocation.Arguments, invocation.Display);
         var project = invocation.Load(flags.Positional, flags.Bool("include-deps"));
-        var observed = await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled);
+        var observed = await Observed.ReadAsync(invocation.Asking, project.Name, images: true, invocation.Cancelled);
         var pulling = new Dictionary<string, string>(StringComparer.Ordinal);
         var wanted = new List<(string Name, string Image)>();
         var failures = new List<(string Name, Exception Cause)>();

@@ -80,7 +80,7 @@ internal static class ComposeLists
             states.Add(filter[(equals + 1)..]);
         }
         var rows = new List<ServiceContainer>();
-        foreach (var container in await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled))
+        foreach (var container in await Observed.ContainersAsync(invocation.Asking, name, invocation.Cancelled))
         {
             if (flags.Positional.Count > 0 && !flags.Positional.Contains(container.Service)) continue;
             if (!flags.Bool("orphans") && project is not null && !project.Services.ContainsKey(container.Service)) continue;
@@ -188,7 +188,7 @@ internal static class ComposeLists
     {
         var (name, _) = invocation.LoadOrName();
         var found = new List<ServiceContainer>();
-        foreach (var container in await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled))
+        foreach (var container in await Observed.ContainersAsync(invocation.Asking, name, invocation.Cancelled))
             if (services.Count == 0 || services.Contains(container.Service)) found.Add(container);
         found.Sort(static (a, b) => string.CompareOrdinal(a.Name, b.Name));
         return found;

@@ -84,7 +84,7 @@ internal static class ComposeProcesses
         var (name, _) = invocation.LoadOrName();
         var index = invocation.Arguments.Int("index");
         ServiceContainer? found = null;
-        foreach (var container in await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled))
+        foreach (var container in await Observed.ContainersAsync(invocation.Asking, name, invocation.Cancelled))
         {
             if (container.Service != service || !container.Running || (index > 0 && container.Number != index)) continue;
             if (found is null || (found.OneOff && !container.OneOff) || (found.OneOff == container.OneOff && container.Number < found.Number)) found = container;
@@ -119,7 +119,7 @@ internal static class ComposeProcesses
         var (name, _) = invocation.LoadOrName();
         var index = flags.Int("index");
         var containers = new List<ServiceContainer>();
-        foreach (var container in await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled))
+        foreach (var container in await Observed.ContainersAsync(invocation.Asking, name, invocation.Cancelled))
             if (container.Service == service && (!container.OneOff || flags.Bool("all")) && (index == 0 || container.Number == index)) containers.Add(container);
         if (containers.Count == 0) throw new CommandException(index > 0 ? $"service {GoText.Quote(service)} is not running container #{index}" : $"no container found for service {GoText.Quote(service)}");
         containers.Sort(static (a, b) => a.Number.CompareTo(b.Number));
@@ -197,11 +197,11 @@ internal static class ComposeProcesses
         {
             var needs = invocation.Load(dependencies);
             await ComposeUp.BringUpAsync(invocation, dependencies, true, noStart: false);
-            var there = await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled);
+            var there = await Observed.ReadAsync(invocation.Asking, project.Name, images: true, invocation.Cancelled);
             await ComposeUp.ExecutorOf(invocation, needs, there, null).RunAsync(Reconcile.WaitForDependencies(project, name, there), invocation.Cancelled);
         }
         await ComposeUp.BringUpImagesAsync(invocation, project, name);
-        var observed = await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled);
+        var observed = await Observed.ReadAsync(invocation.Asking, project.Name, images: true, invocation.Cancelled);
         var executor = ComposeUp.ExecutorOf(invocation, project, observed, null);
         var tty = !flags.Bool("no-TTY") && !flags.Bool("detach") && context.Terminal is { OutputIsTerminal: true, InputIsTerminal: true };
         List<string> variables = [.. flags.List("env-from-file").SelectMany(f => Containers.EnvironmentFiles.Read(f, context.Variable)), .. flags.List("env").Select(e => e.Contains('=') ? e : $"{e}={context.Variable(e)}")];

@@ -161,7 +161,7 @@ internal static class ComposeUp
             if (service.Get("provider") is not null) throw new CommandException($"service {GoText.Quote(name)}: provider {GoText.Quote(service.Get("provider")!.TextOf("type"))}: providers are programs of Docker Desktop and others that berth compose does not run; start what it provides by hand and take the service out");
             if (service.MapOf("models").Count > 0) throw new CommandException($"service {GoText.Quote(name)}: models: this engine runs no models; give the service the address of one that runs elsewhere by environment variables");
         }
-        var observed = await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled);
+        var observed = await Observed.ReadAsync(invocation.Asking, project.Name, images: true, invocation.Cancelled);
         var images = ImagePlan.For(project, observed, flags.String("pull"), flags.Bool("build"), flags.Bool("no-build"), context.Time.GetUtcNow().ToUnixTimeSeconds());
         var ignoreOrphans = IsTrue(invocation.Loader.Environment.GetValueOrDefault("COMPOSE_IGNORE_ORPHANS"));
         var options = new UpOptions
@@ -184,7 +184,7 @@ internal static class ComposeUp
         {
             await ComposeImages.PullMissingAsync(invocation, project, images.Pull, flags.Bool("quiet-pull"));
             foreach (var name in images.Build) await BuildAsync(invocation, project, name, flags.Bool("quiet-build"), []);
-            observed = await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled);
+            observed = await Observed.ReadAsync(invocation.Asking, project.Name, images: true, invocation.Cancelled);
         }
         var plan = Reconcile.Up(project, observed, options);
         foreach (var warning in plan.Warnings) invocation.Warn(warning);
@@ -208,7 +208,7 @@ internal static class ComposeUp
     {
         var project = invocation.Load([name], dependencies: false);
         await BuildAsync(invocation, project, name, quiet: false, []);
-        var observed = await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled);
+        var observed = await Observed.ReadAsync(invocation.Asking, project.Name, images: true, invocation.Cancelled);
         Project.SetScale(project.Services[name], Math.Max(1, observed.Of(name).Count));
         var plan = Reconcile.Up(project, observed, new UpOptions { Services = [name], IgnoreOrphans = true, Separator = invocation.Loader.Separator });
         await ExecutorOf(invocation, project, observed, null).RunAsync(plan, invocation.Cancelled);
@@ -218,7 +218,7 @@ internal static class ComposeUp
     public static async Task BringUpImagesAsync(ComposeInvocation invocation, Project project, string name)
     {
         var flags = invocation.Arguments;
-        var observed = await Observed.ReadAsync(invocation.Client, project.Name, images: true, invocation.Cancelled);
+        var observed = await Observed.ReadAsync(invocation.Asking, project.Name, images: true, invocation.Cancelled);
         var images = ImagePlan.For(project, observed, flags.String("pull"), flags.Bool("build"), noBuild: false, invocation.Context.Time.GetUtcNow().ToUnixTimeSeconds());
         if (images.Pull.Contains(name)) await ComposeImages.PullMissingAsync(invocation, project, [name], flags.Bool("quiet-pull"));
         if (images.Build.Contains(name)) await BuildAsync(invocation, project, name, flags.Bool("quiet-build"), []);
@@ -252,7 +252,7 @@ internal static class ComposeUp
         var (name, project) = invocation.LoadOrName();
         foreach (var service in flags.Positional)
             if (project is not null && !project.Services.ContainsKey(service) && !project.Disabled.ContainsKey(service)) throw new CommandException($"no such service: {service}: not found");
-        var observed = await Observed.ReadAsync(invocation.Client, name, images: flags.String("rmi").Length > 0, invocation.Cancelled);
+        var observed = await Observed.ReadAsync(invocation.Asking, name, images: flags.String("rmi").Length > 0, invocation.Cancelled);
         var plan = Reconcile.Down(name, project, observed, new DownOptions
         {
             Services = flags.Positional, RemoveOrphans = flags.Bool("remove-orphans"), Volumes = flags.Bool("volumes"), Images = flags.String("rmi"), TimeoutSeconds = flags.Changed("timeout") ? flags.Int("timeout") : null,
@@ -369,7 +369,7 @@ internal static class ComposeUp
                     var names = project.Services.Select(s => s.Value.TextOf("container_name") is { Length: > 0 } own ? own : $"{s.Key}-{Project.Scale(s.Value)}");
                     _log = new ComposeLog(context, !flags.Bool("no-log-prefix"), ComposeLog.Coloured(context, flags.Bool("no-color")), names.Select(n => n.Length).DefaultIfEmpty(0).Max());
                     _events = await invocation.Client.BeginEventsAsync(new Filters().Add("type", "container").Add("label", $"{Labels.Project}={project.Name}").Add("event", "start").Add("event", "die"), _end.Token);
-                    foreach (var container in await Observed.ContainersAsync(invocation.Client, project.Name, _end.Token))
+                    foreach (var container in await Observed.ContainersAsync(invocation.Asking, project.Name, _end.Token))
                         if (container.State == "running" && !container.OneOff && project.Services.ContainsKey(container.Service)) await AttachAsync(container.Service, container.Name, container.Id, expected: false);
                     watching = WatchAsync(project, _log, _events, watch.Token);
                 }, starting: (service, name, id) => AttachAsync(service, name, id, expected: true));
@@ -518,7 +518,7 @@ internal static class ComposeUp
         // The exit code is of a service that had not stopped yet, or had stopped before this began.
         private async Task AskAsync()
         {
-            foreach (var container in await Observed.ContainersAsync(invocation.Client, _project.Name, invocation.Cancelled))
+            foreach (var container in await Observed.ContainersAsync(invocation.Asking, _project.Name, invocation.Cancelled))
                 if (container.Service == exitCodeFrom && !container.OneOff) _exitCode ??= (await invocation.Client.InspectContainerAsync(container.Id, invocation.Cancelled)).State.ExitCode;
         }
     }

@@ -45,7 +45,7 @@ internal static class ComposeVerbs
     public static async Task<(string Project, Project? Model, List<ServiceContainer> Containers)> ContainersAsync(ComposeInvocation invocation, IReadOnlyList<string> services)
     {
         var (name, project) = invocation.LoadOrName();
-        var all = await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled);
+        var all = await Observed.ContainersAsync(invocation.Asking, name, invocation.Cancelled);
         var found = new List<ServiceContainer>();
         foreach (var container in all)
         {
@@ -76,7 +76,7 @@ internal static class ComposeVerbs
         var services = invocation.Arguments.Positional;
         var (name, project, _) = await ContainersAsync(invocation, services);
         var containers = new List<ServiceContainer>();
-        foreach (var container in await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled))
+        foreach (var container in await Observed.ContainersAsync(invocation.Asking, name, invocation.Cancelled))
         {
             if (!container.Running || (services.Count > 0 && !services.Contains(container.Service))) continue;
             if (project is null || project.Services.ContainsKey(container.Service) || invocation.Arguments.Bool("remove-orphans")) containers.Add(container);
@@ -108,7 +108,7 @@ internal static class ComposeVerbs
     {
         var services = invocation.Arguments.Positional;
         var (name, project, _) = await ContainersAsync(invocation, services);
-        var observed = await Observed.ReadAsync(invocation.Client, name, images: false, invocation.Cancelled);
+        var observed = await Observed.ReadAsync(invocation.Asking, name, images: false, invocation.Cancelled);
         await ComposeUp.RunAsync(invocation, "Restarting", project, observed, Reconcile.Restart(project, observed, services, invocation.Arguments.Bool("no-deps")), Seconds(invocation), invocation.Cancelled);
         return 0;
     }
@@ -130,7 +130,7 @@ internal static class ComposeVerbs
         }
         project.ResolveEnvironment(discard: true);
         project.Select(services);
-        var observed = await Observed.ReadAsync(invocation.Client, name, images: false, invocation.Cancelled);
+        var observed = await Observed.ReadAsync(invocation.Asking, name, images: false, invocation.Cancelled);
         foreach (var service in project.InDependencyOrder())
         {
             var there = observed.Of(service).Count;
@@ -162,13 +162,13 @@ internal static class ComposeVerbs
     /// <summary>In the order in which they depend on each other, the dependents first.</summary>
     public static async Task StopAllAsync(ComposeInvocation invocation, Project project, int? timeoutSeconds)
     {
-        var containers = (await Observed.ContainersAsync(invocation.Client, project.Name, invocation.Cancelled)).Where(c => !c.OneOff && project.Services.ContainsKey(c.Service)).ToList();
+        var containers = (await Observed.ContainersAsync(invocation.Asking, project.Name, invocation.Cancelled)).Where(c => !c.OneOff && project.Services.ContainsKey(c.Service)).ToList();
         await StopAsync(invocation, project.Name, project, containers, timeoutSeconds);
     }
 
     private static async Task StopAsync(ComposeInvocation invocation, string name, Project? project, List<ServiceContainer> containers, int? timeoutSeconds)
     {
-        var observed = await Observed.ReadAsync(invocation.Client, name, images: false, invocation.Cancelled);
+        var observed = await Observed.ReadAsync(invocation.Asking, name, images: false, invocation.Cancelled);
         var ids = containers.Select(c => c.Id).ToHashSet(StringComparer.Ordinal);
         var plan = Reconcile.Stop(observed with { Containers = [.. observed.Containers.Where(c => ids.Contains(c.Id))] }, project);
         await ComposeUp.RunAsync(invocation, "Stopping", project, observed, plan, timeoutSeconds, CancellationToken.None);
@@ -207,7 +207,7 @@ internal static class ComposeVerbs
     private static async Task<int> WaitAsync(ComposeInvocation invocation)
     {
         var (name, project) = invocation.LoadOrName();
-        var containers = (await Observed.ContainersAsync(invocation.Client, name, invocation.Cancelled)).Where(c => invocation.Arguments.Positional.Contains(c.Service)).ToList();
+        var containers = (await Observed.ContainersAsync(invocation.Asking, name, invocation.Cancelled)).Where(c => invocation.Arguments.Positional.Contains(c.Service)).ToList();
         if (containers.Count == 0) throw new CommandException($"no containers for project {GoText.Quote(name)}");
         var waits = containers.ConvertAll(async container =>
         {
@@ -218,7 +218,7 @@ internal static class ComposeVerbs
         });
         if (!invocation.Arguments.Bool("down-project")) return (await Task.WhenAll(waits))[^1];
         var first = await await Task.WhenAny(waits);
-        var observed = await Observed.ReadAsync(invocation.Client, name, images: false, invocation.Cancelled);
+        var observed = await Observed.ReadAsync(invocation.Asking, name, images: false, invocation.Cancelled);
         await ComposeUp.RunAsync(invocation, "Running", project, observed, Reconcile.Down(name, project, observed, new DownOptions { RemoveOrphans = true }), null, invocation.Cancelled);
         return first;
     }

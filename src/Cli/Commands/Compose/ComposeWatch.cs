@@ -159,7 +159,7 @@ internal sealed class ComposeWatch
     }
 
     private async Task<List<ServiceContainer>> ContainersAsync(string service, CancellationToken cancellationToken) =>
-        [.. (await Observed.ContainersAsync(_invocation.Client, _project.Name, cancellationToken)).Where(c => c.Service == service && c.Running && !c.OneOff)];
+        [.. (await Observed.ContainersAsync(_invocation.Asking, _project.Name, cancellationToken)).Where(c => c.Service == service && c.Running && !c.OneOff)];
 
     private async Task ExecAsync(string service, Node hook, CancellationToken cancellationToken)
     {

@@ -26,7 +26,8 @@ public sealed class PathPatterns
             var except = text[0] == '!';
             if (except && text.Length == 1) throw new DockerfileException("illegal exclusion pattern: \"!\"");
             if (except) text = text[1..];
-            _patterns.Add(new Pattern(text, except, Compile(text)));
+            // Most are plain paths: an expression would cost more than the whole rest.
+            _patterns.Add(new Pattern(text, except, text.AsSpan().ContainsAny("*?[\\") ? Compile(text) : null));
         }
     }
 
@@ -45,8 +46,8 @@ public sealed class PathPatterns
         foreach (var pattern in _patterns)
         {
             if (pattern.Except != matched) continue; // it could change nothing
-            var hit = pattern.Expression.IsMatch(path);
-            for (var slash = path.IndexOf('/'); slash > 0 && !hit; slash = path.IndexOf('/', slash + 1)) hit = pattern.Expression.IsMatch(path.AsSpan(0, slash));
+            var hit = pattern.IsMatch(path);
+            for (var slash = path.IndexOf('/'); slash > 0 && !hit; slash = path.IndexOf('/', slash + 1)) hit = pattern.IsMatch(path.AsSpan(0, slash));
             if (hit) matched = !pattern.Except;
         }
         return matched;
@@ -137,5 +138,8 @@ public sealed class PathPatterns
 
     private static DockerfileException Wrong(string text) => new($"syntax error in pattern: {text}");
 
-    private sealed record Pattern(string Text, bool Except, Regex Expression);
+    private sealed record Pattern(string Text, bool Except, Regex? Expression)
+    {
+        public bool IsMatch(ReadOnlySpan<char> path) => Expression is { } expression ? expression.IsMatch(path) : path.SequenceEqual(Text);
+    }
 }

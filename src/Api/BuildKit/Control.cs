@@ -72,6 +72,11 @@ public sealed record SolveRequest : IProtoMessage<SolveRequest>
     public void WriteTo(ProtoWriter writer)
     {
         writer.String(1, Ref);
+        if (Exporters.Count > 0)
+        {
+            writer.String(3, Exporters[0].Type);
+            writer.Map(4, Exporters[0].Attributes);
+        }
         writer.String(5, Session);
         writer.String(6, Frontend);
         writer.Map(7, FrontendAttributes);
@@ -160,7 +165,7 @@ public sealed record TextMessage(string Text) : IProtoMessage<TextMessage>
     }
 }
 
-public sealed record StatusResponse : IProtoMessage
+public sealed record StatusResponse : IProtoMessage<StatusResponse>
 {
     public IReadOnlyList<Vertex> Vertexes { get; init; } = [];
     public IReadOnlyList<VertexStatus> Statuses { get; init; } = [];
@@ -174,10 +179,31 @@ public sealed record StatusResponse : IProtoMessage
         writer.Messages(3, Logs);
         writer.Messages(4, Warnings);
     }
+
+    public static StatusResponse Parse(ReadOnlySpan<byte> bytes)
+    {
+        List<Vertex> vertexes = [];
+        List<VertexStatus> statuses = [];
+        List<VertexLog> logs = [];
+        List<VertexWarning> warnings = [];
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: vertexes.Add(reader.Message<Vertex>()); break;
+                case 2: statuses.Add(reader.Message<VertexStatus>()); break;
+                case 3: logs.Add(reader.Message<VertexLog>()); break;
+                case 4: warnings.Add(reader.Message<VertexWarning>()); break;
+                default: reader.Skip(); break;
+            }
+        }
+        return new StatusResponse { Vertexes = vertexes, Statuses = statuses, Logs = logs, Warnings = warnings };
+    }
 }
 
 /// <summary>A step, as far as it is. Said again whenever it changes.</summary>
-public sealed record Vertex(string Digest, string Name) : IProtoMessage
+public sealed record Vertex(string Digest, string Name) : IProtoMessage<Vertex>
 {
     public IReadOnlyList<string> Inputs { get; init; } = [];
     public bool Cached { get; init; }
@@ -195,10 +221,32 @@ public sealed record Vertex(string Digest, string Name) : IProtoMessage
         writer.Time(6, Completed);
         writer.String(7, Error);
     }
+
+    public static Vertex Parse(ReadOnlySpan<byte> bytes)
+    {
+        var vertex = new Vertex("", "");
+        var inputs = new List<string>();
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: vertex = vertex with { Digest = reader.String() }; break;
+                case 2: inputs.Add(reader.String()); break;
+                case 3: vertex = vertex with { Name = reader.String() }; break;
+                case 4: vertex = vertex with { Cached = reader.Bool() }; break;
+                case 5: vertex = vertex with { Started = reader.Time() }; break;
+                case 6: vertex = vertex with { Completed = reader.Time() }; break;
+                case 7: vertex = vertex with { Error = reader.String() }; break;
+                default: reader.Skip(); break;
+            }
+        }
+        return vertex with { Inputs = inputs };
+    }
 }
 
 /// <summary>Something within a step that has a size or a beginning and an end.</summary>
-public sealed record VertexStatus(string Id, string Vertex) : IProtoMessage
+public sealed record VertexStatus(string Id, string Vertex) : IProtoMessage<VertexStatus>
 {
     public string Name { get; init; } = "";
     public long Current { get; init; }
@@ -218,10 +266,32 @@ public sealed record VertexStatus(string Id, string Vertex) : IProtoMessage
         writer.Time(7, Started);
         writer.Time(8, Completed);
     }
+
+    public static VertexStatus Parse(ReadOnlySpan<byte> bytes)
+    {
+        var status = new VertexStatus("", "");
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: status = status with { Id = reader.String() }; break;
+                case 2: status = status with { Vertex = reader.String() }; break;
+                case 3: status = status with { Name = reader.String() }; break;
+                case 4: status = status with { Current = reader.Int64() }; break;
+                case 5: status = status with { Total = reader.Int64() }; break;
+                case 6: status = status with { Timestamp = reader.Time() }; break;
+                case 7: status = status with { Started = reader.Time() }; break;
+                case 8: status = status with { Completed = reader.Time() }; break;
+                default: reader.Skip(); break;
+            }
+        }
+        return status;
+    }
 }
 
 /// <param name="Stream">1 or 2.</param>
-public sealed record VertexLog(string Vertex, DateTimeOffset Timestamp, int Stream, byte[] Message) : IProtoMessage
+public sealed record VertexLog(string Vertex, DateTimeOffset Timestamp, int Stream, byte[] Message) : IProtoMessage<VertexLog>
 {
     public void WriteTo(ProtoWriter writer)
     {
@@ -230,9 +300,27 @@ public sealed record VertexLog(string Vertex, DateTimeOffset Timestamp, int Stre
         writer.Int64(3, Stream);
         writer.Bytes(4, Message);
     }
+
+    public static VertexLog Parse(ReadOnlySpan<byte> bytes)
+    {
+        var log = new VertexLog("", default, 1, []);
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: log = log with { Vertex = reader.String() }; break;
+                case 2: log = log with { Timestamp = reader.Time() }; break;
+                case 3: log = log with { Stream = reader.Int32() }; break;
+                case 4: log = log with { Message = reader.Bytes() }; break;
+                default: reader.Skip(); break;
+            }
+        }
+        return log;
+    }
 }
 
-public sealed record VertexWarning(string Vertex) : IProtoMessage
+public sealed record VertexWarning(string Vertex) : IProtoMessage<VertexWarning>
 {
     public int Level { get; init; }
     public string Short { get; init; } = "";
@@ -251,10 +339,32 @@ public sealed record VertexWarning(string Vertex) : IProtoMessage
         writer.Message(6, Info);
         writer.Message(7, Range);
     }
+
+    public static VertexWarning Parse(ReadOnlySpan<byte> bytes)
+    {
+        var warning = new VertexWarning("");
+        var detail = new List<string>();
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: warning = warning with { Vertex = reader.String() }; break;
+                case 2: warning = warning with { Level = reader.Int32() }; break;
+                case 3: warning = warning with { Short = reader.String() }; break;
+                case 4: detail.Add(reader.String()); break;
+                case 5: warning = warning with { Url = reader.String() }; break;
+                case 6: warning = warning with { Info = reader.Message<SourceInfo>() }; break;
+                case 7 when warning.Range is null: warning = warning with { Range = reader.Message<SourceRange>() }; break;
+                default: reader.Skip(); break;
+            }
+        }
+        return warning with { Detail = detail };
+    }
 }
 
 /// <summary>A file that steps and warnings come from.</summary>
-public sealed record SourceInfo(string Filename, byte[] Data, string Language) : IProtoMessage
+public sealed record SourceInfo(string Filename, byte[] Data, string Language) : IProtoMessage<SourceInfo>
 {
     public void WriteTo(ProtoWriter writer)
     {
@@ -262,10 +372,27 @@ public sealed record SourceInfo(string Filename, byte[] Data, string Language) :
         writer.Bytes(2, Data);
         writer.String(4, Language);
     }
+
+    public static SourceInfo Parse(ReadOnlySpan<byte> bytes)
+    {
+        var info = new SourceInfo("", [], "");
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: info = info with { Filename = reader.String() }; break;
+                case 2: info = info with { Data = reader.Bytes() }; break;
+                case 4: info = info with { Language = reader.String() }; break;
+                default: reader.Skip(); break;
+            }
+        }
+        return info;
+    }
 }
 
 /// <summary>Lines, from 1 on, both included.</summary>
-public sealed record SourceRange(int First, int Last) : IProtoMessage
+public sealed record SourceRange(int First, int Last) : IProtoMessage<SourceRange>
 {
     public void WriteTo(ProtoWriter writer)
     {
@@ -273,9 +400,34 @@ public sealed record SourceRange(int First, int Last) : IProtoMessage
         writer.Message(2, new Position(Last));
     }
 
-    private sealed record Position(int Line) : IProtoMessage
+    public static SourceRange Parse(ReadOnlySpan<byte> bytes)
+    {
+        var (first, last) = (0, 0);
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            if (field == 1) first = reader.Message<Position>().Line;
+            else if (field == 2) last = reader.Message<Position>().Line;
+            else reader.Skip();
+        }
+        return new SourceRange(first, last);
+    }
+
+    private sealed record Position(int Line) : IProtoMessage<Position>
     {
         public void WriteTo(ProtoWriter writer) => writer.Int64(1, Line);
+
+        public static Position Parse(ReadOnlySpan<byte> bytes)
+        {
+            var line = 0;
+            var reader = new ProtoReader(bytes);
+            while (reader.TryNext(out var field))
+            {
+                if (field == 1) line = reader.Int32();
+                else reader.Skip();
+            }
+            return new Position(line);
+        }
     }
 }
 

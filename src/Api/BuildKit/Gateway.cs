@@ -39,6 +39,19 @@ public sealed record RpcStatus(int Code, string Message) : IProtoMessage<RpcStat
         writer.Bytes(2, value);
         return writer.Written.ToArray();
     }
+
+    public static (string TypeUrl, byte[] Value) OfAny(ReadOnlySpan<byte> any)
+    {
+        var (type, value) = ("", Array.Empty<byte>());
+        var reader = new ProtoReader(any);
+        while (reader.TryNext(out var field))
+        {
+            if (field == 1) type = reader.String();
+            else if (field == 2) value = reader.Bytes();
+            else reader.Skip();
+        }
+        return (type, value);
+    }
 }
 
 public sealed record GatewaySolveRequest : IProtoMessage<GatewaySolveRequest>

@@ -52,6 +52,21 @@ public ref struct ProtoReader(ReadOnlySpan<byte> bytes)
 
     public T Message<T>() where T : IProtoMessage<T> => T.Parse(Span());
 
+    /// <summary>google.protobuf.Timestamp, as far as it is a time at all.</summary>
+    public DateTimeOffset Time()
+    {
+        var inner = new ProtoReader(Span());
+        var (seconds, nanoseconds) = (0L, 0L);
+        while (inner.TryNext(out var field))
+        {
+            if (field == 1) seconds = inner.Int64();
+            else if (field == 2) nanoseconds = inner.Int64();
+            else inner.Skip();
+        }
+        if (seconds is < -62_135_596_800 or > 253_402_300_799 || nanoseconds is < 0 or > 999_999_999) throw new ProtoException("a time is out of range");
+        return DateTimeOffset.FromUnixTimeSeconds(seconds).AddTicks(nanoseconds / 100);
+    }
+
     /// <summary>One entry of a map from text to text.</summary>
     public void EntryTo(Dictionary<string, string> map)
     {

@@ -70,8 +70,7 @@ public sealed partial class EngineClient : IDisposable
             try
             {
                 long? length = bodyStream is { CanSeek: true } ? bodyStream.Length - bodyStream.Position : null;
-                var head = Head(method, versioned ? version : null, path.ToString(), contentType, body.Length, bodyStream is not null, length, header, upgrade: false);
-                if (moreHeaders is not null) head = head[..^2] + string.Concat(moreHeaders.Select(h => $"{h.Name}: {h.Value}\r\n")) + "\r\n";
+                var head = Head(method, versioned ? version : null, path.ToString(), contentType, body.Length, bodyStream is not null, length, header, upgrade: null, moreHeaders);
                 IOException? writeFailed = null;
                 try
                 {
@@ -108,7 +107,8 @@ public sealed partial class EngineClient : IDisposable
     /// <summary>
     /// Sends a request that asks for the switch of protocols (attach, exec start) and returns the connection.
     /// </summary>
-    public async Task<HijackedStream> HijackAsync(EnginePath path, ReadOnlyMemory<byte> body = default, CancellationToken cancellationToken = default)
+    /// <param name="protocol">What is spoken from then on.</param>
+    public async Task<HijackedStream> HijackAsync(EnginePath path, ReadOnlyMemory<byte> body = default, CancellationToken cancellationToken = default, string protocol = "tcp", IReadOnlyList<(string Name, string Value)>? moreHeaders = null)
     {
         while (true)
         {
@@ -116,7 +116,8 @@ public sealed partial class EngineClient : IDisposable
             var connection = await ConnectAsync(cancellationToken).ConfigureAwait(false);
             try
             {
-                await connection.SendAsync(Head("POST", version, path.ToString(), "application/json", body.Length, false, null, null, upgrade: true), body, null, null, cancellationToken).ConfigureAwait(false);
+                var head = Head("POST", version, path.ToString(), "application/json", body.Length, false, null, null, protocol, moreHeaders);
+                await connection.SendAsync(head, body, null, null, cancellationToken).ConfigureAwait(false);
                 var (status, _, headers) = await connection.ReadHeadAsync(cancellationToken).ConfigureAwait(false);
                 // Servers older than the upgrade headers answer 200 and go on the same way.
                 if (status is 101 or 200) return new HijackedStream(connection, headers.GetValueOrDefault("Content-Type") == MultiplexedStream);
@@ -216,7 +217,7 @@ public sealed partial class EngineClient : IDisposable
         return true;
     }
 
-    private string Head(string method, string? version, string path, string contentType, int bodyLength, bool hasStream, long? streamLength, (string Name, string Value)? header, bool upgrade)
+    private string Head(string method, string? version, string path, string contentType, int bodyLength, bool hasStream, long? streamLength, (string Name, string Value)? header, string? upgrade, IReadOnlyList<(string Name, string Value)>? moreHeaders = null)
     {
         var text = new StringBuilder(256);
         text.Append(method).Append(' ');
@@ -225,7 +226,9 @@ public sealed partial class EngineClient : IDisposable
             .Append("\r\nUser-Agent: ").Append(UserAgent).Append("\r\n");
         foreach (var (name, value) in Headers) text.Append(name).Append(": ").Append(value).Append("\r\n");
         if (header is { } extra) text.Append(extra.Name).Append(": ").Append(extra.Value).Append("\r\n");
-        if (upgrade) text.Append("Connection: Upgrade\r\nUpgrade: tcp\r\n");
+        if (moreHeaders is not null)
+            foreach (var (name, value) in moreHeaders) text.Append(name).Append(": ").Append(value).Append("\r\n");
+        if (upgrade is not null) text.Append("Connection: Upgrade\r\nUpgrade: ").Append(upgrade).Append("\r\n");
         if (hasStream || bodyLength > 0) text.Append("Content-Type: ").Append(contentType).Append("\r\n");
         if (hasStream && streamLength is null) text.Append("Transfer-Encoding: chunked\r\n");
         else if (hasStream || bodyLength > 0 || method is "POST" or "PUT") text.Append("Content-Length: ").Append(hasStream ? streamLength!.Value : bodyLength).Append("\r\n");

@@ -14,8 +14,6 @@ internal sealed class SessionContent(BuildSessions sessions, string sessionId, s
     /// <summary>Bytes of one message.</summary>
     private const int PieceBytes = 1 << 20;
 
-    private const int Stat = 0, Write = 1, Commit = 2;
-
     private async Task<GrpcClientCall> OpenAsync(string method, CancellationToken cancellation)
     {
         var session = await sessions.GetAsync(sessionId, cancellation);
@@ -27,7 +25,7 @@ internal sealed class SessionContent(BuildSessions sessions, string sessionId, s
         try
         {
             var call = await OpenAsync("Read", cancellation);
-            await call.WriteAsync(new ReadRequest(digest.ToString()));
+            await call.WriteAsync(new ReadContentRequest(digest.ToString()));
             await call.CompleteAsync();
             return new Content(call);
         }
@@ -43,17 +41,17 @@ internal sealed class SessionContent(BuildSessions sessions, string sessionId, s
         {
             await using var call = await OpenAsync("Write", cancellation);
             var digest = blob.DigestText!;
-            await call.WriteAsync(new WriteRequest(Stat, digest, blob.SizeBytes, digest, 0, default));
-            if (await call.ReadAsync<WriteResponse>() is null) throw new GrpcException(GrpcCode.Unavailable, "the client has ended the call");
+            await call.WriteAsync(new WriteContentRequest(ContentAction.Stat, digest, blob.SizeBytes, digest, 0, default));
+            if (await call.ReadAsync<WriteContentResponse>() is null) throw new GrpcException(GrpcCode.Unavailable, "the client has ended the call");
             var buffer = new byte[PieceBytes];
             long offset = 0;
             for (int count; (count = await content.ReadAtLeastAsync(buffer, buffer.Length, throwOnEndOfStream: false, cancellation)) > 0; offset += count)
             {
-                await call.WriteAsync(new WriteRequest(Write, digest, blob.SizeBytes, digest, offset, buffer.AsMemory(0, count)));
-                if (await call.ReadAsync<WriteResponse>() is null) throw new GrpcException(GrpcCode.Unavailable, "the client has ended the call");
+                await call.WriteAsync(new WriteContentRequest(ContentAction.Write, digest, blob.SizeBytes, digest, offset, buffer.AsMemory(0, count)));
+                if (await call.ReadAsync<WriteContentResponse>() is null) throw new GrpcException(GrpcCode.Unavailable, "the client has ended the call");
             }
-            await call.WriteAsync(new WriteRequest(Commit, digest, blob.SizeBytes, digest, offset, default));
-            await call.ReadAsync<WriteResponse>();
+            await call.WriteAsync(new WriteContentRequest(ContentAction.Commit, digest, blob.SizeBytes, digest, offset, default));
+            await call.ReadAsync<WriteContentResponse>();
             await call.CompleteAsync();
         }
         catch (GrpcException e) when (e.Code == GrpcCode.AlreadyExists)
@@ -76,7 +74,7 @@ internal sealed class SessionContent(BuildSessions sessions, string sessionId, s
             {
                 while (_piece.IsEmpty)
                 {
-                    if (await call.ReadAsync<ReadResponse>() is not { } next) return 0;
+                    if (await call.ReadAsync<ReadContentResponse>() is not { } next) return 0;
                     _piece = next.Data;
                 }
             }
@@ -97,48 +95,5 @@ internal sealed class SessionContent(BuildSessions sessions, string sessionId, s
         }
 
         public override bool CanRead => true;
-    }
-
-    // Messages of containerd's api/services/content/v1/content.proto.
-    private sealed record ReadRequest(string Digest) : IProtoMessage
-    {
-        public void WriteTo(ProtoWriter writer) => writer.String(1, Digest);
-    }
-
-    private sealed record ReadResponse(byte[] Data) : IProtoMessage<ReadResponse>
-    {
-        public void WriteTo(ProtoWriter writer) => writer.Bytes(2, Data);
-
-        public static ReadResponse Parse(ReadOnlySpan<byte> bytes)
-        {
-            byte[] data = [];
-            var reader = new ProtoReader(bytes);
-            while (reader.TryNext(out var field))
-            {
-                if (field == 2) data = reader.Bytes();
-                else reader.Skip();
-            }
-            return new ReadResponse(data);
-        }
-    }
-
-    private sealed record WriteRequest(int Action, string Ref, long Total, string Expected, long Offset, ReadOnlyMemory<byte> Data) : IProtoMessage
-    {
-        public void WriteTo(ProtoWriter writer)
-        {
-            writer.Int64(1, Action);
-            writer.String(2, Ref);
-            writer.Int64(3, Total);
-            writer.String(4, Expected);
-            writer.Int64(5, Offset);
-            writer.Bytes(6, Data.Span);
-        }
-    }
-
-    private sealed record WriteResponse : IProtoMessage<WriteResponse>
-    {
-        public void WriteTo(ProtoWriter writer) { }
-
-        public static WriteResponse Parse(ReadOnlySpan<byte> bytes) => new();
     }
 }

@@ -27,7 +27,7 @@ internal sealed class SessionSink(BuildSessions sessions, string sessionId) : IO
         await using var call = await OpenAsync([("buildkit-attachable-exporter-id", output.Id), ("buildkit-exporter-multi-platform", "1")], cancellation);
         try
         {
-            await new FileSender(files).SendAsync(() => call.ReadAsync<Packet>(), call.WriteAsync, cancellation);
+            await new FileSender(new SentFileSet(files)).SendAsync(() => call.ReadAsync<Packet>(), call.WriteAsync, cancellation);
             await call.CompleteAsync();
             while (await call.ReadAsync<Packet>() is not null) { }
         }

@@ -1,80 +1,96 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
-using Berth.Api;
+using Berth.Api.BuildKit;
 
 namespace Berth.Cli.Commands.Builds;
 
-/// <summary>Shows a build while it goes on: on a terminal, as lines, as JSON, or not at all.</summary>
-internal abstract class BuildView(CommandContext context, Func<byte[]?> dockerfile, string dockerfileName, bool explain) : IDisposable
+/// <summary>Shows a build while it goes on: on a terminal, as lines, as JSON, or not at all. Fed by what Control.Status tells.</summary>
+internal abstract class BuildView(CommandContext context, bool explain) : IDisposable
 {
-    protected readonly CommandContext Context = context;
-    protected readonly Dictionary<int, Step> Steps = [];
-    private readonly List<BuildEvent> _warnings = [];
+    /// <summary>How an engine of ours says why a step was not found in the cache: the id of a status.</summary>
+    private const string NotCached = "not cached: ";
 
-    public static BuildView Create(string mode, CommandContext context, Func<byte[]?> dockerfile, string dockerfileName, bool explain) => mode switch
+    protected readonly CommandContext Context = context;
+    protected readonly Dictionary<string, Step> Steps = new(StringComparer.Ordinal); // by digest
+    private readonly List<VertexWarning> _warnings = [];
+    private DateTimeOffset? _begun;
+    private int _started;
+
+    public static BuildView Create(string mode, CommandContext context, bool explain) => mode switch
     {
-        "tty" => new LiveBuildView(context, dockerfile, dockerfileName, explain),
-        "plain" => new PlainBuildView(context, dockerfile, dockerfileName, explain),
-        "rawjson" => new JsonBuildView(context, dockerfile, dockerfileName, explain),
-        _ => new SilentBuildView(context, dockerfile, dockerfileName, explain),
+        "tty" => new LiveBuildView(context, explain),
+        "plain" => new PlainBuildView(context, explain),
+        "rawjson" => new JsonBuildView(context, explain),
+        _ => new SilentBuildView(context, explain),
     };
 
-    /// <summary>What ended the build; null when nothing did.</summary>
-    public BuildEvent? Failure { get; private set; }
-
-    public BuildEvent? Result { get; private set; }
-
-    public int Warnings => _warnings.Count;
-
-    public virtual void Show(BuildEvent line)
+    /// <summary>What has happened since the last time. It comes in whole, not in order: a step that is short begins and ends in one of them.</summary>
+    public virtual void Show(StatusResponse news)
     {
-        var step = line.Step == 0 ? null : Steps.TryGetValue(line.Step, out var known) ? known : Steps[line.Step] = new Step(line.Step);
-        switch (line.Kind)
+        // Step by step, each in the order of time: what is told of several at once reads as if one came after the other.
+        var order = new List<string>();
+        foreach (var vertex in news.Vertexes) if (!order.Contains(vertex.Digest)) order.Add(vertex.Digest);
+        foreach (var status in news.Statuses) if (!order.Contains(status.Vertex)) order.Add(status.Vertex);
+        foreach (var log in news.Logs) if (!order.Contains(log.Vertex)) order.Add(log.Vertex);
+        foreach (var digest in order) Show(digest, Find(digest), news);
+        _warnings.AddRange(news.Warnings);
+    }
+
+    private void Show(string digest, Step step, StatusResponse news)
+    {
+        foreach (var vertex in news.Vertexes)
         {
-            case "start":
-                (step!.Title, step.Begun) = (line.Name ?? "", line.At);
-                Started(step);
-                break;
-            case "cached":
-                step!.IsCached = true;
-                break;
-            case "miss":
-                step!.Why = line.Text;
-                Missed(step);
-                break;
-            case "status":
-                step!.Status = line.Total > 0 ? $"{line.Name} {line.Text} {Output.Units.HumanSize(line.Current)}/{Output.Units.HumanSize(line.Total)}" : string.IsNullOrEmpty(line.Name) ? line.Text! : $"{line.Name} {line.Text}";
-                Told(step, line);
-                break;
-            case "output":
-                Printed(step!, line.Text ?? "", line);
-                break;
-            case "end":
-                (step!.Ended, step.Error) = (line.At, line.Text);
-                Finished(step);
-                break;
-            case "warning": _warnings.Add(line); break;
-            case "error":
-                Failure = line;
-                End(line.At);
-                break;
-            case "result":
-                Result = line;
-                End(line.At);
-                Warn();
-                break;
+            if (vertex.Digest != digest) continue;
+            step.Title = vertex.Name;
+            step.IsCached |= vertex.Cached;
+            if (vertex.Started is not { } started || step.Number > 0) continue;
+            step.Number = ++_started;
+            step.Begun = At(started);
+            Started(step);
         }
+        foreach (var status in news.Statuses)
+        {
+            if (status.Vertex != digest) continue;
+            if (status.Id.StartsWith(NotCached, StringComparison.Ordinal))
+            {
+                step.Why = status.Id[NotCached.Length..];
+                Missed(step);
+                continue;
+            }
+            step.Status = status.Total > 0 ? $"{status.Id} {Output.Units.HumanSize(status.Current)}/{Output.Units.HumanSize(status.Total)}"
+                : status.Current > 0 ? $"{status.Id} {Output.Units.HumanSize(status.Current)}" : status.Id;
+            Told(step, status);
+        }
+        foreach (var log in news.Logs)
+            if (log.Vertex == digest) Printed(step, step.Decode(log), At(log.Timestamp));
+        foreach (var vertex in news.Vertexes)
+        {
+            if (vertex.Digest != digest || vertex.Completed is not { } completed || step.Ended > 0) continue;
+            (step.Ended, step.Error) = (Math.Max(At(completed), step.Begun + 1), vertex.Error.Length > 0 ? vertex.Error : null);
+            Finished(step);
+        }
+    }
+
+    private Step Find(string digest) => Steps.TryGetValue(digest, out var known) ? known : Steps[digest] = new Step();
+
+    /// <summary>Nanoseconds since the build began, by the engine's clock.</summary>
+    protected long At(DateTimeOffset time) => (time - (_begun ??= time)).Ticks * 100;
+
+    /// <summary>Nothing more comes.</summary>
+    /// <param name="result">What the exporters say; null: it failed.</param>
+    public void End(IReadOnlyDictionary<string, string>? result)
+    {
+        Ended(result);
+        if (result is not null) Warn();
     }
 
     protected virtual void Started(Step step) { }
     protected virtual void Missed(Step step) { }
-    protected virtual void Told(Step step, BuildEvent line) { }
-    protected virtual void Printed(Step step, string text, BuildEvent line) { }
+    protected virtual void Told(Step step, VertexStatus status) { }
+    protected virtual void Printed(Step step, string text, long at) { }
     protected virtual void Finished(Step step) { }
-
-    /// <summary>Nothing more comes.</summary>
-    protected virtual void End(long at) { }
+    protected virtual void Ended(IReadOnlyDictionary<string, string>? result) { }
 
     protected virtual bool ShowsWarnings => true;
 
@@ -85,25 +101,23 @@ internal abstract class BuildView(CommandContext context, Func<byte[]?> dockerfi
         Context.Err.Write($"\n {_warnings.Count} warning{(_warnings.Count == 1 ? "" : "s")} found{hint}:\n");
         foreach (var warning in _warnings)
         {
-            Context.Err.Write($" - {warning.Name}: {warning.Text}{(warning.FirstLine > 0 ? $" (line {warning.FirstLine})" : "")}\n");
+            Context.Err.Write($" - {warning.Short}\n");
             if (!explain) continue;
-            Context.Err.Write($"More info: {warning.Url}\n{Source(warning.FirstLine, warning.LastLine)}\n");
+            if (warning.Url.Length > 0) Context.Err.Write($"More info: {warning.Url}\n");
+            if (warning is { Info: { } info, Range: { } range }) Context.Err.Write(Source(info.Filename, info.Data, range.First, range.Last));
+            Context.Err.Write("\n");
         }
     }
 
-    /// <summary>The failure with the lines it is about.</summary>
-    public string Explain(BuildEvent failure, string text) => Source(failure.FirstLine, failure.LastLine) + "ERROR: failed to build: " + text;
-
-    // "Dockerfile:3", then the lines with two on each side.
-    private string Source(int first, int last)
+    /// <summary>"Dockerfile:3", then the lines with two on each side.</summary>
+    public static string Source(string name, byte[] data, int first, int last)
     {
-        if (first <= 0 || dockerfile() is not { } bytes) return "";
-        var lines = Encoding.UTF8.GetString(bytes).Split('\n');
+        var lines = Encoding.UTF8.GetString(data).Split('\n');
         if (lines is [.., ""]) lines = lines[..^1];
-        if (first > lines.Length) return "";
+        if (first <= 0 || first > lines.Length) return "";
         last = Math.Clamp(last, first, lines.Length);
         var (from, to) = (Math.Max(1, first - 2), Math.Min(lines.Length, last + 2));
-        var text = new StringBuilder($"{dockerfileName}:{first}\n--------------------\n");
+        var text = new StringBuilder($"{name}:{first}\n--------------------\n");
         for (var i = from; i <= to; i++) text.Append(CultureInfo.InvariantCulture, $"{i,4} | {(i >= first && i <= last ? ">>>" : "   ")} {lines[i - 1].TrimEnd('\r')}\n");
         return text.Append("--------------------\n").ToString();
     }
@@ -112,9 +126,13 @@ internal abstract class BuildView(CommandContext context, Func<byte[]?> dockerfi
 
     protected static string Seconds(long nanoseconds) => (nanoseconds / 1e9).ToString("F1", CultureInfo.InvariantCulture) + "s";
 
-    internal sealed class Step(int number)
+    internal sealed class Step
     {
-        public int Number { get; } = number;
+        // A character may be cut by the end of a piece.
+        private readonly Decoder _stdout = Encoding.UTF8.GetDecoder(), _stderr = Encoding.UTF8.GetDecoder();
+
+        /// <summary>0: it has not begun.</summary>
+        public int Number { get; set; }
         public string Title { get; set; } = "";
         public long Begun { get; set; }
 
@@ -128,6 +146,12 @@ internal abstract class BuildView(CommandContext context, Func<byte[]?> dockerfi
         /// <summary>The last lines it printed.</summary>
         public LinkedList<string> Lines { get; } = [];
         public StringBuilder Unfinished { get; } = new();
+
+        public string Decode(VertexLog log)
+        {
+            var text = new char[Encoding.UTF8.GetMaxCharCount(log.Message.Length)];
+            return new string(text, 0, (log.Stream == 2 ? _stderr : _stdout).GetChars(log.Message, text, flush: false));
+        }
 
         /// <summary>Whole lines of what was printed now.</summary>
         public List<string> Take(string text)
@@ -148,22 +172,29 @@ internal abstract class BuildView(CommandContext context, Func<byte[]?> dockerfi
 }
 
 /// <summary>Lines, each with the number of its step, as BuildKit prints them: for logs.</summary>
-internal sealed class PlainBuildView(CommandContext context, Func<byte[]?> dockerfile, string dockerfileName, bool explain) : BuildView(context, dockerfile, dockerfileName, explain)
+internal sealed class PlainBuildView(CommandContext context, bool explain) : BuildView(context, explain)
 {
+    private readonly HashSet<(int Step, string Id)> _said = [], _saidDone = [];
     private int _last;
 
     protected override void Started(Step step) => Line(step, step.Title);
     protected override void Missed(Step step) => Line(step, "not cached: " + step.Why);
 
-    protected override void Told(Step step, BuildEvent line)
+    // Bars are for terminals: it is said when it begins and when it is done.
+    protected override void Told(Step step, VertexStatus status)
     {
-        // Bars are for terminals.
-        if (line.Total == 0) Line(step, step.Status!);
+        if (status.Completed is { } completed)
+        {
+            if (!_saidDone.Add((step.Number, status.Id))) return;
+            var time = status.Started is { } started && completed - started > TimeSpan.FromMilliseconds(10) ? $" {(completed - started).TotalSeconds.ToString("F1", CultureInfo.InvariantCulture)}s" : "";
+            Line(step, $"{step.Status}{time} done");
+        }
+        else if (status is { Total: 0, Current: 0 } && _said.Add((step.Number, status.Id))) Line(step, status.Id);
     }
 
-    protected override void Printed(Step step, string text, BuildEvent line)
+    protected override void Printed(Step step, string text, long at)
     {
-        foreach (var whole in step.Take(text)) Line(step, $"{((line.At - step.Begun) / 1e9).ToString("F3", CultureInfo.InvariantCulture)} {whole}");
+        foreach (var whole in step.Take(text)) Line(step, $"{((at - step.Begun) / 1e9).ToString("F3", CultureInfo.InvariantCulture)} {whole}");
     }
 
     protected override void Finished(Step step)
@@ -208,7 +239,7 @@ internal sealed class LiveBuildView : BuildView
     private long _ahead; // of our clock, the engine's
     private bool _ended;
 
-    public LiveBuildView(CommandContext context, Func<byte[]?> dockerfile, string dockerfileName, bool explain) : base(context, dockerfile, dockerfileName, explain)
+    public LiveBuildView(CommandContext context, bool explain) : base(context, explain)
     {
         _begun = context.Time.GetTimestamp();
         _color = string.IsNullOrEmpty(context.Variable("NO_COLOR"));
@@ -217,16 +248,21 @@ internal sealed class LiveBuildView : BuildView
 
     private long Now => (long)Context.Time.GetElapsedTime(_begun).TotalNanoseconds + _ahead;
 
-    public override void Show(BuildEvent line)
+    public override void Show(StatusResponse news)
     {
         lock (_lock)
         {
-            if (line.At > 0) _ahead = line.At - (long)Context.Time.GetElapsedTime(_begun).TotalNanoseconds;
-            base.Show(line);
+            base.Show(news);
+            DateTimeOffset? latest = null;
+            foreach (var vertex in news.Vertexes) latest = Later(latest, vertex.Completed ?? vertex.Started);
+            foreach (var log in news.Logs) latest = Later(latest, log.Timestamp);
+            if (latest is { } known) _ahead = At(known) - (long)Context.Time.GetElapsedTime(_begun).TotalNanoseconds;
         }
+
+        static DateTimeOffset? Later(DateTimeOffset? a, DateTimeOffset? b) => a is null || b > a ? b : a;
     }
 
-    protected override void Printed(Step step, string text, BuildEvent line)
+    protected override void Printed(Step step, string text, long at)
     {
         foreach (var whole in step.Take(text))
         {
@@ -260,17 +296,20 @@ internal sealed class LiveBuildView : BuildView
         });
     }
 
-    protected override void End(long at)
+    protected override void Ended(IReadOnlyDictionary<string, string>? result)
     {
-        Above(() =>
+        lock (_lock)
         {
-            if (_cached > 0) Row(Paint("36", $"= {_cached} step{(_cached == 1 ? "" : "s")} from the cache"), "");
-            if (Result is { } result) Row(Paint("1", result.Image is { Length: > 19 } image ? $"built {image[7..19]}{Named(result)}" : "built"), Seconds(at));
-        });
-        _ended = true;
+            Above(() =>
+            {
+                if (_cached > 0) Row(Paint("36", $"= {_cached} step{(_cached == 1 ? "" : "s")} from the cache"), "");
+                if (result is not null) Row(Paint("1", BuildCommand.ImageOf(result) is { Length: > 19 } image ? $"built {image[7..19]}{Named(result)}" : "built"), Seconds(Now));
+            });
+            _ended = true;
+        }
     }
 
-    private static string Named(BuildEvent result) => result.Metadata?.GetValueOrDefault("image.name") is { Length: > 0 } name ? " " + name.Replace("docker.io/library/", "", StringComparison.Ordinal).Replace("docker.io/", "", StringComparison.Ordinal) : "";
+    private static string Named(IReadOnlyDictionary<string, string> result) => result.GetValueOrDefault("image.name") is { Length: > 0 } name ? " " + name.Replace("docker.io/library/", "", StringComparison.Ordinal).Replace("docker.io/", "", StringComparison.Ordinal) : "";
 
     // Something that stays: what is painted below it goes, and comes again.
     private void Above(Action write)
@@ -298,7 +337,7 @@ internal sealed class LiveBuildView : BuildView
             var (height, _) = Context.Terminal.Size;
             var room = Math.Max(4, (height > 0 ? height : 24) - 2);
             List<Step> running = [];
-            foreach (var step in Steps.Values) if (step.Ended == 0 && step.Title.Length > 0) running.Add(step);
+            foreach (var step in Steps.Values) if (step.Number > 0 && step.Ended == 0) running.Add(step);
             Row(Paint("1", $"building {Seconds(Now)}, {_done} done{(_cached > 0 ? $" ({_cached} from the cache)" : "")}, {running.Count} running"), "");
             _painted = 1;
             foreach (var step in running)
@@ -390,66 +429,89 @@ internal sealed class LiveBuildView : BuildView
 }
 
 /// <summary>Nothing but what goes wrong.</summary>
-internal sealed class SilentBuildView(CommandContext context, Func<byte[]?> dockerfile, string dockerfileName, bool explain) : BuildView(context, dockerfile, dockerfileName, explain)
+internal sealed class SilentBuildView(CommandContext context, bool explain) : BuildView(context, explain)
 {
     protected override bool ShowsWarnings => false;
 }
 
-/// <summary>A line of JSON for each event, with BuildKit's names.</summary>
-internal sealed class JsonBuildView(CommandContext context, Func<byte[]?> dockerfile, string dockerfileName, bool explain) : BuildView(context, dockerfile, dockerfileName, explain)
+/// <summary>A line of JSON for each message of the builder, as buildx prints them.</summary>
+internal sealed class JsonBuildView(CommandContext context, bool explain) : BuildView(context, explain)
 {
-    private readonly DateTimeOffset _begun = context.Time.GetUtcNow();
-
     protected override bool ShowsWarnings => false;
 
-    protected override void Started(Step step) => Vertex(step);
-    protected override void Finished(Step step) => Vertex(step);
-
-    protected override void Told(Step step, BuildEvent line) => Write("statuses", json =>
+    public override void Show(StatusResponse news)
     {
-        json.WriteString("id", line.Name);
-        json.WriteString("vertex", Digest(step));
-        json.WriteString("name", line.Text);
-        json.WriteNumber("current", line.Current);
-        json.WriteNumber("total", line.Total);
-        json.WriteString("timestamp", Time(line.At));
-    });
-
-    protected override void Printed(Step step, string text, BuildEvent line) => Write("logs", json =>
-    {
-        json.WriteString("vertex", Digest(step));
-        json.WriteNumber("stream", line.Stderr ? 2 : 1);
-        json.WriteBase64String("data", Encoding.UTF8.GetBytes(text));
-        json.WriteString("timestamp", Time(line.At));
-    });
-
-    private void Vertex(Step step) => Write("vertexes", json =>
-    {
-        json.WriteString("digest", Digest(step));
-        json.WriteString("name", step.Title);
-        json.WriteString("started", Time(step.Begun));
-        if (step.Ended > 0) json.WriteString("completed", Time(step.Ended));
-        if (step.IsCached) json.WriteBoolean("cached", true);
-        if (step.Error is { } error) json.WriteString("error", error);
-    });
-
-    private void Write(string kind, Action<Utf8JsonWriter> write)
-    {
+        base.Show(news);
         using var stream = new MemoryStream();
         using (var json = new Utf8JsonWriter(stream))
         {
             json.WriteStartObject();
-            json.WriteStartArray(kind);
-            json.WriteStartObject();
-            write(json);
-            json.WriteEndObject();
-            json.WriteEndArray();
+            List(json, "vertexes", news.Vertexes, vertex =>
+            {
+                json.WriteString("digest", vertex.Digest);
+                if (vertex.Inputs.Count > 0)
+                {
+                    json.WriteStartArray("inputs");
+                    foreach (var input in vertex.Inputs) json.WriteStringValue(input);
+                    json.WriteEndArray();
+                }
+                if (vertex.Name.Length > 0) json.WriteString("name", vertex.Name);
+                Time(json, "started", vertex.Started);
+                Time(json, "completed", vertex.Completed);
+                if (vertex.Cached) json.WriteBoolean("cached", true);
+                if (vertex.Error.Length > 0) json.WriteString("error", vertex.Error);
+            });
+            List(json, "statuses", news.Statuses, status =>
+            {
+                json.WriteString("id", status.Id);
+                json.WriteString("vertex", status.Vertex);
+                if (status.Name.Length > 0) json.WriteString("name", status.Name);
+                if (status.Total != 0) json.WriteNumber("total", status.Total);
+                json.WriteNumber("current", status.Current);
+                Time(json, "timestamp", status.Timestamp);
+                Time(json, "started", status.Started);
+                Time(json, "completed", status.Completed);
+            });
+            List(json, "logs", news.Logs, log =>
+            {
+                json.WriteString("vertex", log.Vertex);
+                json.WriteNumber("stream", log.Stream);
+                json.WriteBase64String("data", log.Message);
+                Time(json, "timestamp", log.Timestamp);
+            });
+            List(json, "warnings", news.Warnings, warning =>
+            {
+                json.WriteString("vertex", warning.Vertex);
+                json.WriteNumber("level", warning.Level);
+                json.WriteBase64String("short", Encoding.UTF8.GetBytes(warning.Short));
+                if (warning.Detail.Count > 0)
+                {
+                    json.WriteStartArray("detail");
+                    foreach (var line in warning.Detail) json.WriteBase64StringValue(Encoding.UTF8.GetBytes(line));
+                    json.WriteEndArray();
+                }
+                if (warning.Url.Length > 0) json.WriteString("url", warning.Url);
+            });
             json.WriteEndObject();
         }
         Context.Err.Write(Encoding.UTF8.GetString(stream.ToArray()) + "\n");
     }
 
-    private string Time(long at) => (_begun + TimeSpan.FromTicks(at / 100)).UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.fffffff'Z'", CultureInfo.InvariantCulture);
+    private static void List<T>(Utf8JsonWriter json, string name, IReadOnlyList<T> items, Action<T> write)
+    {
+        if (items.Count == 0) return;
+        json.WriteStartArray(name);
+        foreach (var item in items)
+        {
+            json.WriteStartObject();
+            write(item);
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+    }
 
-    private static string Digest(Step step) => "sha256:" + Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(Encoding.UTF8.GetBytes($"{step.Number} {step.Title}")));
+    private static void Time(Utf8JsonWriter json, string name, DateTimeOffset? time)
+    {
+        if (time is { } given) json.WriteString(name, given.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.fffffff'Z'", CultureInfo.InvariantCulture));
+    }
 }

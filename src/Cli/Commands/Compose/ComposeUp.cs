@@ -105,17 +105,25 @@ internal static class ComposeUp
             Flags = static () =>
             [
                 new("build-arg", FlagKind.List, "Build-time variables"), new("memory", 'm', FlagKind.Bytes, "Memory limit"), new("no-cache", FlagKind.Bool, "Use nothing of earlier builds"), new("pull", FlagKind.Bool, "Look for newer base images"),
-                new("push", FlagKind.Bool, "Upload the images afterwards"), new("quiet", 'q', FlagKind.Bool, "Without output"), new("with-dependencies", FlagKind.Bool, "Services that these depend on, too"),
+                new("push", FlagKind.Bool, "Upload the images afterwards"), new("quiet", 'q', FlagKind.Bool, "Without output"), new("provenance", FlagKind.String, "Say how the images were made"), new("sbom", FlagKind.String, "Say what the images hold"),
+                new("ssh", FlagKind.List, "SSH agent for commands (default|ID[=SOCKET])"), new("with-dependencies", FlagKind.Bool, "Services that these depend on, too"),
             ],
             Run = static async i =>
             {
                 var invocation = (ComposeInvocation)i;
+                List<string> more = [];
+                foreach (var flag in (string[])["build-arg", "ssh"])
+                    foreach (var value in i.Arguments.List(flag)) more.AddRange(["--" + flag, value]);
+                foreach (var flag in (string[])["no-cache", "pull"])
+                    if (i.Arguments.Bool(flag)) more.Add("--" + flag);
+                foreach (var flag in (string[])["memory", "provenance", "sbom"])
+                    if (i.Arguments.Changed(flag)) more.Add($"--{flag}={i.Arguments.String(flag)}");
                 var project = invocation.Load(i.Arguments.Positional, i.Arguments.Bool("with-dependencies"));
                 foreach (var name in project.InDependencyOrder())
                 {
                     if (project.Services[name].Get("build") is null) continue;
                     if (invocation.DryRun) i.Context.Out.Write($"Build {project.ImageOf(name)}\n");
-                    else await BuildAsync(invocation, project, name, i.Arguments.Bool("quiet"), [.. i.Arguments.List("build-arg").SelectMany(a => new[] { "--build-arg", a }), .. i.Arguments.Bool("no-cache") ? ["--no-cache"] : Array.Empty<string>(), .. i.Arguments.Bool("pull") ? ["--pull"] : Array.Empty<string>()]);
+                    else await BuildAsync(invocation, project, name, i.Arguments.Bool("quiet"), more);
                 }
                 return i.Arguments.Bool("push") ? await PushBuiltAsync(invocation, project) : 0;
             },
@@ -279,14 +287,34 @@ internal static class ComposeUp
         foreach (var (key, value) in build.TextsOf("labels")) words.AddRange(["--label", $"{key}={value}"]);
         words.AddRange(["--label", $"{Labels.Project}={project.Name}", "--label", $"{Labels.Service}={name}", "--label", $"{Labels.Version}={Labels.CompatibleVersion}"]);
         foreach (var from in build.StringsOf("cache_from")) words.AddRange(["--cache-from", from]);
+        foreach (var to in build.StringsOf("cache_to")) words.AddRange(["--cache-to", to]);
+        foreach (var entitlement in build.StringsOf("entitlements")) words.AddRange(["--allow", entitlement]);
+        if (build.BoolOf("privileged")) words.AddRange(["--allow", "security.insecure"]);
+        foreach (var (id, path) in build.MapOf("ssh")) words.AddRange(["--ssh", path.IsNull || path.ToText().Length == 0 ? id : $"{id}={path.ToText()}"]);
+        foreach (var (limit, value) in build.MapOf("ulimits"))
+            words.AddRange(["--ulimit", value.IsMap ? $"{limit}={value.LongOf("soft")}:{value.LongOf("hard")}" : $"{limit}={value.ToText()}"]);
+        foreach (var said in (string[])["provenance", "sbom"])
+            if (build.TextOf(said) is { Length: > 0 } how) words.Add($"--{said}={how}");
         foreach (var host in Berth.Compose.ModelText.Hosts(build)) words.AddRange(["--add-host", host]);
         if (build.TextOf("target") is { Length: > 0 } target) words.AddRange(["--target", target]);
         if (build.TextOf("network") is { Length: > 0 } network) words.AddRange(["--network", network]);
         if (build.LongOf("shm_size") is > 0 and var shm) words.AddRange(["--shm-size", shm.ToString(System.Globalization.CultureInfo.InvariantCulture)]);
-        if ((build.StringsOf("platforms") is [var first, ..] ? first : service.TextOf("platform")) is { Length: > 0 } platform) words.AddRange(["--platform", platform]);
+        if (build.StringsOf("platforms") is { Length: > 0 } platforms) words.AddRange(["--platform", string.Join(',', platforms)]);
+        else if (service.TextOf("platform") is { Length: > 0 } platform) words.AddRange(["--platform", platform]);
         if (build.BoolOf("no_cache")) words.Add("--no-cache");
         if (build.BoolOf("pull")) words.Add("--pull");
-        foreach (var (context, value) in build.MapOf("additional_contexts")) words.AddRange(["--build-context", $"{context}={value.ToText()}"]);
+        foreach (var (context, value) in build.MapOf("additional_contexts"))
+        {
+            var place = value.ToText();
+            if (place.StartsWith("service:", StringComparison.Ordinal))
+            {
+                var other = place["service:".Length..];
+                if (!project.Services.TryGetValue(other, out var definition) || definition.Get("build") is null) throw new CommandException($"service {name} builds upon service {other}, which is not built");
+                await BuildAsync(invocation, project, other, quiet, more);
+                place = "docker-image://" + project.ImageOf(other);
+            }
+            words.AddRange(["--build-context", $"{context}={place}"]);
+        }
         foreach (var secret in build.ListOf("secrets"))
         {
             var source = project.Secrets[secret.TextOf("source")];

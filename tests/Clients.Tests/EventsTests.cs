@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using System.Text;
+using System.Text.Json;
 using Berth.Testing;
 
 namespace Berth.Clients.Tests;
@@ -46,6 +47,24 @@ public sealed class EventsTests(SharedDaemon shared) : IClassFixture<SharedDaemo
     {
         private static readonly string[] Order = ["container create", "container attach", "volume mount", "network connect", "container start", "network disconnect", "volume unmount", "container die", "container destroy"];
         public int Compare(string? x, string? y) => Array.FindIndex(Order, o => x!.StartsWith(o, StringComparison.Ordinal)) - Array.FindIndex(Order, o => y!.StartsWith(o, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task Who_hears_of_an_end_and_looks_finds_it()
+    {
+        // `die` came before the state: a client that looked at once, as compose does, saw it running and waited for good.
+        const int containers = 20;
+        foreach (var number in Enumerable.Range(0, containers)) await _daemon.Docker("create", "--name", $"ends-{number}", "--label", "ends", "--network", "none", shared.Image, "true");
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        using var response = await _daemon.Http.GetAsync(new Uri("/events?filters=" + Uri.EscapeDataString("""{"label":["ends"],"event":["die"]}"""), UriKind.Relative), HttpCompletionOption.ResponseHeadersRead, limit.Token);
+        using var lines = new StreamReader(await response.Content.ReadAsStreamAsync(limit.Token));
+        var starts = Task.WhenAll(Enumerable.Range(0, containers).Select(n => _daemon.AskAsync("POST", $"/containers/ends-{n}/start")));
+        for (var ended = 0; ended < containers; ended++)
+        {
+            var id = JsonDocument.Parse(await lines.ReadLineAsync(limit.Token) ?? "").RootElement.GetProperty("Actor").GetProperty("ID").GetString();
+            Assert.Contains("\"Status\":\"exited\"", (await _daemon.AskAsync("GET", $"/containers/{id}/json")).Body, StringComparison.Ordinal);
+        }
+        await starts;
     }
 
     [Fact]

@@ -19,12 +19,14 @@ internal sealed class Slot : IDisposable
         CgroupParent = "/" + Bridge;
         // 198.18.0.0/15 is set aside for tests of network devices (RFC 2544); the upper half is the tests'.
         Gateway = string.Create(CultureInfo.InvariantCulture, $"198.19.{number}.1");
+        Pool = string.Create(CultureInfo.InvariantCulture, $"198.18.{128 + number}");
     }
 
     public int Number { get; }
     public string Bridge { get; }
     public string CgroupParent { get; }
     public string Gateway { get; }
+    public string Pool { get; }
     public string Bip => Gateway + "/24";
 
     public static Slot Take()

@@ -22,7 +22,7 @@ public sealed class TestDaemon : IAsyncDisposable
 
     private TestDaemon(Slot slot, string directory, string[] flags)
     {
-        (_slot, _directory, _flags) = (slot, directory, flags);
+        (_slot, _directory, _flags) = (slot, directory, [.. flags.Select(f => f.Replace(Pool, slot.Pool, StringComparison.Ordinal))]);
         LogPath = Path.Combine(Repository.TestArtifacts, $"{Path.GetFileName(directory)}.log");
         Http = NewHttpClient();
     }
@@ -36,6 +36,13 @@ public sealed class TestDaemon : IAsyncDisposable
     public string Gateway => _slot.Gateway;
 
     public string CgroupParent => _slot.CgroupParent;
+
+    /// <summary>In a flag: the first three numbers of a /24 that is this daemon's alone, for networks that nobody gives a subnet.</summary>
+    public const string Pool = "<pool>";
+
+    /// <summary>What <see cref="Pool"/> stands for.</summary>
+    public string PoolPrefix => _slot.Pool;
+
     public string LogPath { get; }
 
     /// <summary>All that is the daemon's lies below it, and files the test puts there go with it.</summary>

@@ -107,6 +107,8 @@ public sealed partial class ContainerService
         container.Process = null;
         if (!removed) await AcknowledgeAsync(exit).ConfigureAwait(false);
         else container.UnacknowledgedExit = exit;
+        // Whoever hears of the end and looks must find it: nothing else will tell.
+        container.Publish(next);
         _core.Emit(record, "die", ("exitCode", exit.ExitCode.ToString(CultureInfo.InvariantCulture)), ("execDuration", ((long)ran.TotalSeconds).ToString(CultureInfo.InvariantCulture)));
         // What was measured of it while it ran is worth nothing from here on.
         container.Size.Changed();

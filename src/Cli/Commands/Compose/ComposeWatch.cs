@@ -39,6 +39,9 @@ internal sealed class ComposeWatch
     /// <summary>Changes that are not looked at yet.</summary>
     private const int MaxPending = 100_000;
 
+    /// <summary>How deep a directory that appears is looked into: links may lead round in it.</summary>
+    private const int MaxDepth = 64;
+
     private sealed record Trigger(string Service, string Path, string Action, string Target, Node Config, PathPatterns Ignored, PathPatterns? Included);
 
     private readonly ComposeInvocation _invocation;
@@ -76,12 +79,12 @@ internal sealed class ComposeWatch
                 var watcher = new FileSystemWatcher(directory) { IncludeSubdirectories = directory == path, NotifyFilter = NotifyFilters.FileName | NotifyFilters.DirectoryName | NotifyFilters.LastWrite | NotifyFilters.Attributes };
                 if (directory != path) watcher.Filter = Path.GetFileName(path);
                 watcher.Changed += (_, e) => changes.Writer.TryWrite(e.FullPath);
-                watcher.Created += (_, e) => changes.Writer.TryWrite(e.FullPath);
+                watcher.Created += (_, e) => Appeared(e.FullPath);
                 watcher.Deleted += (_, e) => changes.Writer.TryWrite(e.FullPath);
                 watcher.Renamed += (_, e) =>
                 {
                     changes.Writer.TryWrite(e.OldFullPath);
-                    changes.Writer.TryWrite(e.FullPath);
+                    Appeared(e.FullPath);
                 };
                 watcher.EnableRaisingEvents = true;
                 watchers.Add(watcher);
@@ -111,6 +114,21 @@ internal sealed class ComposeWatch
         finally
         {
             foreach (var watcher in watchers) watcher.Dispose();
+        }
+
+        // What is in a directory that was moved here, or made and filled faster than it came to be watched, is told by nobody.
+        void Appeared(string path)
+        {
+            changes.Writer.TryWrite(path);
+            if (!Directory.Exists(path)) return;
+            try
+            {
+                foreach (var below in Directory.EnumerateFileSystemEntries(path, "*", new EnumerationOptions { RecurseSubdirectories = true, IgnoreInaccessible = true, AttributesToSkip = FileAttributes.None, MaxRecursionDepth = MaxDepth }).Take(MaxPending)) changes.Writer.TryWrite(below);
+            }
+            catch (DirectoryNotFoundException)
+            {
+                // Gone again: that is told.
+            }
         }
     }
 

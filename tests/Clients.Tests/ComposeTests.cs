@@ -92,13 +92,15 @@ public sealed class ComposeTests(SharedDaemon shared) : IClassFixture<SharedDaem
             """);
         var up = await Compose(files, "up", "--exit-code-from", "a").MayFail();
         Assert.Equal(3, up.ExitCode);
+        Assert.StartsWith("Attaching to a-1, b-1, c-1\n", up.Output);
+        Assert.DoesNotContain("Started", up.Error);
         Assert.Contains("a-1  | one\n", up.Output);
         Assert.Contains("c-1  | unread\n", up.Output);
         Assert.Contains("a-1  | exited with code 3\n", up.Output[up.Output.IndexOf("a-1  | one\n", StringComparison.Ordinal)..]);
         Assert.Contains("b-1  | exited with code 0\n", up.Output[up.Output.IndexOf("b-1  | bye\n", StringComparison.Ordinal)..]);
         Assert.Equal("", (await Compose(files, "ps", "-q")).Output);
         var again = await Compose(files, "up", "--no-deps", "--no-log-prefix", "a"); // the same container: what it printed before is not shown again
-        Assert.Equal("one\nexited with code 3\n", again.Output);
+        Assert.Equal("Attaching to a-1\none\nexited with code 3\n", again.Output);
         await Compose(files, "down");
         Assert.Equal("", await LeftAsync("shop2"));
     }

@@ -10,6 +10,16 @@ internal sealed class ComposeLog(CommandContext context, bool prefix, bool colou
 
     public static bool Coloured(CommandContext context, bool noColour) => !noColour && context.Terminal.OutputIsTerminal && string.IsNullOrEmpty(context.Variable("NO_COLOR"));
 
+    /// <summary>A line of no container.</summary>
+    public void Say(string text)
+    {
+        lock (_colours)
+        {
+            context.Out.Write(text + "\n");
+            context.Out.Flush();
+        }
+    }
+
     public void Line(string container, string text)
     {
         lock (_colours)

@@ -202,7 +202,13 @@ internal static class ComposeUp
         try
         {
             using var section = invocation.Display.Begin("Running");
-            await ExecutorOf(invocation, project, observed, options.TimeoutSeconds, options.RenewVolumes, starting).RunAsync(plan, patience.Token);
+            // Where output is shown, it has the terminal from the first start on.
+            Func<string, string, string, Task>? first = starting is null ? null : (service, name, id) =>
+            {
+                section.Dispose();
+                return starting(service, name, id);
+            };
+            await ExecutorOf(invocation, project, observed, options.TimeoutSeconds, options.RenewVolumes, first).RunAsync(plan, patience.Token);
         }
         catch (OperationCanceledException) when (patience.IsCancellationRequested && !invocation.Cancelled.IsCancellationRequested)
         {
@@ -235,7 +241,10 @@ internal static class ComposeUp
     private static bool IsTrue(string? value) => value?.ToLowerInvariant() is "1" or "t" or "true" or "y" or "yes" or "on";
 
     public static Executor ExecutorOf(ComposeInvocation invocation, Project? project, Observed observed, int? timeoutSeconds, bool renewVolumes = false, Func<string, string, string, Task>? starting = null) =>
-        new(invocation.Client, project, observed, invocation.Progress, invocation.Warn)
+        new(invocation.Client, project, observed, starting is null ? invocation.Progress : (resource, status, state) =>
+        {
+            if (status is not ("Starting" or "Started" or "Waiting" or "Healthy" or "Exited")) invocation.Progress(resource, status, state);
+        }, invocation.Warn)
         {
             Separator = invocation.Loader.Separator, TimeoutSeconds = timeoutSeconds, RenewVolumes = renewVolumes, Starting = starting, Parallel = invocation.Parallel,
             HookOutput = (name, text) => { lock (invocation.Context.Err) invocation.Context.Err.Write(string.Concat(text.TrimEnd('\n').Split('\n').Select(l => $"{name} {l}\n"))); },
@@ -363,6 +372,7 @@ internal static class ComposeUp
         private Project _project = null!;
         private ComposeLog _log = null!;
         private int _signals;
+        private int _announced;
         private int? _exitCode;
         private bool _up;
 
@@ -400,10 +410,14 @@ internal static class ComposeUp
                     foreach (var container in await Observed.ContainersAsync(invocation.Asking, project.Name, _end.Token))
                         if (container.State == "running" && !container.OneOff && project.Services.ContainsKey(container.Service)) await AttachAsync(container.Service, container.Name, container.Id, expected: false);
                     watching = WatchAsync(project, _log, _events, watch.Token);
-                }, starting: (service, name, id) => AttachAsync(service, name, id, expected: true));
+                }, starting: (service, name, id) =>
+                {
+                    Announce();
+                    return AttachAsync(service, name, id, expected: true);
+                });
                 if (!_stopAsked.Task.IsCompleted)
                 {
-                    context.Err.Write("Attaching to " + string.Join(", ", _project.ServiceNames.SelectMany(s => Enumerable.Range(1, Project.Scale(_project.Services[s])).Select(n => $"{s}-{n}"))) + "\n");
+                    Announce();
                     if (flags.Bool("watch")) _ = new ComposeWatch(invocation, _project, flags.Positional).RunAsync(_end.Token);
                     if (NoneRuns(up: true)) await watch.CancelAsync();
                     await Task.WhenAny(watching, _stopAsked.Task);
@@ -429,6 +443,13 @@ internal static class ComposeUp
             }
             return _signals > 0 ? 130 : _exitCode ?? 0;
         }
+
+        private void Announce()
+        {
+            if (Interlocked.Exchange(ref _announced, 1) != 0) return;
+            _log.Say("Attaching to " + string.Join(", ", _project.ServiceNames.Where(IsShown).SelectMany(s => Enumerable.Range(1, Project.Scale(_project.Services[s])).Select(n => _project.Services[s].TextOf("container_name") is { Length: > 0 } own ? own : $"{s}-{n}"))));
+        }
+
         private void OnSignal(PosixSignalContext signal)
         {
             signal.Cancel = true;

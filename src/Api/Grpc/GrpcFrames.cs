@@ -75,6 +75,7 @@ internal sealed class GrpcFrames(Http2Stream stream) : IDisposable
             var buffer = read.Buffer;
             if (TryRead(buffer, out var bytes))
             {
+                var length = bytes.Length; // of a sequence that was given back it is any number
                 try
                 {
                     return T.Parse(bytes.IsSingleSegment ? bytes.FirstSpan : bytes.ToArray());
@@ -82,7 +83,7 @@ internal sealed class GrpcFrames(Http2Stream stream) : IDisposable
                 finally
                 {
                     stream.Input.AdvanceTo(bytes.End);
-                    stream.Consumed(HeadBytes + bytes.Length - _counted);
+                    stream.Consumed(HeadBytes + length - _counted);
                     _counted = 0;
                 }
             }

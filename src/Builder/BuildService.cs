@@ -167,8 +167,31 @@ public sealed class BuildService
         // One after the other, so that it is the same one every time whose step the others' share.
         var (plans, shared) = (new List<BuildPlan>(), request.Platforms.Count > 1 ? new StepTable() : null);
         foreach (var platform in request.Platforms.Count > 0 ? request.Platforms : [request.Platform])
-            plans.Add(await new Planner(document, request with { Platform = platform }, (name, wanted, lines) => ResolveAsync(request, progress, name, wanted, lines, cancellation), shared).PlanAsync().ConfigureAwait(false));
+            plans.Add(await PlanAsync(document, request with { Platform = platform }, progress, _ => { }, shared, cancellation).ConfigureAwait(false));
         return BuildPlan.Join(plans);
+    }
+
+    // Images are asked for side by side; when the plan fails, nobody waits for the others any more.
+    private async Task<BuildPlan> PlanAsync(Document document, BuildRequest request, IBuildProgress progress, Action<Planner> begin, StepTable? shared, CancellationToken cancellation)
+    {
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        var images = new List<Task>();
+        var planner = new Planner(document, request, (name, platform, lines) =>
+        {
+            var image = ResolveAsync(request, progress, name, platform, lines, stop.Token);
+            images.Add(image);
+            return image;
+        }, shared);
+        begin(planner);
+        try
+        {
+            return await planner.PlanAsync().ConfigureAwait(false);
+        }
+        finally
+        {
+            await stop.CancelAsync().ConfigureAwait(false);
+            await Task.WhenAll(images).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
     }
 
     /// <summary>What there is to say about a Dockerfile, and what makes it impossible to build, if anything does; images that can't be had are no fault of it.</summary>
@@ -178,8 +201,7 @@ public sealed class BuildService
         DockerfileException? failure = null;
         try
         {
-            planner = new Planner(Document.Parse(request.Dockerfile.Span), request, (name, platform, lines) => ResolveAsync(request, progress, name, platform, lines, cancellation));
-            await planner.PlanAsync().ConfigureAwait(false);
+            await PlanAsync(Document.Parse(request.Dockerfile.Span), request, progress, begun => planner = begun, null, cancellation).ConfigureAwait(false);
         }
         catch (DockerfileException e) when (e.Lines is not null || planner is null)
         {

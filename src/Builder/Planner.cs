@@ -41,6 +41,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         DefineGlobals();
         CheckDefaults();
         foreach (var stage in document.Stages) CheckFrom(stage);
+        Foresee(TargetIndex(), request.Platform, []);
         var target = await BuildAsync(TargetIndex(), request.Platform).ConfigureAwait(false);
         _checks.ThrowIfFatal();
         var labels = new Dictionary<string, string>(target.Config.Labels ?? new Dictionary<string, string>());
@@ -89,6 +90,31 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
     private string? Global(string name) => _global.GetValueOrDefault(name);
 
     private static WordExpander Expander(char escape, Func<string, string?> lookup) => new(escape, lookup);
+
+    // Asks for the images of all stages that will be needed at once; planning comes to one after the other. What is wrong with a stage is said when it is planned.
+    private void Foresee(int index, Platform platform, HashSet<int> seen)
+    {
+        if (!seen.Add(index)) return;
+        var stage = document.Stages[index];
+        try
+        {
+            var name = Expander(document.Directives.Escape, Global).Expand(stage.Base).Text;
+            if (stage.Platform.Length > 0) platform = Platform.Parse(Expander(document.Directives.Escape, Global).Expand(stage.Platform).Text);
+            if (stage.Name.Length > 0 && FindContext(stage.Name, platform) is not null) return;
+            if (FindStage(name, index) is { } from) Foresee(from, platform, seen);
+            else if (name is not ("" or "scratch") && FindContext(name, platform) is null) _ = ResolveAsync(name, platform, stage.Lines);
+        }
+        catch (Exception e) when (e is DockerfileException or ImageException)
+        {
+            return;
+        }
+        foreach (var instruction in stage.Instructions)
+        {
+            if (instruction is not CopyInstruction { From: { Length: > 0 } source }) continue;
+            if (FindStage(source, index) is { } named) Foresee(named, request.Platform, seen);
+            else if (int.TryParse(source, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number < index) Foresee(number, request.Platform, seen);
+        }
+    }
 
     private async Task<StageState> BuildAsync(int index, Platform platform)
     {

@@ -1,5 +1,9 @@
 using System.Buffers.Binary;
+using System.Security.Cryptography;
+using System.Text;
 using Berth.Linux;
+using Berth.Linux.Abi;
+using Microsoft.Win32.SafeHandles;
 
 namespace Berth.Images;
 
@@ -38,6 +42,12 @@ public sealed class KnownDigests
     {
         lock (_lock)
             if (_now.Count < MaxFiles) _now[KeyOf(status)] = digest;
+    }
+
+    /// <summary>What a file of ours holds is known from its arrival, unless it has become another than was told: longer, or of another group.</summary>
+    public void Add(SafeFileHandle directory, ReadOnlySpan<byte> name, EntryHash hash)
+    {
+        if (RawAt.Status(directory, name, out var status) == Errno.Success && hash.IsOf(status)) Add(status, hash.Finish());
     }
 
     /// <summary>What was saved; nothing when it can't be read.</summary>
@@ -89,4 +99,41 @@ public sealed class KnownDigests
             }
         }
     }
+}
+
+/// <summary>The digest of one path (<see cref="TreeEntry"/>), made while its content comes by.</summary>
+public sealed class EntryHash : IDisposable
+{
+    private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+
+    private readonly (FileKind, uint, uint, uint, ulong) _of;
+    private ulong _sizeBytes;
+
+    /// <summary>Of a regular file that will be so.</summary>
+    public EntryHash(uint permissions, uint uid, uint gid, ulong sizeBytes) : this(FileKind.Regular, permissions, uid, gid, sizeBytes, (0, 0))
+    {
+    }
+
+    internal EntryHash(FileStatus status) : this(status.Kind, status.Permissions, status.Uid, status.Gid, status.Kind == FileKind.Regular ? status.SizeBytes : 0, status.NodeDevice)
+    {
+    }
+
+    private EntryHash(FileKind kind, uint permissions, uint uid, uint gid, ulong sizeBytes, (uint Major, uint Minor) device)
+    {
+        _of = (kind, permissions, uid, gid, sizeBytes);
+        _hash.AppendData(Encoding.UTF8.GetBytes($"{kind} {permissions} {uid} {gid} {sizeBytes} {device}\n"));
+    }
+
+    /// <summary>Whether the file is the one that was told, with as much content as came.</summary>
+    internal bool IsOf(FileStatus status) => _of == (status.Kind, status.Permissions, status.Uid, status.Gid, status.SizeBytes) && status.SizeBytes == _sizeBytes;
+
+    public void Append(ReadOnlySpan<byte> content)
+    {
+        _hash.AppendData(content);
+        _sizeBytes += (ulong)content.Length;
+    }
+
+    public Digest Finish() => Digest.FromSha256Hash(_hash.GetHashAndReset());
+
+    public void Dispose() => _hash.Dispose();
 }

@@ -41,33 +41,41 @@ public static class TreeArchive
     /// <param name="owner">Instead of the owners in the tar.</param>
     /// <param name="keepKinds">Fail rather than replace a directory by something else, or something else by a directory.</param>
     /// <exception cref="ImageException">The tar is damaged, a member leads out of the directory, or the kernel refused one: the message names it. What came before it stays.</exception>
-    public static async Task ExtractAsync(Stream tar, SafeFileHandle root, string directory, (uint Uid, uint Gid)? owner, bool keepKinds, CancellationToken cancellation)
+    /// <param name="blocks">Reading the tar takes a thread that may wait, and is done by the one that writes; otherwise it is awaited beside the writing.</param>
+    public static async Task ExtractAsync(Stream tar, SafeFileHandle root, string directory, (uint Uid, uint Gid)? owner, bool keepKinds, CancellationToken cancellation, bool blocks = false)
     {
+        if (blocks)
+        {
+            await Task.Factory.StartNew(() => Extract(tar), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+            return;
+        }
         using var pipe = new BlockPipe();
         var filler = pipe.FillAsync(tar, null, cancellation);
         try
         {
-            await Task.Factory.StartNew(() =>
-            {
-                try
-                {
-                    using var plain = Compression.Open(pipe.Reader);
-                    var rules = new ExtractRules { Directory = System.Text.Encoding.UTF8.GetBytes(directory.Trim('/')), Owner = owner, KeepKinds = keepKinds };
-                    using var extractor = new TarExtractor(root, rules);
-                    var reader = new TarReader(plain);
-                    extractor.Apply(reader, cancellation);
-                    reader.Drain();
-                }
-                catch (Exception e) when (e is InvalidDataException or LayerEntryException or LinuxException)
-                {
-                    throw ImageException.Failed(e.Message, e);
-                }
-            }, cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+            await Task.Factory.StartNew(() => Extract(pipe.Reader), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
         }
         finally
         {
             pipe.Dispose();
             await filler.ConfigureAwait(false);
+        }
+
+        void Extract(Stream source)
+        {
+            try
+            {
+                using var plain = Compression.Open(source);
+                var rules = new ExtractRules { Directory = System.Text.Encoding.UTF8.GetBytes(directory.Trim('/')), Owner = owner, KeepKinds = keepKinds };
+                using var extractor = new TarExtractor(root, rules);
+                var reader = new TarReader(plain);
+                extractor.Apply(reader, cancellation);
+                reader.Drain();
+            }
+            catch (Exception e) when (e is InvalidDataException or LayerEntryException or LinuxException)
+            {
+                throw ImageException.Failed(e.Message, e);
+            }
         }
     }
 

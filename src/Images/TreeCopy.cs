@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.Security.Cryptography;
 using System.Text;
 using Berth.Linux;
 using Berth.Linux.Abi;
@@ -168,12 +167,11 @@ public static class TreeCopy
     {
         if (status.Kind != FileKind.Regular) known = null;
         if (known is not null && known.TryGet(status, out var before)) return before;
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(Encoding.UTF8.GetBytes($"{status.Kind} {status.Permissions} {status.Uid} {status.Gid} {(status.Kind == FileKind.Regular ? status.SizeBytes : 0)} {status.NodeDevice}\n"));
+        using var hash = new EntryHash(status);
         if (status.Kind == FileKind.SymbolicLink)
         {
             Check(RawAt.ReadLink(directory, name, out var target), "readlinkat", name);
-            hash.AppendData(target);
+            hash.Append(target);
         }
         else if (status.Kind == FileKind.Regular)
         {
@@ -188,7 +186,7 @@ public static class TreeCopy
                         var errno = RawAt.ReadAt(file!, buffer, offset, out var count);
                         if (errno != Errno.Success) throw new LinuxException("pread", $"\"{shown}\"", errno);
                         if (count == 0) break;
-                        hash.AppendData(buffer, 0, count);
+                        hash.Append(buffer.AsSpan(0, count));
                         offset += count;
                     }
                 }
@@ -198,7 +196,7 @@ public static class TreeCopy
                 }
             }
         }
-        var digest = Digest.FromSha256Hash(hash.GetHashAndReset());
+        var digest = hash.Finish();
         known?.Add(status, digest);
         return digest;
     }

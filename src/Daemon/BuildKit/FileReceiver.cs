@@ -2,6 +2,7 @@ using System.Text;
 using System.Threading.Channels;
 using Berth.Api.BuildKit;
 using Berth.Api.Grpc;
+using Berth.Images;
 using Berth.Linux;
 using Berth.Linux.Abi;
 using Microsoft.Win32.SafeHandles;
@@ -16,7 +17,8 @@ namespace Berth.Daemon.BuildKit;
 /// it and without following links. So nothing is ever touched outside the root.
 /// </para>
 /// </summary>
-internal sealed class FileReceiver(SafeFileHandle root, Action<long>? progress = null)
+/// <param name="known">Is told what the files hold that come.</param>
+internal sealed class FileReceiver(SafeFileHandle root, Action<long>? progress = null, KnownDigests? known = null)
 {
     /// <summary>Files of one transfer.</summary>
     public const int MaxFiles = 5_000_000;
@@ -33,7 +35,7 @@ internal sealed class FileReceiver(SafeFileHandle root, Action<long>? progress =
 
     private readonly Stack<Level> _levels = new();
     private readonly Dictionary<uint, FileStat> _wanted = [];
-    private readonly Dictionary<uint, (SafeFileHandle File, long Written)> _open = [];
+    private readonly Dictionary<uint, Arrival> _open = [];
     private readonly HashSet<string> _files = new(StringComparer.Ordinal);
     private readonly Channel<uint> _requests = Channel.CreateUnbounded<uint>(new UnboundedChannelOptions { SingleReader = true });
     private uint _next;
@@ -88,7 +90,7 @@ internal sealed class FileReceiver(SafeFileHandle root, Action<long>? progress =
         {
             _requests.Writer.TryComplete();
             foreach (var level in _levels) level.Handle.Dispose();
-            foreach (var (file, _) in _open.Values) file.Dispose();
+            foreach (var arrival in _open.Values) arrival.Dispose();
         }
     }
 
@@ -198,29 +200,32 @@ internal sealed class FileReceiver(SafeFileHandle root, Action<long>? progress =
     private void Write(uint id, byte[] data)
     {
         if (!_wanted.TryGetValue(id, out var stat)) throw Fault($"content of file {id}, which was not asked for");
-        var (file, written) = _open.GetValueOrDefault(id);
-        if (file is null)
+        if (!_open.TryGetValue(id, out var arrival))
         {
             if (_open.Count >= MaxOpen) throw Fault($"contents of more than {MaxOpen} files at a time");
             // Made by us, below directories made by us.
-            Check(RawAt.Open(root, Encoding.UTF8.GetBytes(stat.Path), OpenFlags.WriteOnly | OpenFlags.NoFollow, OneName, 0, out file), "openat2", stat.Path);
+            Check(RawAt.Open(root, Encoding.UTF8.GetBytes(stat.Path), OpenFlags.WriteOnly | OpenFlags.NoFollow, OneName, 0, out var file), "openat2", stat.Path);
+            _open[id] = arrival = new Arrival(file!, known is null ? null : new EntryHash(stat.Permissions, stat.Uid, stat.Gid, (ulong)stat.Size));
         }
         if (data.Length > 0)
         {
-            Check(RawAt.WriteAt(file!, data, written), "write", stat.Path);
-            _open[id] = (file!, written + data.Length);
+            Check(RawAt.WriteAt(arrival.File, data, arrival.Written), "write", stat.Path);
+            arrival.Hash?.Append(data);
+            arrival.Written += data.Length;
             return;
         }
-        using (file)
+        using (arrival)
         {
             _open.Remove(id);
             _wanted.Remove(id);
             foreach (var (name, value) in stat.Xattrs)
-                if (name == "security.capability") Check(RawAt.SetXattr(file!, Encoding.UTF8.GetBytes(name), value), "fsetxattr", stat.Path);
+                if (name == "security.capability") Check(RawAt.SetXattr(arrival.File, Encoding.UTF8.GetBytes(name), value), "fsetxattr", stat.Path);
+            var (above, last) = Split(stat.Path);
+            using var parent = OpenDirectory(above);
+            var bytes = Encoding.UTF8.GetBytes(last);
+            Finish(parent, bytes, stat, withMode: true);
+            if (arrival.Hash is { } hash) known!.Add(parent, bytes, hash);
         }
-        var (above, last) = Split(stat.Path);
-        using var parent = OpenDirectory(above);
-        Finish(parent, Encoding.UTF8.GetBytes(last), stat, withMode: true);
     }
 
     private SafeFileHandle OpenDirectory(string path)
@@ -259,6 +264,19 @@ internal sealed class FileReceiver(SafeFileHandle root, Action<long>? progress =
     private static void Check(Errno errno, string call, string path)
     {
         if (errno != Errno.Success) throw new LinuxException(call, $"\"{path}\"", errno);
+    }
+
+    private sealed class Arrival(SafeFileHandle file, EntryHash? hash) : IDisposable
+    {
+        public SafeFileHandle File => file;
+        public EntryHash? Hash => hash;
+        public long Written { get; set; }
+
+        public void Dispose()
+        {
+            file.Dispose();
+            hash?.Dispose();
+        }
     }
 
     private sealed class Level(string path, SafeFileHandle handle, FileStat? stat, bool isNew)

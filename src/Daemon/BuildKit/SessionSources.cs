@@ -44,7 +44,7 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
         return await StepAsync(Definition, async () =>
         {
             using var place = contexts.Take(null);
-            await SyncAsync(options.DockerfileDirectory, options.SessionOf(options.DockerfileDirectory, sessionId), place.Root, wanted, [], Definition, "transferring dockerfile:");
+            await SyncAsync(options.DockerfileDirectory, options.SessionOf(options.DockerfileDirectory, sessionId), place.Root, null, wanted, [], Definition, "transferring dockerfile:");
             var dockerfile = ReadFile(place.Root, name, Document.MaxBytes) ?? (other is null ? null : ReadFile(place.Root, other, Document.MaxBytes))
                 ?? throw new BuildException($"failed to read dockerfile: open {name}: no such file or directory");
             if (ReadFile(place.Root, name + ".dockerignore", IgnoreFile.MaxBytes) is { } ignore) (_ignore, _ignoreKnown) = (Encoding.UTF8.GetString(ignore), true);
@@ -61,7 +61,7 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
             if (!_ignoreKnown)
             {
                 using var place = contexts.Take(null);
-                await SyncAsync(options.ContextDirectory, options.SessionOf(options.ContextDirectory, sessionId), place.Root, [".dockerignore"], [], step, "transferring context:");
+                await SyncAsync(options.ContextDirectory, options.SessionOf(options.ContextDirectory, sessionId), place.Root, null, [".dockerignore"], [], step, "transferring context:");
                 if (ReadFile(place.Root, ".dockerignore", IgnoreFile.MaxBytes) is { } ignore) _ignore = Encoding.UTF8.GetString(ignore);
             }
             if (_ignore.Length > 0) Ignored = Patterns(Encoding.UTF8.GetBytes(_ignore));
@@ -89,7 +89,7 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
             var session = options.SessionOf(directory, sessionId);
             var ignore = step.Name.Length > 0 ? await LoadIgnoredAsync(directory, session) : _ignore;
             var place = await TakeAsync(session, directory);
-            await SyncAsync(directory, session, place.Root, Plan is null ? null : ContextPaths.Needed(Plan, step.Name), ignore.Length > 0 ? IgnoreFile.Parse(Encoding.UTF8.GetBytes(ignore)) : [], step, "transferring context:");
+            await SyncAsync(directory, session, place.Root, place.Known, Plan is null ? null : ContextPaths.Needed(Plan, step.Name), ignore.Length > 0 ? IgnoreFile.Parse(Encoding.UTF8.GetBytes(ignore)) : [], step, "transferring context:");
             return new BuildContext(place.Path, place.Root, step.Name.Length > 0 ? null : Ignored) { Known = place.Known };
         }
         catch (Exception e) when (e is GrpcException or LinuxException)
@@ -105,7 +105,7 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
         return await StepAsync(step, async () =>
         {
             using var place = contexts.Take(null);
-            await SyncAsync(directory, session, place.Root, [".dockerignore"], [], step, "transferring context:");
+            await SyncAsync(directory, session, place.Root, null, [".dockerignore"], [], step, "transferring context:");
             return ReadFile(place.Root, ".dockerignore", IgnoreFile.MaxBytes) is { } text ? Encoding.UTF8.GetString(text) : "";
         });
     }
@@ -137,7 +137,7 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
         }
     }
 
-    private async Task SyncAsync(string directory, string session, SafeFileHandle root, IReadOnlyList<string>? wanted, IReadOnlyList<string> ignored, BuildStep step, string what)
+    private async Task SyncAsync(string directory, string session, SafeFileHandle root, KnownDigests? known, IReadOnlyList<string>? wanted, IReadOnlyList<string> ignored, BuildStep step, string what)
     {
         var channel = (await sessions.GetAsync(session, cancellation)).Channel;
         var metadata = new List<(string, string)> { ("dir-name", directory) };
@@ -146,7 +146,7 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
         await using var call = channel.Open(DiffCopy, metadata, cancellation);
         long bytes = 0;
         status.Transferring(step, what, 0, done: false);
-        var receiver = new FileReceiver(root, count => status.Transferring(step, what, bytes = count, done: false));
+        var receiver = new FileReceiver(root, count => status.Transferring(step, what, bytes = count, done: false), known);
         await receiver.ReceiveAsync(() => call.ReadAsync<Packet>(), call.WriteAsync);
         await call.CompleteAsync();
         status.Transferring(step, what, bytes, done: true);

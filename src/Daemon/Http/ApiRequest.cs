@@ -46,6 +46,15 @@ internal sealed class ApiRequest(HttpContext http, ApiServer server, ApiVersion 
 
     // ---- reading
 
+    /// <summary>The body of an upload, to be disposed of before anything is answered.</summary>
+    /// <returns>Also whether it is to be read by a thread that may wait.</returns>
+    public (Stream Body, bool Blocks) OpenBody()
+    {
+        var headers = http.Request.Headers;
+        // Who asks whether to go on (curl, of a large body) is told so by Kestrel when it reads.
+        return headers.TransferEncoding == "chunked" && headers.Expect.Count == 0 && Connection?.TakeBody(Stopping) is { } body ? (body, true) : (http.Request.Body, false);
+    }
+
     private const string Json = "application/json";
 
     /// <summary>A JSON body that may be absent: then <paramref name="absent"/>.</summary>

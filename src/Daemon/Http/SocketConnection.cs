@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.IO.Pipelines;
 using System.Net.Sockets;
+using Berth.Api;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http.Features;
@@ -26,7 +27,8 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
     private static readonly StreamPipeWriterOptions WriterOptions = new(minimumBufferSize: 32 * 1024, leaveOpen: true);
 
     private readonly Socket _socket;
-    private readonly PipeReader _input;
+    private readonly NetworkStream _stream;
+    private PipeReader _input;
     private readonly Action<Client>? _giveBack;
     private readonly CancellationTokenSource _closed = new();
     private int _state; // 0 open, 1 hijacked, 2 disposed
@@ -37,8 +39,9 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
         var socket = _socket = client.Socket;
         _giveBack = giveBack;
         ConnectionId = id;
-        var stream = new NetworkStream(socket, ownsSocket: false);
-        Transport = new Duplex(new Reader(_input = PipeReader.Create(stream, ReaderOptions), this), new Writer(PipeWriter.Create(stream, WriterOptions), this));
+        _stream = new NetworkStream(socket, ownsSocket: false);
+        _input = PipeReader.Create(_stream, ReaderOptions);
+        Transport = new Duplex(new Reader(this), new Writer(PipeWriter.Create(_stream, WriterOptions), this));
         ConnectionClosed = _closed.Token;
         LocalEndPoint = socket.LocalEndPoint;
         RemoteEndPoint = client.Address;
@@ -82,6 +85,34 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
         {
             await gone.CancelAsync();
         }
+    }
+
+    /// <summary>
+    /// The body of a request that comes in chunks, past Kestrel, which must have read nothing of it; null when this cannot be. Once the body is disposed of Kestrel goes on with
+    /// what was not read, and answers the request.
+    /// </summary>
+    public ChunkedBody? TakeBody(CancellationToken cancellation)
+    {
+        if (Volatile.Read(ref _state) != 0)
+            return null;
+        if (!_input.TryRead(out var early))
+            return new ChunkedBody(_socket, ReadOnlySequence<byte>.Empty, GoOnWith, cancellation);
+        if (early.Buffer.Length > ChunkedBody.MaxEarlyBytes)
+        {
+            _input.AdvanceTo(early.Buffer.Start);
+            return null;
+        }
+        var body = new ChunkedBody(_socket, early.Buffer, GoOnWith, cancellation);
+        _input.AdvanceTo(early.Buffer.End);
+        return body;
+    }
+
+    private void GoOnWith(byte[] before)
+    {
+        if (before.Length == 0)
+            return;
+        _input.Complete();
+        _input = PipeReader.Create(new PrefixedStream(before, _stream), ReaderOptions);
     }
 
     /// <summary>
@@ -161,18 +192,18 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
     }
 
     /// <summary>A reader that is at its end once the connection was taken over: Kestrel looks for a next request even on one that it was told to abort, and would take another's.</summary>
-    private sealed class Reader(PipeReader inner, SocketConnection connection) : PipeReader
+    private sealed class Reader(SocketConnection connection) : PipeReader
     {
         private static readonly ReadResult AtEnd = new(ReadOnlySequence<byte>.Empty, isCanceled: false, isCompleted: true);
 
         private bool IsTaken => Volatile.Read(ref connection._state) == 1;
 
-        public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default) => IsTaken ? ValueTask.FromResult(AtEnd) : inner.ReadAsync(cancellationToken);
+        public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default) => IsTaken ? ValueTask.FromResult(AtEnd) : connection._input.ReadAsync(cancellationToken);
 
         public override bool TryRead(out ReadResult result)
         {
             if (!IsTaken)
-                return inner.TryRead(out result);
+                return connection._input.TryRead(out result);
             result = AtEnd;
             return true;
         }
@@ -183,11 +214,28 @@ internal sealed class SocketConnection : ConnectionContext, IConnectionIdFeature
         {
             // Of the empty result there is nothing to advance over.
             if (!IsTaken)
-                inner.AdvanceTo(consumed, examined);
+                connection._input.AdvanceTo(consumed, examined);
         }
 
-        public override void CancelPendingRead() => inner.CancelPendingRead();
-        public override void Complete(Exception? exception = null) => inner.Complete(exception);
+        public override void CancelPendingRead() => connection._input.CancelPendingRead();
+        public override void Complete(Exception? exception = null) => connection._input.Complete(exception);
+    }
+
+    private sealed class PrefixedStream(byte[] prefix, Stream rest) : SequentialStream
+    {
+        private int _given;
+
+        public override bool CanRead => true;
+
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            if (_given == prefix.Length)
+                return rest.ReadAsync(buffer, cancellationToken);
+            var count = Math.Min(buffer.Length, prefix.Length - _given);
+            prefix.AsMemory(_given, count).CopyTo(buffer);
+            _given += count;
+            return ValueTask.FromResult(count);
+        }
     }
 
     /// <summary>A writer that tells a vanished peer by a completed flush, as Kestrel expects of a transport, instead of an exception.</summary>

@@ -65,8 +65,12 @@ internal static class ArchiveRoutes
         return "";
     }
 
-    private static Task Extract(ApiRequest request, ContainerService containers) =>
-        containers.ExtractArchiveAsync(request.Name, PathOf(request), request.Query.Bool("copyUIDGID"), request.Query.Bool("noOverwriteDirNonDir"), request.Http.Request.Body, request.Stopping);
+    private static async Task Extract(ApiRequest request, ContainerService containers)
+    {
+        var (body, blocks) = request.OpenBody();
+        using (body)
+            await containers.ExtractArchiveAsync(request.Name, PathOf(request), request.Query.Bool("copyUIDGID"), request.Query.Bool("noOverwriteDirNonDir"), body, blocks, request.Stopping);
+    }
 
     private static async Task Export(ApiRequest request, ContainerService containers)
     {

@@ -43,8 +43,9 @@ public sealed partial class ContainerService
 
     /// <summary>Unpacks a tar into a directory of the container.</summary>
     /// <param name="copyUidGid">What is unpacked belongs to the container's user instead of the owners in the tar.</param>
+    /// <param name="blocks">The tar is to be read by a thread that may wait.</param>
     /// <param name="noOverwriteDirNonDir">Refuse to replace a directory by something else, or something else by a directory.</param>
-    public async Task ExtractArchiveAsync(string idOrName, string path, bool copyUidGid, bool noOverwriteDirNonDir, Stream tar, CancellationToken cancellationToken)
+    public async Task ExtractArchiveAsync(string idOrName, string path, bool copyUidGid, bool noOverwriteDirNonDir, Stream tar, bool blocks, CancellationToken cancellationToken)
     {
         var container = _core.Containers.Get(idOrName);
         using var files = await OpenFilesAsync(container, cancellationToken).ConfigureAwait(false);
@@ -66,7 +67,7 @@ public sealed partial class ContainerService
         container.Size.Changed();
         try
         {
-            await TreeArchive.ExtractAsync(tar, files.Root, resolved, owner, noOverwriteDirNonDir, cancellationToken).ConfigureAwait(false);
+            await TreeArchive.ExtractAsync(tar, files.Root, resolved, owner, noOverwriteDirNonDir, cancellationToken, blocks).ConfigureAwait(false);
         }
         catch (ImageException e)
         {

@@ -61,6 +61,22 @@ public class PlannerTests
     }
 
     [Fact]
+    public async Task Images_of_all_stages_that_are_needed_are_asked_for_at_once()
+    {
+        var dockerfile = Encoding.UTF8.GetBytes("FROM a AS one\nFROM b AS two\nFROM c AS idle\nFROM d\nCOPY --from=one /x /\nCOPY --from=1 /x /\n");
+        var (asked, all) = (new List<string>(), new TaskCompletionSource());
+        var plan = new Planner(Document.Parse(dockerfile), new BuildRequest { Dockerfile = dockerfile, Sources = null!, Platform = Amd64 }, async (name, _, _) =>
+        {
+            asked.Add(name);
+            if (asked.Count == 3) all.SetResult();
+            await all.Task.WaitAsync(TimeSpan.FromSeconds(10));
+            return ImageOf(name, null);
+        });
+        await plan.PlanAsync();
+        Assert.Equal(["d", "a", "b"], asked);
+    }
+
+    [Fact]
     public async Task Variables_come_from_arguments_the_image_and_env_in_that_order_of_rank()
     {
         var plan = await Plan("ARG TAG=1\nFROM a:$TAG\nARG WHO=nobody\nARG TAG\nENV GREETING=\"hi $WHO\" WHO=env\nARG OTHER=$GREETING\nRUN x\nLABEL tag=$TAG who=$WHO",

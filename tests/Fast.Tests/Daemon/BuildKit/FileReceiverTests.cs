@@ -2,6 +2,7 @@ using System.Text;
 using Berth.Api.BuildKit;
 using Berth.Api.Grpc;
 using Berth.Daemon.BuildKit;
+using Berth.Images;
 using Berth.Linux;
 using Berth.Linux.Abi;
 using Berth.Testing;
@@ -22,14 +23,14 @@ public sealed class FileReceiverTests : IDisposable
     private static FileStat Link(string path, string target) => new(path) { Mode = FileStat.SymbolicLink | 0x1FF, LinkName = target };
 
     /// <summary>Tells the files, answers what is asked for, ends as the protocol has it.</summary>
-    private async Task<FileReceiver> ReceiveAsync(IReadOnlyList<FileStat> files, Func<string, byte[]>? content = null, IEnumerable<Packet>? instead = null)
+    private async Task<FileReceiver> ReceiveAsync(IReadOnlyList<FileStat> files, Func<string, byte[]>? content = null, IEnumerable<Packet>? instead = null, KnownDigests? known = null)
     {
         Directory.CreateDirectory(Root);
         using var root = FileAt.Open(null, Root, OpenFlags.ReadOnly | OpenFlags.Directory);
         var packets = System.Threading.Channels.Channel.CreateUnbounded<Packet?>();
         foreach (var packet in instead ?? [.. files.Select(f => new Packet(PacketType.Stat) { Stat = f }), new Packet(PacketType.Stat)]) packets.Writer.TryWrite(packet);
         if (instead is not null) packets.Writer.TryWrite(null);
-        var receiver = new FileReceiver(root);
+        var receiver = new FileReceiver(root, known: known);
         await receiver.ReceiveAsync(async () => await packets.Reader.ReadAsync(), packet =>
         {
             if (packet.Type == PacketType.Request)
@@ -70,6 +71,22 @@ public sealed class FileReceiverTests : IDisposable
         await ReceiveAsync(third, Content);
         Assert.True(Directory.Exists(Path.Combine(Root, "a")));
         Assert.Equal("d!", File.ReadAllText(Path.Combine(Root, "d")));
+    }
+
+    [Fact]
+    public async Task What_files_hold_is_known_when_they_have_come()
+    {
+        Directory.CreateDirectory(Root);
+        var (uid, gid) = FileAt.Status(null, Root) is var status ? (status.Uid, status.Gid) : default;
+        FileStat File(string path, int size) => new(path) { Mode = 0x1A4, Size = size, ModTime = 1_000_000_000, Uid = uid, Gid = gid };
+        var known = new KnownDigests();
+        // The second is longer than it was told to be: it grew while it was sent.
+        await ReceiveAsync([File("as-told", 7), File("longer", 3)], Encoding.UTF8.GetBytes, known: known);
+        known.Save(_directory["known"]);
+        Assert.Equal(60, new FileInfo(_directory["known"]).Length);
+
+        using var root = FileAt.Open(null, Root, OpenFlags.ReadOnly | OpenFlags.Directory);
+        Assert.Equal(TreeCopy.Describe(root, "/", null, false, 10, CancellationToken.None), TreeCopy.Describe(root, "/", null, false, 10, CancellationToken.None, KnownDigests.Read(_directory["known"])));
     }
 
     [Fact]

@@ -48,7 +48,7 @@ internal static class Application
         }
         catch (EngineApiException e)
         {
-            return Fail(context, e.Message, 1);
+            return Fail(context, e.Message + await NearestName.HintAsync(context, e.Message), 1);
         }
         catch (OperationCanceledException) when (context.Cancelled.IsCancellationRequested)
         {
@@ -104,7 +104,9 @@ internal static class Application
         {
             help = true;
             rest = rest[1..];
+            if (rest.Count > 0 && Topic(rest) < rest.Count) throw new CommandException("unknown help topic: " + string.Join(' ', rest.Skip(Topic(rest))));
         }
+        else if (help && rest.Count > 0 && Topic(rest) == 0) rest = [];
         if (rest.Count == 0) return Show(context, Help.Root(context.ProgramName, GlobalFlags, new PluginStore(context).List(), Width(context)));
 
         var group = CommandTable.Group(rest[0]);
@@ -149,15 +151,24 @@ internal static class Application
         }
         catch (FormatException e)
         {
-            throw new UsageException($"{e.Message}\n\nUsage:  {context.ProgramName} {path} {command.Usage}\n\nRun '{context.ProgramName} {path} --help' for more information", BadFlags);
+            throw new UsageException($"{e.Message}\n\nUsage:  {$"{context.ProgramName} {path} {command.Usage}".TrimEnd()}\n\nRun '{context.ProgramName} {path} --help' for more information", BadFlags);
         }
         if (arguments.Bool("help")) return Show(context, Help.Of(context.ProgramName, path, command, Width(context)));
 
+        foreach (var notice in arguments.Notices) context.Out.Write(notice + "\n");
         var invocation = new Invocation(command, path, arguments, context);
         CheckCount(invocation);
         var exitCode = await command.Run(invocation);
         context.Flush();
         return exitCode;
+    }
+
+    /// <summary>How many of the words are the name of a command or of a group; plugins answer for themselves.</summary>
+    private static int Topic(List<string> words)
+    {
+        if (words.Count > 1 && CommandTable.Find(words[0] + " " + words[1]) is not null) return 2;
+        if (CommandTable.Group(words[0]) is not null) return 1;
+        return CommandTable.Find(words[0]) is { } command ? command.ForAnother ? words.Count : 1 : 0;
     }
 
     private static void UseGlobals(CommandContext context, Arguments globals)

@@ -56,6 +56,16 @@ public sealed partial class BerthTests(SharedDaemon shared) : IClassFixture<Shar
         "network ls --format raw", "network ls --format json", "network inspect bridge -f '{{range .IPAM.Config}}{{.Subnet}}{{end}}'", "info -f {{.Nope}}", "info -f {{", "version -f {{.Nope}}", "version -f {{", "events --since 1 --until 2 --format {{",
         "history --platform foo IMAGE", "image inspect --platform linux/arm64 IMAGE", "run --gpus all,count=2 IMAGE", "run --gpus foo IMAGE", "run --gpus x=y IMAGE", "run --rm --cpu-count 1 IMAGE true", "run --rm --disable-content-trust IMAGE true", "tag IMAGE 'BAD NAME'", "logs --since foo asked",
         "cp /nope/x asked:/", "cp asked:/nope /tmp", "cp a b", "cp asked:/a asked:/b", "cp nope:/etc/passwd -", "cp asked:/etc/passwd /nope/x", "cp asked:/etc/passwd /dev/null", "cp /etc/hostname asked:/etc/passwd/x", "cp /etc/hostname asked:/dev/null",
+        "network create --subnet 198.18.0.0/28,198.18.0.16/28 x", "network create --subnet 198.18.0.0/26 --subnet 198.18.0.0/27 x", "network create --gateway 1.2.3.4 x", "network create --subnet 198.18.0.0/26 --gateway 198.18.0.1 --gateway 198.18.0.2 x",
+        "network create --subnet 198.18.0.0/26,198.18.1.0/26 --ip-range 198.18.0.0/27 --ip-range 198.18.0.32/27 x", "network create --subnet 198.18.0.0/26 --gateway 1.2.3.4 x", "network create --label 'a b' x", "network create -d nope x", "network create --ipam-driver nope x", "network create a b",
+        "network connect --driver-opt a bridge asked", "network connect --gw-priority x bridge asked", "network connect nope asked", "network connect bridge asked", "network disconnect bridge nope", "network rm nope bridge", "network rm -f nope", "network ls -f foo=bar",
+        "rm -f nope", "rm -f nope nope2", "stop --time 1 nope", "restart --time 1 nope", "stop -t x asked", "kill -s foo asked", "update asked", "update -m 1m asked", "update --restart foo asked", "update --restart always nope",
+        "port asked foo", "port asked 70000", "port asked 80/udp", "commit asked BAD", "commit -c 'FOO x' asked", "pull BAD", "pull 127.0.0.1:1/x@sha256:00", "pull -a x:1", "push nope", "run --rm '' true", "run --rm BAD true", "tag IMAGE x:1:2", "tag IMAGE sha256:aaaa:x", "tag nope:1 x:1",
+        "run --rm --platform foo IMAGE true", "run --rm --expose 80-foo IMAGE true", "run --rm --expose 5-3 IMAGE true", "run --rm --sysctl foo IMAGE true", "run --rm --sysctl foo.bar=1 IMAGE true", "run --rm --ulimit nofile=20:10 IMAGE", "run --rm --tmpfs x IMAGE true", "run --rm -v a/b:/x IMAGE true",
+        "run --rm --mount type=foo,dst=/x IMAGE true", "run --rm --mount type=tmpfs,dst=/x,tmpfs-size=foo IMAGE true", "run --rm -p 80:foo IMAGE true", "run --rm -p 70000:80 IMAGE true", "run --rm --network container:nope IMAGE true", "run --rm --cap-add foo IMAGE true", "run --rm --device /nope IMAGE true", "run --rm --pid foo IMAGE true",
+        "run --rm --restart on-failure:x IMAGE true", "run --rm --stop-signal foo IMAGE true", "run --rm --log-driver foo IMAGE true", "run --rm --volumes-from nope IMAGE true", "run --rm --nmae x IMAGE", "run --rm --health-cmd x --no-healthcheck IMAGE true",
+        "start -a nope", "start asked nope", "events --since 1 --until 2 --format {{.Foo}}", "inspect -s --type network bridge -f '{{.Name}}'", "inspect --type image asked", "-D info -f {{.ClientInfo.Debug}}", "help nope", "help run x", "context show x", "volume ls -f name=asked", "volume create -o nope=1 x",
+        "-H fd:// ps", "-H npipe:////./pipe/x ps", "-H ssh:// ps", "-H ssh://a:b@c ps", "-H ssh://a?b ps", "-H tcp://a:b ps", "search --limit 200 x", "login -p x -u a --password-stdin 127.0.0.1:1", "system prune -f --filter foo", "image prune -af --filter until=1h --filter foo",
     ];
 
     [Theory]
@@ -90,7 +100,7 @@ public sealed partial class BerthTests(SharedDaemon shared) : IClassFixture<Shar
     [GeneratedRegex(@" {2,}")]
     private static partial Regex Columns();
 
-    [GeneratedRegex(@"Did you mean .*\n\n")]
+    [GeneratedRegex(@"Did you mean .*\n\n?")]
     private static partial Regex Suggestion();
 
     [GeneratedRegex(@"'[^']*'|\S+")]

@@ -5,8 +5,8 @@ using System.Net.Sockets;
 namespace Berth.Api;
 
 /// <summary>
-/// Where an engine listens: unix:///path, tcp://host:port (also http:// and https://), or ssh://[user@]host[:port][/path of
-/// its socket], where a docker of that machine passes on what is said.
+/// Where an engine listens: unix:///path, tcp://host:port (also http:// and https://), ssh://[user@]host[:port][/path of
+/// its socket], where a docker of that machine passes on what is said, or on Windows npipe:////./pipe/name.
 /// </summary>
 public sealed record EngineHost
 {
@@ -27,6 +27,9 @@ public sealed record EngineHost
     /// <summary>null for tcp.</summary>
     public string? SocketPath { get; }
 
+    /// <summary>A named pipe of Windows, and the machine it is on; null for all others.</summary>
+    private (string Machine, string Name)? Pipe { get; init; }
+
     public string Host { get; }
 
     public int Port { get; }
@@ -35,12 +38,16 @@ public sealed record EngineHost
     public static EngineHost Parse(string text, EngineTls? tls = null)
     {
         var at = text.IndexOf("://", StringComparison.Ordinal);
-        if (at < 0) throw new FormatException($"unable to parse docker host `{text}`");
+        if (at < 0 || (at + 3 == text.Length && !text.StartsWith("ssh", StringComparison.Ordinal))) throw new FormatException($"unable to parse docker host `{text}`");
         var (scheme, rest) = (text[..at], text[(at + 3)..]);
         switch (scheme)
         {
             case "unix" when rest.Length > 0:
                 return new(text, rest, "localhost", 0);
+            case "npipe" when !OperatingSystem.IsWindows():
+                throw new FormatException("protocol not available");
+            case "npipe":
+                return rest.Replace('\\', '/').TrimStart('/').Split('/') is [var machine, "pipe", { Length: > 0 } name] ? new(text, null, "localhost", 0) { Pipe = (machine, name) } : throw new FormatException($"invalid bind address format: {text}");
             case "ssh":
                 return new(text, null, "docker.example.com", 80) { Command = SshCommand(text) };
             case "tcp" or "http" or "https":
@@ -56,16 +63,18 @@ public sealed record EngineHost
                 }
                 return new(text, null, address.Length == 0 ? "127.0.0.1" : address.Trim('[', ']'), port) { Tls = tls ?? (scheme == "https" ? new EngineTls() : null) };
             default:
-                throw new FormatException($"invalid bind address format: {text} (unix://, tcp:// and ssh:// are known)");
+                throw new FormatException($"invalid bind address format: {text}");
         }
     }
 
     // As docker's client does: whatever the user's ssh configuration says of the host holds.
     private static string[] SshCommand(string text)
     {
-        if (!Uri.TryCreate(text, UriKind.Absolute, out var url) || url.Host.Length == 0) throw new FormatException($"invalid SSH URL: no host specified in docker host `{text}`");
-        if (url.UserInfo.Contains(':')) throw new FormatException($"invalid SSH URL: plain-text password is not supported in docker host `ssh://{url.Host}`");
-        if (url.Query.Length > 0 || url.Fragment.Length > 0) throw new FormatException($"invalid SSH URL: query parameters and fragments are not allowed in docker host `{text}`");
+        const string wrong = "ssh host connection is not valid: invalid SSH URL: ";
+        if (!Uri.TryCreate(text, UriKind.Absolute, out var url) || url.Host.Length == 0) throw new FormatException(wrong + "hostname is empty");
+        if (url.UserInfo.Contains(':')) throw new FormatException(wrong + "plain-text password is not supported");
+        if (url.Query.Length > 0) throw new FormatException($"{wrong}query parameters are not allowed: {GoText.Quote(url.Query[1..])}");
+        if (url.Fragment.Length > 0) throw new FormatException($"{wrong}fragments are not allowed: {GoText.Quote(url.Fragment[1..])}");
         var path = Uri.UnescapeDataString(url.AbsolutePath).TrimEnd('/');
         return
         [
@@ -77,6 +86,7 @@ public sealed record EngineHost
     internal async ValueTask<Transport> ConnectAsync(bool blocking, CancellationToken cancellationToken)
     {
         if (Command is not null) return ProcessTransport.Start(this, Command);
+        if (Pipe is { } pipe) return await PipeTransport.ConnectAsync(this, pipe.Machine, pipe.Name, cancellationToken).ConfigureAwait(false);
         Socket? socket = null;
         try
         {

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.IO.Pipes;
 using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
@@ -84,6 +85,40 @@ internal sealed class TlsTransport : SocketTransport
 
     // The end of the records, not of the connection: its answer comes the same way.
     public override void ShutdownSend() => _tls.ShutdownAsync().GetAwaiter().GetResult();
+}
+
+/// <summary>A named pipe of Windows, where engines of that system listen.</summary>
+internal sealed class PipeTransport : Transport
+{
+    /// <summary>How long a pipe may have no free end.</summary>
+    private const int PatienceMilliseconds = 10_000;
+
+    private readonly NamedPipeClientStream _pipe;
+
+    private PipeTransport(NamedPipeClientStream pipe) : base(pipe) => _pipe = pipe;
+
+    /// <exception cref="EngineConnectionException">Nobody listens there.</exception>
+    public static async ValueTask<PipeTransport> ConnectAsync(EngineHost host, string machine, string name, CancellationToken cancellationToken)
+    {
+        var pipe = new NamedPipeClientStream(machine, name, PipeDirection.InOut, PipeOptions.Asynchronous);
+        try
+        {
+            await pipe.ConnectAsync(PatienceMilliseconds, cancellationToken).ConfigureAwait(false);
+            return new PipeTransport(pipe);
+        }
+        catch (Exception e) when (e is TimeoutException or IOException or UnauthorizedAccessException)
+        {
+            await pipe.DisposeAsync().ConfigureAwait(false);
+            throw new EngineConnectionException(host, e);
+        }
+    }
+
+    public override bool IsStale => !_pipe.IsConnected;
+
+    // A message of no bytes is what engines there take for the end.
+    public override void ShutdownSend() => _pipe.Write([]);
+
+    public override void Shutdown() => _pipe.Dispose();
 }
 
 /// <summary>A program that passes on what it is told: ssh to another machine's engine.</summary>

@@ -52,5 +52,5 @@ internal record Invocation(Command Command, string Path, Arguments Arguments, Co
 
     /// <summary>The error that says how the command is to be used.</summary>
     public UsageException Misused(string reason, string verb = "Run") =>
-        new($"{Context.ProgramName}: {reason}\n\nUsage:  {FullPath} {Command.Usage}\n\n{verb} '{FullPath} --help' for more information", 1);
+        new($"{Context.ProgramName}: {reason}\n\nUsage:  {$"{FullPath} {Command.Usage}".TrimEnd()}\n\n{verb} '{FullPath} --help' for more information", 1);
 }

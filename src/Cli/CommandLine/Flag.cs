@@ -7,6 +7,8 @@ internal enum FlagKind
     String,
     /// <summary>May be given several times.</summary>
     List,
+    /// <summary>The same, and several in one, divided by commas.</summary>
+    Strings,
     Int,
     UInt16,
     UInt64,
@@ -41,6 +43,9 @@ internal sealed record Flag(string Name, char Short, FlagKind Kind, string Help)
     /// <summary>For an old spelling: the flag that is meant.</summary>
     public string? SpellingOf { get; init; }
 
+    /// <summary>For an old spelling that docker speaks of when it is used: what to say after "has been deprecated, ".</summary>
+    public string? Deprecated { get; init; }
+
     /// <summary>Checks and may rewrite each value. Throws <see cref="FormatException"/> with the reason.</summary>
     public Func<string, string>? Normalize { get; init; }
 
@@ -49,6 +54,7 @@ internal sealed record Flag(string Name, char Short, FlagKind Kind, string Help)
         FlagKind.Bool => "",
         FlagKind.String => "string",
         FlagKind.List => "list",
+        FlagKind.Strings => "strings",
         FlagKind.Int => "int",
         FlagKind.UInt16 => "uint16",
         FlagKind.UInt64 => "uint",

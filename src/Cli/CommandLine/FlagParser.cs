@@ -24,9 +24,14 @@ internal sealed class Arguments
     {
         var name = flag.SpellingOf ?? flag.Name;
         if (!_values.TryGetValue(name, out var list)) _values[name] = list = [];
-        if (flag.Kind != FlagKind.List) list.Clear();
-        list.Add(value);
+        if (flag.Kind is not (FlagKind.List or FlagKind.Strings)) list.Clear();
+        if (flag.Kind == FlagKind.Strings && value.Length > 0) list.AddRange(Commands.Containers.Csv.Fields(value));
+        else if (flag.Kind != FlagKind.Strings) list.Add(value);
+        if (flag.Deprecated is { } instead) Notices.Add($"Flag --{flag.Name} has been deprecated, {instead}");
     }
+
+    /// <summary>What is to be said of old spellings that were used.</summary>
+    public List<string> Notices { get; } = [];
 
     public bool Changed(string name) => _values.ContainsKey(name);
 
@@ -157,6 +162,7 @@ internal static class FlagParser
                 case FlagKind.UInt64: GoText.ParseUInt(value, 64); break;
                 case FlagKind.Bytes when value.Length > 0: Units.ParseRam(value); break;
                 case FlagKind.BytesOrUnlimited when value is not ("" or "-1"): Units.ParseRam(value); break;
+                case FlagKind.Strings when value.Length > 0: Commands.Containers.Csv.Fields(value); break;
                 case FlagKind.Duration: GoDuration.ParseNanoseconds(value); break;
                 case FlagKind.Decimal when !decimal.TryParse(value, NumberStyles.AllowDecimalPoint | NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out _):
                     throw new FormatException($"failed to parse {value} as a rational number");

@@ -77,7 +77,8 @@ internal sealed class Connection(CommandContext context)
         }
         catch (FormatException e)
         {
-            throw new CommandException($"Failed to initialize: unable to resolve docker endpoint: {e.Message}");
+            var where = e.Message.StartsWith("invalid bind", StringComparison.Ordinal) || e.Message.StartsWith("parse ", StringComparison.Ordinal) ? "unable to resolve docker endpoint: " : ""; // docker finds the others out later
+            throw new CommandException($"Failed to initialize: {where}{e.Message}");
         }
     }
 

@@ -65,7 +65,7 @@ internal sealed partial class ContextStore(string configDirectory)
     public DockerContext Read(string name)
     {
         var path = Path.Combine(MetadataPath(name), "meta.json");
-        if (!File.Exists(path)) throw new CommandException($"context {GoText.Quote(name)}: context not found: open {path}: no such file or directory");
+        if (!File.Exists(path)) throw new CommandException($"context {GoText.Quote(name)}: context not found: open {path}: no such file or directory{Commands.NearestName.Text(name, List().Select(c => c.Name))}");
         var context = Parse(ReadFile(path), path);
         var files = new SortedDictionary<string, byte[]>(StringComparer.Ordinal);
         foreach (var file in TlsNames)

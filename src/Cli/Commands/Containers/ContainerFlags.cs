@@ -18,7 +18,7 @@ internal static partial class ContainerFlags
     public static Flag[] ForCreate() =>
     [
         new("add-host", FlagKind.List, "Add a line to the container's /etc/hosts (host:ip)") { Normalize = ExtraHost },
-        new("annotation", FlagKind.List, "Note for the runtime (key=value)") { ValueName = "map", Normalize = KeyAndValue },
+        new("annotation", FlagKind.List, "Note for the runtime (key=value)") { ValueName = "map" },
         new("attach", 'a', FlagKind.List, "Attach to STDIN, STDOUT or STDERR only") { Normalize = Attach },
         new("blkio-weight", FlagKind.UInt16, "Share of block I/O against other containers, 10 to 1000; 0 leaves it alone"),
         new("blkio-weight-device", FlagKind.List, "The same for one device (path:weight)") { Normalize = WeightDevice },
@@ -109,7 +109,7 @@ internal static partial class ContainerFlags
         new("stop-signal", FlagKind.String, "Signal that asks the container to stop"),
         new("stop-timeout", FlagKind.Int, "Seconds it has to do so before it is killed"),
         new("storage-opt", FlagKind.List, "Option of the storage driver (key=value)"),
-        new("sysctl", FlagKind.List, "Kernel parameter of the container's namespaces (key=value)") { ValueName = "map", Normalize = KeyAndValue },
+        new("sysctl", FlagKind.List, "Kernel parameter of the container's namespaces (key=value)") { ValueName = "map", Normalize = Sysctl },
         new("tmpfs", FlagKind.List, "Mount a tmpfs (path[:options])"),
         new("tty", 't', FlagKind.Bool, "Give the container a terminal"),
         new("ulimit", FlagKind.List, "Resource limit (name=soft[:hard])") { ValueName = "ulimit", Normalize = static v => { CreateRequestBuilder.ParseUlimit(v); return v; } },
@@ -128,7 +128,11 @@ internal static partial class ContainerFlags
 
     internal static string Label(string value) => value.Length == 0 || value[0] == '=' ? throw new FormatException($"invalid label '{value}': empty name") : value;
 
-    internal static string KeyAndValue(string value) => value;
+    private static readonly string[] Sysctls = ["kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced"];
+
+    // Those of the namespaces a container has of its own.
+    private static string Sysctl(string value) =>
+        value.Contains('=') && (Sysctls.Contains(CreateRequestBuilder.Cut(value).Key) || value.StartsWith("net.", StringComparison.Ordinal) || value.StartsWith("fs.mqueue.", StringComparison.Ordinal)) ? value : throw new FormatException($"sysctl '{value}' is not allowed");
 
     private static string IpAddress(string value) => IpText.TryParse(value.Trim(), out var address) ? address.ToString() : throw new FormatException($"IP address is not correctly formatted: {value}");
 

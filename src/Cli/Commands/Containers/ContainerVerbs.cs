@@ -65,7 +65,7 @@ internal static class ContainerVerbs
                 new("volumes", 'v', FlagKind.Bool, "Remove its anonymous volumes as well"),
             ],
             MinArguments = 1,
-            Run = static i => EachAsync(i, id => RemoveAsync(i, id)),
+            Run = static i => ForEachAsync(i.Context, i.Arguments.Positional, id => RemoveAsync(i, id), forgiven: e => e.Status == 404 && i.Arguments.Bool("force")),
         },
         new()
         {
@@ -89,7 +89,7 @@ internal static class ContainerVerbs
     private static Flag[] StopFlags() =>
     [
         new("signal", 's', FlagKind.String, "Signal that asks the container to stop"),
-        new("time", FlagKind.Int, "Seconds it has before it is killed; -1 waits for ever") { Hidden = true, SpellingOf = "timeout" },
+        new("time", FlagKind.Int, "Seconds it has before it is killed; -1 waits for ever") { Hidden = true, SpellingOf = "timeout", Deprecated = "use --timeout instead" },
         new("timeout", 't', FlagKind.Int, "Seconds it has before it is killed; -1 waits for ever"),
     ];
 
@@ -101,7 +101,9 @@ internal static class ContainerVerbs
     /// Does it to each, several at a time as the engine allows, prints the names it was done to in the order they were
     /// given, and the errors.
     /// </summary>
-    public static async Task<int> ForEachAsync(CommandContext context, IReadOnlyList<string> names, Func<string, Task> act, string? failedTo = null)
+    /// <param name="forgiven">Which errors do not make it fail.</param>
+    /// <param name="silently">Those are not even told.</param>
+    public static async Task<int> ForEachAsync(CommandContext context, IReadOnlyList<string> names, Func<string, Task> act, string? failedTo = null, Func<EngineApiException, bool>? forgiven = null, bool silently = false)
     {
         // The client waits in system calls: several at a time need as many threads.
         using var slots = new SemaphoreSlim(Parallel);
@@ -127,9 +129,10 @@ internal static class ContainerVerbs
             }
             catch (EngineApiException e)
             {
+                if (silently && forgiven?.Invoke(e) == true) continue;
                 context.Out.Flush();
-                context.Err.Write(e.Message + "\n");
-                failed.Add(names[i]);
+                context.Err.Write($"{e.Message}{await NearestName.HintAsync(context, e.Message)}\n");
+                if (forgiven?.Invoke(e) != true) failed.Add(names[i]);
             }
         }
         if (failed.Count == 0) return 0;
@@ -177,7 +180,7 @@ internal static class ContainerVerbs
             }
             catch (EngineApiException e)
             {
-                invocation.Context.Err.Write(e.Message + "\n");
+                invocation.Context.Err.Write($"{e.Message}{await NearestName.HintAsync(invocation.Context, e.Message)}\n");
                 exitCode = 1;
             }
         }

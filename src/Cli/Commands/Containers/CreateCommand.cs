@@ -70,6 +70,8 @@ internal static class CreateCommand
             request.HostConfig!.ConsoleSize = [(uint)height, (uint)width];
         }
         var (name, platform, pull) = (flags.String("name"), context.PlatformOf(flags), flags.String("pull"));
+        ImageName.Check(request.Image, idAllowed: true);
+        if (platform.Length > 0 && PlatformFlag.WrongWith(platform) is { } wrong) throw new CommandException($"error parsing specified platform: {wrong}");
         if (flags.Bool("use-api-socket")) ApiSocket.Add(context, request);
         if (pull == "always") await PullAsync(invocation, request.Image, platform);
         ContainerCreateResponse response;

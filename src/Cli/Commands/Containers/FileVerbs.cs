@@ -69,6 +69,7 @@ internal static class FileVerbs
     private static async Task<int> CommitAsync(Invocation invocation)
     {
         var flags = invocation.Arguments;
+        if (flags.Positional is [_, { Length: > 0 } given]) ImageName.Check(given);
         var name = flags.Positional.Count > 1 ? ImageName.Parse(flags.Positional[1]) : default;
         var made = await invocation.Context.Client.CommitAsync(flags.Positional[0], name.Repository ?? "", name.Tag ?? "", flags.String("author"), flags.String("message"), flags.Bool("pause"),
             flags.List("change"), invocation.Cancelled);

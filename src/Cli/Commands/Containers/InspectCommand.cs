@@ -118,13 +118,9 @@ internal static class InspectCommand
                 lines.Add("");
                 break;
             }
-            catch (EngineApiException e)
+            catch (Exception e) when (e is EngineApiException or CommandException)
             {
-                errors.Add(e.Message);
-            }
-            catch (CommandException e)
-            {
-                errors.Add(e.Message);
+                errors.Add(e.Message + await NearestName.HintAsync(context, e.Message));
             }
         }
         if (template is not null) context.Out.Write(string.Concat(lines.Select(l => l + "\n")) is { Length: > 0 } text ? text : "\n");
@@ -141,6 +137,7 @@ internal static class InspectCommand
             if (type.Length > 0 && kind.Type != type) continue;
             try
             {
+                if (size && kind.Type != "container" && type.Length > 0) context.Err.Write($"WARNING: --size ignored for {type}\n");
                 var path = new EnginePath(kind.Path(name)).AddIf("size", size && kind.Type == "container").AddIf("platform", platform);
                 using var document = JsonDocument.Parse(await context.Client.GetBytesAsync(path, context.Cancelled));
                 return (document.RootElement.Clone(), kind.Record);

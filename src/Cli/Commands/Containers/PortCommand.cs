@@ -23,6 +23,14 @@ internal static class PortCommand
         {
             var wanted = invocation.Arguments.Positional[1];
             var key = wanted.Contains('/') ? wanted : wanted + "/tcp";
+            try
+            {
+                GoText.ParseUInt(key[..key.IndexOf('/')], 16);
+            }
+            catch (FormatException e)
+            {
+                throw new CommandException($"Error: invalid port ({key[..key.IndexOf('/')]}): {e.Message}");
+            }
             if (!ports.TryGetValue(key, out var bindings) || bindings is not { Length: > 0 }) throw new CommandException($"Error: No public port '{wanted}' published for {name}");
             foreach (var line in bindings.Select(b => PortsText.Join(b.HostIp, b.HostPort)).Order(StringComparer.Ordinal)) out_.Write(line + "\n");
             return 0;

@@ -44,7 +44,7 @@ internal static class PortSpecs
     {
         if (spec.Contains(':')) throw new FormatException($"invalid port format for --expose: {spec}");
         var (protocol, port) = SplitProtocol(spec);
-        if (!TryRange(port, out var first, out var last)) throw new FormatException($"invalid range format for --expose: {spec}, error: {(port.Length == 0 ? "empty string specified for ports" : $"strconv.ParseUint: parsing {GoText.Quote(port)}: invalid syntax")}");
+        if (!TryRange(port, out var first, out var last)) throw new FormatException($"invalid range format for --expose: {spec}, error: {WrongWith(port)}");
         for (var i = first; i <= last; i++) exposed.Add($"{i}/{protocol.ToLowerInvariant()}");
     }
 
@@ -63,6 +63,20 @@ internal static class PortSpecs
         var valid = TryPort(dash < 0 ? text : text[..dash], out first) && (dash < 0 || TryPort(text[(dash + 1)..].Split('-')[0], out last));
         if (dash < 0) last = first;
         return valid && last >= first;
+    }
+
+    private static string WrongWith(string range)
+    {
+        if (range.Length == 0) return "empty string specified for ports";
+        try
+        {
+            foreach (var part in range.Split('-')) GoText.ParseUInt(part, 16);
+            return "invalid range specified for port: " + range;
+        }
+        catch (FormatException e)
+        {
+            return e.Message;
+        }
     }
 
     private static bool TryPort(string text, out int port)

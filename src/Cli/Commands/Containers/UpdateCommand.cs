@@ -36,7 +36,7 @@ internal static class UpdateCommand
             }
             catch (EngineApiException e)
             {
-                failed.Add(e.Message);
+                failed.Add(e.Message + await NearestName.HintAsync(invocation.Context, e.Message));
             }
         }
         if (warned.Count > 0) invocation.Context.Out.Write(string.Join('\n', warned) + "\n");

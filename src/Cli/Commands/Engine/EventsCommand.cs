@@ -38,6 +38,17 @@ internal static class EventsCommand
         {
             throw new CommandException($"Error parsing format: {e.Message}", 64);
         }
+        try
+        {
+            // What no message has is said before the first one comes.
+            template?.Execute(JsonSerializer.SerializeToElement(new EventMessage(), ApiJson.Wire.EventMessage), typeof(EventMessage));
+        }
+        catch (TemplateException e)
+        {
+            const string unknown = "map has no entry for key \"";
+            var at = e.Message.IndexOf(unknown, StringComparison.Ordinal);
+            throw new CommandException("Error parsing format: " + (at < 0 ? e.Message : $"{e.Message[..at]}can't evaluate field {e.Message[(at + unknown.Length)..^1]} in type *events.Message"), 64);
+        }
         await foreach (var message in context.Client.EventsAsync(Times.ToUnix(flags.String("since"), context.Time), Times.ToUnix(flags.String("until"), context.Time), FilterFlag.Of(flags), invocation.Cancelled))
         {
             if (format.Length == 0) context.Out.Write(Line(message, context.Time.LocalTimeZone) + "\n");

@@ -34,7 +34,13 @@ internal static class InfoCommand
             {
                 throw new CommandException($"template parsing error: {e.Message}", 64);
             }
-            using var document = JsonDocument.Parse(await context.Client.GetBytesAsync("/info", invocation.Cancelled));
+            var node = System.Text.Json.Nodes.JsonNode.Parse(await context.Client.GetBytesAsync("/info", invocation.Cancelled))!.AsObject();
+            node["ClientInfo"] = new System.Text.Json.Nodes.JsonObject
+            {
+                ["Debug"] = context.Debug, ["Version"] = BuildInfo.Version, ["DefaultAPIVersion"] = EngineClient.LatestApiVersion, ["Os"] = VersionCommand.Os, ["Arch"] = VersionCommand.Arch, ["Context"] = context.Connection.ContextName,
+                ["Plugins"] = new System.Text.Json.Nodes.JsonArray(), ["Warnings"] = null,
+            };
+            using var document = JsonDocument.Parse(node.ToJsonString());
             try
             {
                 context.Out.Write(template.Execute(document.RootElement, typeof(SystemInfo)) + "\n");

@@ -35,15 +35,10 @@ internal static class ImageVerbs
     private static async Task<int> TagAsync(Invocation invocation)
     {
         var name = ImageName.Parse(invocation.Arguments.Positional[1]);
+        foreach (var given in invocation.Arguments.Positional)
+            if (ImageName.WrongWith(given, idAllowed: given == invocation.Arguments.Positional[0]) is { } wrong) throw new CommandException($"Error parsing reference: {GoText.Quote(given)} is not a valid repository/tag: {wrong}");
         if (name.Digest.Length > 0) throw new CommandException("refusing to create a tag with a digest reference");
-        try
-        {
-            await invocation.Context.Client.TagImageAsync(invocation.Arguments.Positional[0], name.Repository, name.Tag.Length > 0 ? name.Tag : "latest", invocation.Cancelled);
-        }
-        catch (EngineApiException e) when (e.DaemonMessage.StartsWith("invalid reference format", StringComparison.Ordinal))
-        {
-            throw new CommandException($"Error parsing reference: {GoText.Quote(invocation.Arguments.Positional[1])} is not a valid repository/tag: {e.DaemonMessage}");
-        }
+        await invocation.Context.Client.TagImageAsync(invocation.Arguments.Positional[0], name.Repository, name.Tag.Length > 0 ? name.Tag : "latest", invocation.Cancelled);
         return 0;
     }
 
@@ -62,7 +57,7 @@ internal static class ImageVerbs
             catch (EngineApiException e)
             {
                 context.Out.Flush();
-                context.Err.Write(e.Message + "\n");
+                context.Err.Write($"{e.Message}{await NearestName.HintAsync(context, e.Message)}\n");
                 // With --force, what is not there counts as removed.
                 if (e.Status != 404 || !flags.Bool("force")) exitCode = 1;
             }

@@ -32,6 +32,7 @@ internal static class PullCommand
         var name = ImageName.Parse(text);
         var (all, quiet) = (flags.Bool("all-tags"), flags.Bool("quiet"));
         if (all && (name.Tag.Length > 0 || name.Digest.Length > 0)) throw new CommandException("tag can't be used with --all-tags/-a");
+        ImageName.Check(text);
         if (!all && name is { Tag: "", Digest: "" })
         {
             text += ":latest";

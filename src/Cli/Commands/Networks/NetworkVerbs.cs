@@ -22,19 +22,19 @@ internal static class NetworkVerbs
                 new("aux-address", FlagKind.List, "Addresses that containers never get (name=address)") { ValueName = "map" },
                 new("config-from", FlagKind.String, "The network to take the configuration from"),
                 new("config-only", FlagKind.Bool, "Only a configuration for others"),
-                new("driver", 'd', FlagKind.String, "bridge (the default), macvlan or ipvlan"),
-                new("gateway", FlagKind.List, "Gateway of a subnet") { ValueName = "ip" },
+                new("driver", 'd', FlagKind.String, "bridge, macvlan or ipvlan") { Default = "bridge" },
+                new("gateway", FlagKind.Strings, "Gateway of a subnet"),
                 new("ingress", FlagKind.Bool, "For Swarm"),
                 new("internal", FlagKind.Bool, "Nothing outside is reached"),
-                new("ip-range", FlagKind.List, "Part of a subnet that containers' addresses come from") { ValueName = "cidr" },
-                new("ipam-driver", FlagKind.String, "Who manages addresses"),
+                new("ip-range", FlagKind.Strings, "Part of a subnet that containers' addresses come from"),
+                new("ipam-driver", FlagKind.String, "Who manages addresses") { Default = "default" },
                 new("ipam-opt", FlagKind.List, "Options of the IPAM driver") { ValueName = "map" },
-                new("ipv4", FlagKind.Bool, "Addresses of IPv4 (the default)"),
+                new("ipv4", FlagKind.Bool, "Addresses of IPv4") { Default = "true" },
                 new("ipv6", FlagKind.Bool, "Addresses of IPv6"),
-                new("label", FlagKind.List, "Labels"),
+                new("label", FlagKind.List, "Labels") { Normalize = OneWord },
                 new("opt", 'o', FlagKind.List, "Options of the driver") { ValueName = "map" },
                 new("scope", FlagKind.String, "For Swarm"),
-                new("subnet", FlagKind.List, "Subnet in CIDR notation") { ValueName = "cidr" },
+                new("subnet", FlagKind.Strings, "Subnet in CIDR notation"),
             ],
             MinArguments = 1,
             MaxArguments = 1,
@@ -71,13 +71,13 @@ internal static class NetworkVerbs
             Summary = "Put a container on a network",
             Flags = static () =>
             [
-                new("alias", FlagKind.List, "Another name on this network"),
-                new("driver-opt", FlagKind.List, "Options of the network's driver"),
+                new("alias", FlagKind.Strings, "Another name on this network"),
+                new("driver-opt", FlagKind.Strings, "Options of the network's driver"),
                 new("gw-priority", FlagKind.Int, "The network with the highest gives the default route"),
                 new("ip", FlagKind.String, "IPv4 address"),
                 new("ip6", FlagKind.String, "IPv6 address"),
                 new("link", FlagKind.List, "Another container under a name of this one's own"),
-                new("link-local-ip", FlagKind.List, "Further address"),
+                new("link-local-ip", FlagKind.Strings, "Further address"),
             ],
             MinArguments = 2,
             MaxArguments = 2,
@@ -94,6 +94,8 @@ internal static class NetworkVerbs
             Run = static i => Done(i.Context.Client.DisconnectNetworkAsync(i.Arguments.Positional[0], i.Arguments.Positional[1], i.Arguments.Bool("force"), i.Cancelled)),
         },
     ];
+
+    private static string OneWord(string label) => CreateRequestBuilder.Cut(label).Key.AsSpan().ContainsAny(" \t\n") ? throw new FormatException($"label '{label}' contains whitespaces") : label;
 
     private static async Task<int> Done(Task task)
     {
@@ -131,15 +133,40 @@ internal static class NetworkVerbs
     /// <summary>Ranges, gateways and reserved addresses belong to the subnet they lie in.</summary>
     private static IPAMConfig[] Subnets(Arguments flags)
     {
-        var subnets = flags.List("subnet").Select(s => (Network: System.Net.IPNetwork.TryParse(s, out var network) ? network : (System.Net.IPNetwork?)null, Config: new IPAMConfig { Subnet = s })).ToList();
-        foreach (var range in flags.List("ip-range"))
-            Of(range.Split('/')[0], $"no matching subnet for range {range}").IPRange = range;
-        foreach (var gateway in flags.List("gateway")) Of(gateway, $"no matching subnet for gateway {gateway}").Gateway = gateway;
+        var (ranges, gateways) = (flags.List("ip-range"), flags.List("gateway"));
+        if (ranges.Count > flags.List("subnet").Count || gateways.Count > flags.List("subnet").Count) throw new CommandException("every ip-range or gateway must have a corresponding subnet");
+        var subnets = new List<(System.Net.IPNetwork? Network, IPAMConfig Config)>();
+        foreach (var text in flags.List("subnet"))
+        {
+            var network = System.Net.IPNetwork.TryParse(text, out var parsed) ? parsed : (System.Net.IPNetwork?)null;
+            foreach (var (other, _) in subnets)
+                if (network is { } one && other is { } two && (one.Contains(two.BaseAddress) || two.Contains(one.BaseAddress))) throw new CommandException("multiple overlapping subnet configuration is not supported");
+            subnets.Add((network, new IPAMConfig { Subnet = text }));
+        }
+        foreach (var range in ranges)
+        {
+            var config = Of(range.Split('/')[0], $"no matching subnet for range {range}");
+            if (config.IPRange is { Length: > 0 } first) throw new CommandException($"cannot configure multiple ranges ({range}, {first}) on the same subnet ({config.Subnet})");
+            config.IPRange = range;
+        }
+        foreach (var gateway in gateways)
+        {
+            var config = Of(gateway, $"no matching subnet for gateway {gateway}");
+            if (config.Gateway is { Length: > 0 } first) throw new CommandException($"cannot configure multiple gateways ({gateway}, {first}) for the same subnet ({config.Subnet})");
+            config.Gateway = gateway;
+        }
         foreach (var (name, address) in Map(flags.List("aux-address"))) (Of(address, $"no matching subnet for aux-address {address}").AuxiliaryAddresses ??= [])[name] = address;
-        return [.. subnets.Select(s => s.Config)];
+        var configs = new IPAMConfig[subnets.Count];
+        for (var i = 0; i < configs.Length; i++) configs[i] = subnets[i].Config;
+        return configs;
 
-        IPAMConfig Of(string address, string otherwise) =>
-            System.Net.IPAddress.TryParse(address, out var ip) && subnets.Find(s => s.Network is { } network && network.Contains(ip)) is { Config: { } config } ? config : throw new CommandException(otherwise);
+        IPAMConfig Of(string address, string otherwise)
+        {
+            if (System.Net.IPAddress.TryParse(address, out var ip))
+                foreach (var (network, config) in subnets)
+                    if (network is { } known && known.Contains(ip)) return config;
+            throw new CommandException(otherwise);
+        }
     }
 
     private static async Task<int> ListAsync(Invocation invocation)
@@ -168,20 +195,18 @@ internal static class NetworkVerbs
         return 0;
     }
 
-    private static Task<int> RemoveAsync(Invocation invocation)
+    private static async Task<int> RemoveAsync(Invocation invocation)
     {
         var force = invocation.Arguments.Bool("force");
-        return ContainerVerbs.ForEachAsync(invocation.Context, invocation.Arguments.Positional, async name =>
-        {
-            try
-            {
-                await invocation.Context.Client.RemoveNetworkAsync(name, invocation.Cancelled);
-            }
-            catch (EngineApiException e) when (force && e.Status == 404)
-            {
-                // counts as removed
-            }
-        });
+        var exitCode = await ContainerVerbs.ForEachAsync(invocation.Context, invocation.Arguments.Positional, name => invocation.Context.Client.RemoveNetworkAsync(name, invocation.Cancelled), forgiven: e => force && e.Status == 404, silently: true);
+        return exitCode == 0 ? 0 : throw new CommandException($"exit status {exitCode}", exitCode); // docker says so, too
+    }
+
+    private static Dictionary<string, string> DriverOptions(IReadOnlyList<string> values)
+    {
+        foreach (var value in values)
+            if (!value.Contains('=')) throw new CommandException("invalid key/value pair format in driver options");
+        return Map(values);
     }
 
     private static Task<int> ConnectAsync(Invocation invocation)
@@ -191,7 +216,7 @@ internal static class NetworkVerbs
         var endpoint = new EndpointSettings
         {
             IPAMConfig = new EndpointIPAMConfig { IPv4Address = flags.String("ip"), IPv6Address = flags.String("ip6"), LinkLocalIPs = linkLocal.Length > 0 ? linkLocal : null },
-            Links = [.. flags.List("link")], Aliases = [.. flags.List("alias")], DriverOpts = Map(flags.List("driver-opt")), GwPriority = flags.Changed("gw-priority") ? flags.Int("gw-priority") : 0,
+            Links = [.. flags.List("link")], Aliases = [.. flags.List("alias")], DriverOpts = DriverOptions(flags.List("driver-opt")), GwPriority = flags.Changed("gw-priority") ? flags.Int("gw-priority") : 0,
         };
         return Done(invocation.Context.Client.ConnectNetworkAsync(flags.Positional[0], flags.Positional[1], endpoint, invocation.Cancelled));
     }

@@ -126,7 +126,7 @@ internal static class VolumeVerbs
             }
             catch (EngineApiException e)
             {
-                errors.Add(e.Message);
+                errors.Add(e.Message + await NearestName.HintAsync(invocation.Context, e.Message));
             }
         }
         return errors.Count == 0 ? 0 : throw new CommandException(string.Join('\n', errors));

@@ -39,14 +39,24 @@ public sealed partial class BerthCommandsTests(SharedDaemon shared) : IClassFixt
             level = [.. helps.SelectMany(h => CommandsIn(h.Help).Select(c => (h.Path + " " + c).Trim())).Where(p => !Elsewhere.Contains(p))];
         }
         Assert.True(paths.Count > 90, $"only {paths.Count} commands were found");
-        var berth = Repository.Executable("berth");
-        var missing = paths.AsParallel().WithDegreeOfParallelism(4).SelectMany(known =>
+        // Fast.Tests holds berth against what is written down of docker; what another version of it has besides is asked of berth itself.
+        var known = new HashSet<string>();
+        string[] names = [];
+        foreach (var line in File.ReadLines(Path.Combine(Repository.Root, "tests/Fast.Tests/Cli/testdata/docker-commands.txt")))
         {
-            var own = HelpOf(berth, known.Path);
-            if (own.StartsWith("failed", StringComparison.Ordinal)) return [known.Path];
-            var flags = HelpFlag().Matches(own).Select(m => (m.Groups[1].Value, m.Groups[2].Value)).ToHashSet();
-            return HelpFlag().Matches(known.Help).Select(m => (Short: m.Groups[1].Value, Name: m.Groups[2].Value))
-                .Where(f => f.Name != "help" && !flags.Contains(f) && HelpOf(berth, $"{known.Path} --{f.Name}=1").StartsWith("failed: unknown", StringComparison.Ordinal)).Select(f => $"{known.Path} --{f.Name}");
+            if (line[0] != ' ')
+            {
+                names = line.Split('\t') is [var first, _, var others] ? [first, .. others.Split(',')] : [line.Split('\t')[0]];
+                known.UnionWith(names);
+            }
+            else if (HelpFlag().Match(line) is var flag) known.UnionWith(names.Select(n => $"{n} -{flag.Groups[1].Value} --{flag.Groups[2].Value}"));
+        }
+        var berth = Repository.Executable("berth");
+        var missing = paths.AsParallel().WithDegreeOfParallelism(4).Where(p => !CommandsIn(p.Help).Any()).SelectMany(command =>
+        {
+            if (!known.Contains(command.Path) && HelpOf(berth, command.Path).StartsWith("failed", StringComparison.Ordinal)) return [command.Path];
+            return HelpFlag().Matches(command.Help).Select(m => (Short: m.Groups[1].Value, Name: m.Groups[2].Value))
+                .Where(f => f.Name != "help" && !known.Contains($"{command.Path} -{f.Short} --{f.Name}") && HelpOf(berth, $"{command.Path} --{f.Name}=1").StartsWith("failed: unknown", StringComparison.Ordinal)).Select(f => $"{command.Path} --{f.Name}");
         }).Order().ToArray();
         Assert.Empty(missing);
     }

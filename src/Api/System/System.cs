@@ -232,6 +232,7 @@ public sealed record EngineBooks
 public sealed record BuildCacheRecord
 {
     public string ID { get; set; } = "";
+    [JsonPropertyName(" Parents")] // so it is in dockerd, blank and all, and its clients read nothing else
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public string[]? Parents { get; set => field = GoJson.OrNull(value); }
     public string Type { get; set; } = "";

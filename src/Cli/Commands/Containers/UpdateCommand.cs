@@ -15,7 +15,7 @@ internal static class UpdateCommand
         Paths = ["update", "container update"],
         Usage = "[OPTIONS] CONTAINER [CONTAINER...]",
         Summary = "Change limits and restart policy of containers",
-        Flags = static () => [.. ContainerFlags.ForCreate().Where(f => Names.Contains(f.Name))],
+        Flags = static () => [.. ContainerFlags.ForCreate().Where(f => Names.Contains(f.Name)).Select(f => f.Name == "restart" ? f with { Default = null } : f)],
         MinArguments = 1,
         Run = RunAsync,
     };

@@ -76,7 +76,7 @@ public sealed record BuildRequest
     public IReadOnlyDictionary<string, string> Attestations { get; init; } = new Dictionary<string, string>();
 }
 
-/// <summary>What a name stands for: one of the three.</summary>
+/// <summary>What a name stands for: one of these.</summary>
 public sealed record NamedContext
 {
     /// <summary>Another image's name.</summary>
@@ -87,6 +87,9 @@ public sealed record NamedContext
 
     /// <summary>A directory of the client, by the name it has there; see <see cref="ContextStep.Name"/>.</summary>
     public string Directory { get; init; } = "";
+
+    /// <summary>Files of elsewhere.</summary>
+    public RemoteSource? Remote { get; init; }
 }
 
 /// <summary>Where a build's files come from.</summary>
@@ -108,6 +111,9 @@ public interface IBuildSources
     /// <summary>What the client would say who it is to a registry; null: nobody.</summary>
     /// <param name="name">For which repository; the token may be for it alone.</param>
     Task<RegistryCredentials?> GetCredentialsAsync(ImageReference name, bool push, CancellationToken cancellation) => Task.FromResult<RegistryCredentials?>(null);
+
+    /// <summary>What the client sends under an address of <see cref="RemoteFiles.SessionHost"/>, once; null: nothing.</summary>
+    Task<Stream?> OpenUploadAsync(Uri address, CancellationToken cancellation) => Task.FromResult<Stream?>(null);
 
     /// <summary>One of the client's directories of blobs; null when it offers none.</summary>
     IClientContent? OpenContent(string store) => null;

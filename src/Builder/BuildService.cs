@@ -34,6 +34,9 @@ public sealed class BuildOutcome(BuildPlan plan, ImageConfig config, IReadOnlyLi
     /// <summary>When it was begun and when it was done.</summary>
     public (DateTimeOffset Started, DateTimeOffset Finished) Times { get; init; }
 
+    /// <summary>The result's files, to read.</summary>
+    public SourceTree OpenFiles() => SourceTree.Open(session, new StepResult(layers));
+
     /// <summary>The same files as another image.</summary>
     internal BuildOutcome With(ImageConfig other) => new(plan, other, layers, session) { StepKeys = StepKeys, Times = Times };
 
@@ -282,6 +285,11 @@ public sealed class BuildService
 
     /// <summary>The frontend that a Dockerfile, or who builds one, names is the one we are.</summary>
     public static bool IsBuiltIn(string syntax) => ImageReference.TryParse(syntax, out var name) && name.FamiliarName is "docker/dockerfile" or "docker/dockerfile-upstream" or "dockerfile";
+
+    /// <summary>An image that somebody wants to know about: the one that is here, or the registry's.</summary>
+    /// <exception cref="BuildException">It can't be had.</exception>
+    public Task<Image> ResolveAsync(string name, Platform platform, bool pull, IBuildSources sources, IBuildProgress progress, CancellationToken cancellation) =>
+        ResolveAsync(new BuildRequest { Dockerfile = default, Sources = sources, Pull = pull }, progress, name, platform, default, cancellation);
 
     private async Task<Image> ResolveAsync(BuildRequest request, IBuildProgress progress, string name, Platform platform, LineSpan lines, CancellationToken cancellation)
     {

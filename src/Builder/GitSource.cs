@@ -19,6 +19,12 @@ public sealed partial record GitSource
     public bool? KeepGitDirectory { get; init; }
     public bool Submodules { get; init; } = true;
 
+    /// <summary>It is reached over SSH.</summary>
+    public bool IsSsh => Remote.StartsWith("ssh://", StringComparison.Ordinal) || !Remote.Contains("://", StringComparison.Ordinal);
+
+    /// <summary>For messages: the remote without its password.</summary>
+    public string Redacted => Uri.TryCreate(Remote, UriKind.Absolute, out var uri) && uri.UserInfo.Contains(':') ? Remote.Replace(uri.UserInfo, uri.UserInfo[..uri.UserInfo.IndexOf(':')] + ":xxxxx", StringComparison.Ordinal) : Remote;
+
     /// <returns>Null: it names something else.</returns>
     /// <exception cref="DockerfileException">It is one, and wrong.</exception>
     public static GitSource? TryParse(string text)

@@ -25,7 +25,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
     private readonly Dictionary<(string, Platform), Task<Image>> _images = [];
     private readonly List<(string Text, BuildStep? Step)> _instructions = [];
     private readonly ContextStep _context = One(shared, new ContextStep { Title = "[internal] load build context" });
-    private readonly Dictionary<string, ContextStep> _contexts = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, BuildStep> _contexts = new(StringComparer.Ordinal);
 
     private static T One<T>(StepTable? table, T step) where T : BuildStep => table is null ? step : table.One(step);
 
@@ -196,10 +196,16 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         return request.Contexts.TryGetValue($"{name}::{platform}", out var found) || request.Contexts.TryGetValue(name, out found) ? found : null;
     }
 
-    private ContextStep ContextOf(string name, NamedContext context)
+    private BuildStep ContextOf(string name, NamedContext context)
     {
-        if (!_contexts.TryGetValue(context.Directory, out var step)) _contexts[context.Directory] = step = One(new ContextStep(context.Directory) { Title = $"[context {name}] load from client" });
-        return step;
+        var key = context.Remote?.Name ?? context.Directory;
+        if (_contexts.TryGetValue(key, out var step)) return step;
+        return _contexts[key] = context.Remote switch
+        {
+            null => One(new ContextStep(context.Directory) { Title = $"[context {name}] load from client" }),
+            { Git: { } git } => One(new GitStep(git, git.KeepGitDirectory ?? false) { Title = "[internal] load git source " + context.Remote.Name }),
+            var file => One(new DownloadStep(file.Url, file.FileName, file.Checksum) { Title = $"[context {name}] {file.Url}" }),
+        };
     }
 
     private async Task UseContextAsync(StageState state, string name, NamedContext context, Platform platform)
@@ -380,7 +386,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         if (name == "scratch") return One(new ScratchStep());
         if (FindContext(name, request.Platform) is { } context)
         {
-            if (context.Directory.Length > 0) return ContextOf(name, context);
+            if (context.Directory.Length > 0 || context.Remote is not null) return ContextOf(name, context);
             if (context.Result is { } result) return One(new ImageStep(result) { Title = $"[context {name}] FROM {name}", Text = "FROM " + name, Lines = lines });
             if (context.ImageName == "scratch") return One(new ScratchStep());
             name = context.ImageName;
@@ -436,7 +442,7 @@ public sealed class Planner(Document document, BuildRequest request, Func<string
         }
         if (git.Commit.Length > 0 && add.Checksum.Length > 0 && git.Commit != add.Checksum) throw new DockerfileException($"checksum mismatch {GoText.Quote(add.Checksum)} != {GoText.Quote(git.Commit)}");
         if (add.Checksum.Length > 0) git = git with { Commit = add.Checksum };
-        return new RemotePart(One(new GitStep(git, add.KeepGitDirectory ?? git.KeepGitDirectory ?? false) { Title = source, Text = add.Text, Lines = add.Lines }), "/" + git.Directory, Unpack: false);
+        return new RemotePart(One(new GitStep(git, add.KeepGitDirectory ?? git.KeepGitDirectory ?? false) { Title = source, Text = add.Text, Lines = add.Lines }), "/", Unpack: false);
     }
 
     // With exceptions it is too hard to tell: a directory that is out may have files that are not.

@@ -150,9 +150,9 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
     private async Task<StepResult> FetchAsync(BuildStep step)
     {
         var directory = session.NewDirectory();
-        if (step is DownloadStep download) await remotes.DownloadAsync(download.Url, directory, download.FileName, download.Checksum, _stop.Token).ConfigureAwait(false);
+        if (step is DownloadStep download) await remotes.DownloadAsync(download.Url, directory, download.FileName, download.Checksum, request.Sources, _stop.Token).ConfigureAwait(false);
         if (step is GitStep git)
-            await remotes.CloneAsync(git.Source, directory, git.KeepGitDirectory, text => progress.Output(step, System.Text.Encoding.UTF8.GetBytes(text), stderr: true), _stop.Token).ConfigureAwait(false);
+            directory = await remotes.CloneAsync(git.Source, directory, git.KeepGitDirectory, request.Sources, text => progress.Output(step, System.Text.Encoding.UTF8.GetBytes(text), stderr: true), _stop.Token).ConfigureAwait(false);
         return new StepResult([], new BuildContext(directory, session.Keep(FileAt.Open(null, directory, OpenFlags.ReadOnly | OpenFlags.Directory)), null));
     }
 
@@ -274,10 +274,10 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
 }
 
 /// <summary>Files to read, as long as it is not disposed of.</summary>
-internal sealed record SourceTree(SafeFileHandle Root, IDisposable? Mount) : IDisposable
+public sealed record SourceTree(SafeFileHandle Root, IDisposable? Mount) : IDisposable
 {
     /// <summary>A step's files as they are, which nobody can write to.</summary>
-    public static SourceTree Open(ImageStore.LayerSession session, StepResult result)
+    internal static SourceTree Open(ImageStore.LayerSession session, StepResult result)
     {
         if (result.Context is { } context) return new SourceTree(context.Root, null);
         var lower = session.Directories(result.Layers, mountPoints: false);

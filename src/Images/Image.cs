@@ -26,6 +26,13 @@ public sealed record Image
     public required Digest Parent { get; init; }
     /// <summary>When a tag was last set on it; null when never.</summary>
     public required DateTimeOffset? LastTagTime { get; init; }
+
+    /// <summary>One that is in no store: its layers are held by whoever has it.</summary>
+    public static Image Loose(ImageConfig config, ReadOnlyMemory<byte> configBytes, Platform platform, IReadOnlyList<Digest> diffIds) => new()
+    {
+        Id = Digest.Sha256(configBytes.Span), Config = config, ConfigBytes = configBytes, Platform = platform, Created = null, DiffIds = diffIds, SizeBytes = 0, LayerDirectories = [], RepoTags = [], RepoDigests = [],
+        Parent = default, LastTagTime = null,
+    };
 }
 
 /// <summary>Filters of the image list; every null or empty member means no such filter.</summary>

@@ -1,6 +1,3 @@
-using System.Diagnostics;
-using System.Net;
-using System.Net.Sockets;
 using Berth.Testing;
 
 namespace Berth.Clients.Tests;
@@ -9,45 +6,6 @@ namespace Berth.Clients.Tests;
 public sealed class BuildRemoteTests(SharedDaemon shared) : IClassFixture<SharedDaemon>
 {
     private readonly TestDaemon _daemon = shared.Daemon;
-
-    /// <summary>A web server for a directory.</summary>
-    private sealed class FileServer : IDisposable
-    {
-        private readonly HttpListener _listener = new();
-
-        public FileServer(string directory)
-        {
-            using (var probe = new TcpListener(IPAddress.Loopback, 0))
-            {
-                probe.Start();
-                Address = $"http://127.0.0.1:{((IPEndPoint)probe.LocalEndpoint).Port}";
-            }
-            _listener.Prefixes.Add(Address + "/");
-            _listener.Start();
-            _ = Task.Run(async () =>
-            {
-                while (_listener.IsListening)
-                {
-                    try
-                    {
-                        var context = await _listener.GetContextAsync();
-                        var file = Path.Combine(directory, context.Request.Url!.AbsolutePath.TrimStart('/'));
-                        if (File.Exists(file)) await context.Response.OutputStream.WriteAsync(await File.ReadAllBytesAsync(file));
-                        else context.Response.StatusCode = 404;
-                        context.Response.Close();
-                    }
-                    catch (Exception e) when (e is HttpListenerException or ObjectDisposedException)
-                    {
-                        return;
-                    }
-                }
-            });
-        }
-
-        public string Address { get; }
-
-        public void Dispose() => _listener.Close();
-    }
 
     private string NewDirectory() => Directory.CreateDirectory(Path.Combine(_daemon.WorkDirectory, "remote-" + Guid.NewGuid().ToString("N"))).FullName;
 
@@ -59,36 +17,6 @@ public sealed class BuildRemoteTests(SharedDaemon shared) : IClassFixture<Shared
     }
 
     private async Task<string> RunAsync(string image, params string[] command) => (await _daemon.Docker(["run", "--rm", "--network", "none", image, .. command])).Output;
-
-    // A repository with two commits, the first of them tagged; served as files, as any web server can.
-    private static async Task<string> RepositoryAsync(string directory)
-    {
-        try
-        {
-            using var git = Process.Start(new ProcessStartInfo("git", "--version") { RedirectStandardOutput = true })!;
-            await git.WaitForExitAsync(TestContext.Current.CancellationToken);
-        }
-        catch (System.ComponentModel.Win32Exception)
-        {
-            Assert.Skip("git is not installed");
-        }
-        var work = Directory.CreateDirectory(Path.Combine(directory, "work")).FullName;
-        Task<CommandResult> Git(params string[] arguments) => new Command("git", ["-C", work, "-c", "user.name=a", "-c", "user.email=a@b.invalid", .. arguments]).RunAsync();
-        await Git("init", "-q", "-b", "main");
-        Directory.CreateDirectory(Path.Combine(work, "sub"));
-        await File.WriteAllTextAsync(Path.Combine(work, "sub", "one"), "one\n");
-        await File.WriteAllTextAsync(Path.Combine(work, "Dockerfile"), "FROM busybox:test\nCOPY . /context\n");
-        await Git("add", ".");
-        await Git("commit", "-qm", "first");
-        await Git("tag", "v1");
-        var first = (await Git("rev-parse", "HEAD")).Line;
-        await File.WriteAllTextAsync(Path.Combine(work, "sub", "two"), "two\n");
-        await Git("add", ".");
-        await Git("commit", "-qm", "second");
-        await new Command("git", ["clone", "-q", "--bare", work, Path.Combine(directory, "repo.git")]);
-        await new Command("git", ["-C", Path.Combine(directory, "repo.git"), "update-server-info"]);
-        return first;
-    }
 
     [Fact]
     public async Task Files_of_the_web_are_added()
@@ -112,7 +40,7 @@ public sealed class BuildRemoteTests(SharedDaemon shared) : IClassFixture<Shared
     public async Task Git_repositories_are_added()
     {
         var directory = NewDirectory();
-        var first = await RepositoryAsync(directory);
+        var first = await FileServer.RepositoryAsync(directory);
         using var web = new FileServer(directory);
         var built = await BuildAsync($"FROM BASE\nADD {web.Address}/repo.git /a\nADD {web.Address}/repo.git#v1:sub /b/\nADD --keep-git-dir=true {web.Address}/repo.git#main /c\nADD --checksum={first} {web.Address}/repo.git?tag=v1 /d\n");
         Assert.Equal("/a: Dockerfile sub\n/a/sub: one two\n/b: one\n/d/sub: one\n.git\n",
@@ -125,7 +53,7 @@ public sealed class BuildRemoteTests(SharedDaemon shared) : IClassFixture<Shared
     public async Task A_context_may_be_somewhere_else()
     {
         var directory = NewDirectory();
-        await RepositoryAsync(directory);
+        await FileServer.RepositoryAsync(directory);
         await File.WriteAllTextAsync(Path.Combine(directory, "Alone"), $"FROM {shared.Image}\nRUN echo alone > /word\n", TestContext.Current.CancellationToken);
         await File.WriteAllBytesAsync(Path.Combine(directory, "context.tar.gz"), TestImage.Gzip(Images.Tar(("Dockerfile", System.Text.Encoding.UTF8.GetBytes($"FROM {shared.Image}\nCOPY x /\n")), ("x", "x"u8.ToArray()))), TestContext.Current.CancellationToken);
         using var web = new FileServer(directory);

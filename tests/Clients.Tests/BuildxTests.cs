@@ -4,7 +4,7 @@ using Berth.Testing;
 namespace Berth.Clients.Tests;
 
 /// <summary>docker build as most people have it: with the buildx plugin, over BuildKit's protocol.</summary>
-public sealed class BuildxTests(BuildxTests.Fixture shared) : IClassFixture<BuildxTests.Fixture>
+public sealed partial class BuildxTests(BuildxTests.Fixture shared) : IClassFixture<BuildxTests.Fixture>
 {
     /// <summary>A daemon, and a client's configuration with Debian's docker-buildx as a plugin.</summary>
     public sealed class Fixture : IAsyncLifetime

@@ -61,6 +61,12 @@ public sealed record SolveRequest : IProtoMessage<SolveRequest>
 {
     public string Ref { get; init; } = "";
     public bool HasDefinition { get; init; }
+
+    /// <summary>It is nobody's build: no history is kept of it.</summary>
+    public bool Internal { get; init; }
+
+    /// <summary>Definitions, encoded.</summary>
+    public IReadOnlyDictionary<string, byte[]> Inputs { get; init; } = new Dictionary<string, byte[]>();
     public string Session { get; init; } = "";
     public string Frontend { get; init; } = "";
     public IReadOnlyDictionary<string, string> FrontendAttributes { get; init; } = new Dictionary<string, string>();
@@ -85,6 +91,8 @@ public sealed record SolveRequest : IProtoMessage<SolveRequest>
         cache.Messages(5, CacheImports);
         writer.Bytes(8, cache.Written);
         foreach (var entitlement in Entitlements) writer.Element(9, entitlement);
+        writer.Map(10, Inputs);
+        writer.Bool(11, Internal);
         writer.Messages(13, Exporters);
     }
 
@@ -95,6 +103,7 @@ public sealed record SolveRequest : IProtoMessage<SolveRequest>
         var (oldExporter, oldAttributes) = ("", new Dictionary<string, string>(StringComparer.Ordinal));
         List<TypeAndAttributes> exporters = [], exports = [], imports = [];
         var entitlements = new List<string>();
+        var inputs = new Dictionary<string, byte[]>(StringComparer.Ordinal);
         var reader = new ProtoReader(bytes);
         while (reader.TryNext(out var field))
         {
@@ -109,13 +118,18 @@ public sealed record SolveRequest : IProtoMessage<SolveRequest>
                 case 7: reader.EntryTo(attributes); break;
                 case 8: ReadCaches(reader.Span(), exports, imports); break;
                 case 9: entitlements.Add(reader.String()); break;
+                case 10:
+                    var (key, value) = reader.Entry();
+                    inputs[key] = value;
+                    break;
+                case 11: request = request with { Internal = reader.Bool() }; break;
                 case 13: exporters.Add(reader.Message<TypeAndAttributes>()); break;
                 default: reader.Skip(); break;
             }
         }
         // Clients say the first exporter twice, for servers that know only one.
         if (exporters.Count == 0 && oldExporter.Length > 0) exporters.Add(new TypeAndAttributes(oldExporter, oldAttributes));
-        return request with { FrontendAttributes = attributes, Exporters = exporters, CacheExports = exports, CacheImports = imports, Entitlements = entitlements };
+        return request with { FrontendAttributes = attributes, Exporters = exporters, Inputs = inputs, CacheExports = exports, CacheImports = imports, Entitlements = entitlements };
     }
 
     private static void ReadCaches(ReadOnlySpan<byte> bytes, List<TypeAndAttributes> exports, List<TypeAndAttributes> imports)
@@ -431,7 +445,7 @@ public sealed record SourceRange(int First, int Last) : IProtoMessage<SourceRang
     }
 }
 
-public sealed record WirePlatform(string Os, string Architecture, string Variant = "", string OsVersion = "") : IProtoMessage
+public sealed record WirePlatform(string Os, string Architecture, string Variant = "", string OsVersion = "") : IProtoMessage<WirePlatform>
 {
     public void WriteTo(ProtoWriter writer)
     {
@@ -439,6 +453,24 @@ public sealed record WirePlatform(string Os, string Architecture, string Variant
         writer.String(2, Os);
         writer.String(3, Variant);
         writer.String(4, OsVersion);
+    }
+
+    public static WirePlatform Parse(ReadOnlySpan<byte> bytes)
+    {
+        var platform = new WirePlatform("", "");
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: platform = platform with { Architecture = reader.String() }; break;
+                case 2: platform = platform with { Os = reader.String() }; break;
+                case 3: platform = platform with { Variant = reader.String() }; break;
+                case 4: platform = platform with { OsVersion = reader.String() }; break;
+                default: reader.Skip(); break;
+            }
+        }
+        return platform;
     }
 }
 

@@ -295,11 +295,12 @@ public static class SourceDefinition
         return definition.Written.ToArray();
     }
 
-    /// <summary>Identifiers of the sources in a definition.</summary>
+    /// <summary>The source that a definition is, or unpacks; null: it is something else.</summary>
     /// <exception cref="ProtoException"/>
-    public static IReadOnlyList<string> Sources(ReadOnlySpan<byte> definition)
+    public static DefinedSource? Parse(ReadOnlySpan<byte> definition)
     {
-        var found = new List<string>();
+        DefinedSource? found = null;
+        var (sources, unpack) = (0, false);
         var reader = new ProtoReader(definition);
         while (reader.TryNext(out var field))
         {
@@ -311,10 +312,203 @@ public static class SourceDefinition
             var operation = new ProtoReader(reader.Span());
             while (operation.TryNext(out var part))
             {
-                if (part == 3) found.Add(TextMessage.Parse(operation.Span()).Text);
-                else operation.Skip();
+                switch (part)
+                {
+                    case 3:
+                        (found, sources) = (ParseSource(operation.Span()), sources + 1);
+                        break;
+                    case 4:
+                        if (!IsUnpacking(operation.Span())) return null;
+                        unpack = true;
+                        break;
+                    case 2 or 5 or 6 or 7: // a command, a build, a merge, a difference
+                        return null;
+                    default:
+                        operation.Skip();
+                        break;
+                }
             }
         }
-        return found;
+        return sources == 1 ? found! with { Unpack = unpack } : null;
+    }
+
+    private static DefinedSource ParseSource(ReadOnlySpan<byte> bytes)
+    {
+        var (identifier, attributes) = ("", new Dictionary<string, string>(StringComparer.Ordinal));
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            if (field == 1) identifier = reader.String();
+            else if (field == 2) reader.EntryTo(attributes);
+            else reader.Skip();
+        }
+        return new DefinedSource(identifier, attributes);
+    }
+
+    // FileOp.actions = 2, FileAction.copy = 4, FileActionCopy.attemptUnpackDockerCompatibility = 7; one action and nothing else.
+    private static bool IsUnpacking(ReadOnlySpan<byte> bytes)
+    {
+        var (actions, unpack) = (0, false);
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            if (field != 2)
+            {
+                reader.Skip();
+                continue;
+            }
+            actions++;
+            var action = new ProtoReader(reader.Span());
+            while (action.TryNext(out var part))
+            {
+                if (part != 4)
+                {
+                    action.Skip();
+                    continue;
+                }
+                var copy = new ProtoReader(action.Span());
+                while (copy.TryNext(out var detail))
+                {
+                    if (detail == 7) unpack = copy.Bool();
+                    else copy.Skip();
+                }
+            }
+        }
+        return actions == 1 && unpack;
+    }
+}
+
+/// <summary>A source of a definition.</summary>
+/// <param name="Identifier">git://…, https://… and so on.</param>
+/// <param name="Attributes">By BuildKit's names: git.fullurl, http.filename.</param>
+public sealed record DefinedSource(string Identifier, IReadOnlyDictionary<string, string> Attributes)
+{
+    /// <summary>What is wanted is in the archive that it is.</summary>
+    public bool Unpack { get; init; }
+
+    public string this[string attribute] => Attributes.GetValueOrDefault(attribute, "");
+}
+
+/// <summary>ReadFile, ReadDir and StatFile: something about a file of a result.</summary>
+public sealed record FileRequest(string Ref, string Path) : IProtoMessage<FileRequest>
+{
+    /// <summary>Of ReadDir.</summary>
+    public string IncludePattern { get; init; } = "";
+
+    /// <summary>Of ReadFile: a part of it, when <see cref="Ranged"/>.</summary>
+    public long Offset { get; init; }
+    public long Length { get; init; }
+    public bool Ranged { get; init; }
+
+    public void WriteTo(ProtoWriter writer)
+    {
+        writer.String(1, Ref);
+        writer.String(2, Path);
+        writer.String(3, IncludePattern);
+    }
+
+    public static FileRequest Parse(ReadOnlySpan<byte> bytes)
+    {
+        var request = new FileRequest("", "");
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: request = request with { Ref = reader.String() }; break;
+                case 2: request = request with { Path = reader.String() }; break;
+                case 3: request = request with { IncludePattern = reader.String() }; break;
+                default: reader.Skip(); break;
+            }
+        }
+        return request;
+    }
+}
+
+/// <summary>ReadFile: its third field is another than that of its like.</summary>
+public sealed record ReadFileRequest(FileRequest File) : IProtoMessage<ReadFileRequest>
+{
+    public void WriteTo(ProtoWriter writer)
+    {
+        writer.String(1, File.Ref);
+        writer.String(2, File.Path);
+        if (!File.Ranged) return;
+        var range = new ProtoWriter();
+        range.Int64(1, File.Offset);
+        range.Int64(2, File.Length);
+        writer.Element(3, range.Written);
+    }
+
+    public static ReadFileRequest Parse(ReadOnlySpan<byte> bytes)
+    {
+        var request = new FileRequest("", "");
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: request = request with { Ref = reader.String() }; break;
+                case 2: request = request with { Path = reader.String() }; break;
+                case 3:
+                    request = request with { Ranged = true };
+                    var range = new ProtoReader(reader.Span());
+                    while (range.TryNext(out var part))
+                    {
+                        if (part == 1) request = request with { Offset = range.Int64() };
+                        else if (part == 2) request = request with { Length = range.Int64() };
+                        else range.Skip();
+                    }
+                    break;
+                default: reader.Skip(); break;
+            }
+        }
+        return new ReadFileRequest(request);
+    }
+}
+
+/// <summary>Files as they are told: all of a directory, or one.</summary>
+public sealed record FileStats(IReadOnlyList<FileStat> Entries) : IProtoMessage
+{
+    public void WriteTo(ProtoWriter writer) => writer.Messages(1, Entries);
+}
+
+/// <summary>An image's configuration is asked for.</summary>
+public sealed record ImageConfigRequest(string Ref) : IProtoMessage<ImageConfigRequest>
+{
+    public WirePlatform? Platform { get; init; }
+    public string ResolveMode { get; init; } = "";
+
+    public void WriteTo(ProtoWriter writer)
+    {
+        writer.String(1, Ref);
+        writer.Message(2, Platform);
+        writer.String(3, ResolveMode);
+    }
+
+    public static ImageConfigRequest Parse(ReadOnlySpan<byte> bytes)
+    {
+        var request = new ImageConfigRequest("");
+        var reader = new ProtoReader(bytes);
+        while (reader.TryNext(out var field))
+        {
+            switch (field)
+            {
+                case 1: request = request with { Ref = reader.String() }; break;
+                case 2: request = request with { Platform = reader.Message<WirePlatform>() }; break;
+                case 3: request = request with { ResolveMode = reader.String() }; break;
+                default: reader.Skip(); break;
+            }
+        }
+        return request;
+    }
+}
+
+public sealed record ImageConfigResponse(string Digest, byte[] Config, string Ref) : IProtoMessage
+{
+    public void WriteTo(ProtoWriter writer)
+    {
+        writer.String(1, Digest);
+        writer.Bytes(2, Config);
+        writer.String(3, Ref);
     }
 }

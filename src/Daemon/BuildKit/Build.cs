@@ -6,27 +6,50 @@ using Berth.Builder;
 using Berth.Dockerfile;
 using Berth.Engine;
 using Berth.Images;
+using Berth.Linux;
+using Berth.Linux.Abi;
 
 namespace Berth.Daemon.BuildKit;
 
-/// <summary>What the frontend was asked for, and what came of it.</summary>
-internal sealed record FrontendOutcome(BuildRequest Request, BuildOutcomes Results) : IDisposable
+/// <summary>What references stand for, once it is made.</summary>
+internal interface IRefResult : IDisposable
 {
+    /// <summary>The files of one of them, to read.</summary>
+    SourceTree OpenFiles(int index);
+}
+
+/// <summary>What the frontend was asked for, and what came of it.</summary>
+internal sealed record FrontendOutcome(BuildRequest Request, BuildOutcomes Results) : IRefResult
+{
+    public SourceTree OpenFiles(int index) => Results.Each[index].OpenFiles();
+
     public void Dispose() => Results.Dispose();
+}
+
+/// <summary>Files of elsewhere that a client wants to look at.</summary>
+internal sealed record FetchedFiles(FetchedSource Source, ImageStore.LayerSession Session) : IRefResult
+{
+    public SourceTree OpenFiles(int index)
+    {
+        var root = FileAt.Open(null, Source.Directory, OpenFlags.ReadOnly | OpenFlags.Directory);
+        return new SourceTree(root, root);
+    }
+
+    public void Dispose() => Session.Dispose();
 }
 
 /// <summary>A result of a build for one platform, made when somebody needs it; those for the others are made with it, and once.</summary>
 /// <param name="Index">Which of the results.</param>
-internal sealed record BuildRef(string Id, int Index, Lazy<Task<FrontendOutcome>> Outcome)
+internal sealed record BuildRef(string Id, int Index, Lazy<Task<IRefResult>> Result)
 {
-    public Task<FrontendOutcome> EvaluateAsync() => Outcome.Value;
+    public Task<IRefResult> EvaluateAsync() => Result.Value;
 
     /// <summary>Lets go of what was made.</summary>
     public async Task ReleaseAsync()
     {
-        if (Index > 0 || !Outcome.IsValueCreated) return;
-        await ((Task)Outcome.Value).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        if (Outcome.Value.IsCompletedSuccessfully) (await Outcome.Value).Dispose();
+        if (Index > 0 || !Result.IsValueCreated) return;
+        await ((Task)Result.Value).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (Result.Value.IsCompletedSuccessfully) (await Result.Value).Dispose();
     }
 }
 
@@ -46,9 +69,9 @@ internal sealed class Build(SolveRequest request, TimeProvider time, Cancellatio
     public TaskCompletionSource<ReturnRequest> Returned { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>One for each platform.</summary>
-    public IReadOnlyList<BuildRef> Add(int platforms, Func<Task<FrontendOutcome>> make)
+    public IReadOnlyList<BuildRef> Add(int platforms, Func<Task<IRefResult>> make)
     {
-        var outcome = new Lazy<Task<FrontendOutcome>>(make);
+        var outcome = new Lazy<Task<IRefResult>>(make);
         var references = new List<BuildRef>();
         for (var i = 0; i < platforms; i++)
         {

@@ -66,6 +66,10 @@ internal sealed class BuildKitServer
             (await BuildOfAsync(call)).Returned.TrySetResult(request);
             return Empty.Instance;
         });
+        _grpc.Add<ReadFileRequest>(Gateway + "ReadFile", (call, request) => LookAsync(call, request.File, ResultFiles.Read));
+        _grpc.Add<FileRequest>(Gateway + "StatFile", (call, request) => LookAsync(call, request, (tree, file) => new FileStats([ResultFiles.Stat(tree, file)])));
+        _grpc.Add<FileRequest>(Gateway + "ReadDir", (call, request) => LookAsync(call, request, ResultFiles.List));
+        _grpc.Add<ImageConfigRequest>(Gateway + "ResolveImageConfig", ResolveImageAsync);
         _grpc.Add<Empty>(Gateway + "Warn", (_, _) => Task.FromResult<IProtoMessage>(Empty.Instance));
         _grpc.Add<Empty>("/grpc.health.v1.Health/Check", (_, _) => Task.FromResult<IProtoMessage>(new Serving()));
     }
@@ -119,7 +123,7 @@ internal sealed class BuildKitServer
         Frontend = [.. ((ReadOnlySpan<string>)["solve.base", "resolveimage", "resolveimage.resolvemode", "readfile", "return", "returnmap", "readdir", "statfile", "importcaches", "proto.refarray", "reference.output",
             "frontend.inputs", "gateway.solve.metadata", "frontend.caps", "gateway.solve.evaluate", "gateway.evaluate", "gateway.warnings"]).ToArray().Select(id => new Capability(id))],
         Definitions = [.. ((ReadOnlySpan<string>)["source.image", "source.local", "source.local.unique", "source.local.sessionid", "source.local.includepatterns", "source.local.followpaths", "source.local.excludepatterns",
-            "source.local.sharedkeyhint", "source.local.differ", "source.ocilayout", "source.git", "source.http", "exec.meta.base", "exec.mount.bind", "exec.mount.cache", "exec.mount.tmpfs", "exec.mount.secret", "exec.mount.ssh", "file.base",
+            "source.local.sharedkeyhint", "source.local.differ", "source.ocilayout", "source.git", "source.git.keepgitdir", "source.git.fullurl", "source.git.httpauth", "source.git.mountsshsock", "source.git.subdir", "source.git.checksum", "source.git.skipsubmodules", "source.http", "source.http.checksum", "exec.meta.base", "exec.mount.bind", "exec.mount.cache", "exec.mount.tmpfs", "exec.mount.secret", "exec.mount.ssh", "file.base",
             "constraints", "platform", "meta.ignorecache", "meta.description", "meta.exportcache", "exporter.image.attestations", "exporter.image.annotations", "exporter.multiple"]).ToArray().Select(id => new Capability(id))],
         Workers = [Worker()],
     };
@@ -194,7 +198,7 @@ internal sealed class BuildKitServer
         try
         {
             BuildRef? reference;
-            if (request.Frontend.Length > 0) reference = Begin(build, request.Frontend, request.FrontendAttributes, new Dictionary<string, byte[]>(), request.CacheImports)[0];
+            if (request.Frontend.Length > 0) reference = Begin(build, request.Frontend, request.FrontendAttributes, request.Inputs, request.CacheImports)[0];
             else
             {
                 var returned = await build.Returned.Task.WaitAsync(call.Gone);
@@ -202,7 +206,7 @@ internal sealed class BuildKitServer
                 reference = returned.Result?.Ref is { Id.Length: > 0 } found ? build.Find(found.Id) : null;
             }
             if (reference is null) return new SolveResponse(new Dictionary<string, string>());
-            var outcome = await EvaluateAsync(build, reference.Id);
+            if (await EvaluateAsync(build, reference.Id) is not FrontendOutcome outcome) throw new GrpcException(GrpcCode.Unimplemented, "building from LLB definitions is not supported: the Dockerfile language is built in");
             return new SolveResponse(await ExportAsync(build, outcome));
         }
         finally
@@ -241,7 +245,14 @@ internal sealed class BuildKitServer
     private async Task<IProtoMessage> GatewaySolveAsync(GrpcCall call, GatewaySolveRequest request)
     {
         var build = await BuildOfAsync(call);
-        if (request.Frontend.Length == 0) throw new GrpcException(GrpcCode.Unimplemented, "LLB definitions are not supported: the Dockerfile language is built in");
+        if (request.Frontend.Length == 0)
+        {
+            // Only to look at: a bake file, a Dockerfile.
+            var remote = RemoteOf(request.Definition) ?? throw new GrpcException(GrpcCode.Unimplemented, "LLB definitions are not supported but for a source: the Dockerfile language is built in");
+            var source = build.Add(1, () => FetchAsync(build, remote))[0];
+            if (request.Evaluate) await EvaluateAsync(build, source.Id);
+            return new GatewaySolveResponse(new GatewayResult { Ref = new ResultRef(source.Id, request.Definition) });
+        }
         if (request.Options.TryGetValue("requestid", out var question)) return new GatewaySolveResponse(new GatewayResult { Metadata = await AnswerAsync(build, question, new FrontendOptions(request.Options), request.Inputs) });
         var references = Begin(build, request.Frontend, request.Options, request.Inputs, request.CacheImports);
         if (request.Evaluate) await EvaluateAsync(build, references[0].Id);
@@ -278,11 +289,11 @@ internal sealed class BuildKitServer
     {
         if (question == Subrequests.Describe) return Subrequests.OfDescription();
         byte[]? dockerfile = null;
-        using var sources = new SessionSources(_engine, _sessions, _contexts, build.Status, options, build.Request.Session, build.Cancellation);
+        using var sources = new SessionSources(_engine, _builder, _sessions, _contexts, build.Status, options, build.Request.Session, build.Cancellation) { Remote = ContextOf(options, inputs) };
         try
         {
             dockerfile = await sources.LoadDockerfileAsync();
-            var request = options.ToRequest(dockerfile, sources, build.Request.Entitlements) with { Contexts = await ContextsAsync(options, inputs, build.Cancellation) };
+            var request = options.ToRequest(dockerfile, sources, build.Request.Entitlements) with { Contexts = await ContextsAsync(options, sources, inputs, build.Cancellation) };
             switch (question)
             {
                 case Subrequests.Check:
@@ -320,18 +331,98 @@ internal sealed class BuildKitServer
         return build.Add(platforms, () => BuildAsync(build, options, inputs, imports));
     }
 
-    private static Task<FrontendOutcome> EvaluateAsync(Build build, string id) => build.Find(id).EvaluateAsync();
+    // The build's own context when it is not the client's: an address, or a source that the client has looked at before.
+    private static RemoteSource? ContextOf(FrontendOptions options, IReadOnlyDictionary<string, byte[]> inputs)
+    {
+        try
+        {
+            if (options.RemoteContext is { Length: > 0 } remote) return RemoteSource.TryParse(remote);
+            return inputs.TryGetValue("context", out var definition) ? RemoteOf(definition) : null;
+        }
+        catch (DockerfileException e)
+        {
+            throw new GrpcException(GrpcCode.Unknown, e.Message);
+        }
+    }
 
-    private async Task<FrontendOutcome> BuildAsync(Build build, FrontendOptions options, IReadOnlyDictionary<string, byte[]> inputs, IReadOnlyList<TypeAndAttributes> imports)
+    private static RemoteSource? RemoteOf(byte[] definition)
+    {
+        if (SourceDefinition.Parse(definition) is not { } source) return null;
+        if (RemoteFiles.IsHttp(source.Identifier))
+        {
+            var name = source["http.filename"] is { Length: > 0 } given ? given : RemoteFiles.NameOf(source.Identifier);
+            if (name.Contains('/') || name is "." or "..") throw new GrpcException(GrpcCode.InvalidArgument, $"{name} is no name of a file");
+            return new RemoteSource { Url = source.Identifier, FileName = name, Checksum = source["http.checksum"], Unpack = source.Unpack, Name = source.Identifier };
+        }
+        if (!source.Identifier.StartsWith("git://", StringComparison.Ordinal)) return null;
+        var fragment = source.Identifier.IndexOf('#') is >= 0 and var at ? source.Identifier[at..] : "";
+        var remote = source["git.fullurl"] is { Length: > 0 } full ? full : "https://" + source.Identifier["git://".Length..^fragment.Length];
+        var parts = fragment.TrimStart('#').Split(':', 2);
+        if (parts[0].StartsWith('-')) throw new GrpcException(GrpcCode.InvalidArgument, $"invalid git ref {Berth.Api.Go.GoText.Quote(parts[0])}");
+        return new RemoteSource
+        {
+            Name = remote + fragment,
+            Git = new GitSource { Remote = remote, Ref = parts[0], Directory = parts is [_, var directory] ? directory : "", Commit = source["git.checksum"], KeepGitDirectory = source["git.keepgitdir"] == "true", Submodules = source["git.skipsubmodules"] != "true" },
+        };
+    }
+
+    private async Task<IRefResult> FetchAsync(Build build, RemoteSource remote)
+    {
+        var session = _builder.OpenSession();
+        using var sources = new SessionSources(_engine, _builder, _sessions, _contexts, build.Status, new FrontendOptions(new Dictionary<string, string>()), build.Request.Session, build.Cancellation);
+        var step = new ScratchStep { Title = remote.Git is null ? $"[internal] load {remote.Url}" : "[internal] load git source " + remote.Name };
+        build.Status.Started(step);
+        try
+        {
+            var fetched = await sources.FetchAsync(remote, session, step);
+            build.Status.Ended(step, null);
+            return new FetchedFiles(fetched, session);
+        }
+        catch (Exception e)
+        {
+            session.Dispose();
+            build.Status.Ended(step, e);
+            if (BuildFailure.IsExpected(e)) throw BuildFailure.ToGrpc(e, "", null);
+            throw;
+        }
+    }
+
+    private async Task<IProtoMessage> LookAsync(GrpcCall call, FileRequest request, Func<SourceTree, FileRequest, IProtoMessage> look)
+    {
+        var reference = (await BuildOfAsync(call)).Find(request.Ref);
+        using var tree = (await reference.EvaluateAsync()).OpenFiles(reference.Index);
+        return look(tree, request);
+    }
+
+    private async Task<IProtoMessage> ResolveImageAsync(GrpcCall call, ImageConfigRequest request)
+    {
+        var build = await BuildOfAsync(call);
+        using var sources = new SessionSources(_engine, _builder, _sessions, _contexts, build.Status, new FrontendOptions(new Dictionary<string, string>()), build.Request.Session, build.Cancellation);
+        try
+        {
+            var platform = request.Platform is { } wire ? Images.Platform.Parse(string.Join('/', ((string[])[wire.Os, wire.Architecture, wire.Variant]).Where(p => p.Length > 0))) : Images.Platform.Host;
+            var image = await _builder.ResolveAsync(request.Ref, platform, request.ResolveMode is "pull", sources, build.Status, call.Gone);
+            var digest = image.RepoDigests is [var named, ..] ? named[(named.IndexOf('@') + 1)..] : image.Id.ToString();
+            return new ImageConfigResponse(digest, image.ConfigBytes.ToArray(), Images.ImageReference.Parse(request.Ref).WithDefaultTag().ToString());
+        }
+        catch (Exception e) when (BuildFailure.IsExpected(e) || e is Images.ImageException)
+        {
+            throw BuildFailure.ToGrpc(e, "", null);
+        }
+    }
+
+    private static Task<IRefResult> EvaluateAsync(Build build, string id) => build.Find(id).EvaluateAsync();
+
+    private async Task<IRefResult> BuildAsync(Build build, FrontendOptions options, IReadOnlyDictionary<string, byte[]> inputs, IReadOnlyList<TypeAndAttributes> imports)
     {
         byte[]? dockerfile = null;
-        using var sources = new SessionSources(_engine, _sessions, _contexts, build.Status, options, build.Request.Session, build.Cancellation);
+        using var sources = new SessionSources(_engine, _builder, _sessions, _contexts, build.Status, options, build.Request.Session, build.Cancellation) { Remote = ContextOf(options, inputs) };
         try
         {
             dockerfile = await sources.LoadDockerfileAsync();
             var request = options.ToRequest(dockerfile, sources, build.Request.Entitlements) with
             {
-                Contexts = await ContextsAsync(options, inputs, build.Cancellation), CacheFrom = [.. imports.Select(c => new CacheLocation(c.Type, c.Attributes)), .. options.CacheImports()],
+                Contexts = await ContextsAsync(options, sources, inputs, build.Cancellation), CacheFrom = [.. imports.Select(c => new CacheLocation(c.Type, c.Attributes)), .. options.CacheImports()],
                 CacheTo = [.. build.Request.CacheExports.Select(c => new CacheLocation(c.Type, c.Attributes))],
             };
             await sources.LoadIgnoredAsync();
@@ -348,7 +439,7 @@ internal sealed class BuildKitServer
         }
     }
 
-    private async Task<Dictionary<string, NamedContext>> ContextsAsync(FrontendOptions options, IReadOnlyDictionary<string, byte[]> inputs, CancellationToken cancellation)
+    private async Task<Dictionary<string, NamedContext>> ContextsAsync(FrontendOptions options, SessionSources sources, IReadOnlyDictionary<string, byte[]> inputs, CancellationToken cancellation)
     {
         var contexts = new Dictionary<string, NamedContext>(StringComparer.Ordinal);
         foreach (var (name, value) in options.WithPrefix("context:"))
@@ -359,7 +450,11 @@ internal sealed class BuildKitServer
             {
                 "docker-image" => new NamedContext { ImageName = rest.StartsWith("//", StringComparison.Ordinal) ? rest[2..] : rest },
                 "local" => new NamedContext { Directory = rest },
-                "input" => new NamedContext { Result = await InputAsync(inputs.TryGetValue(rest, out var definition) ? definition : throw new BuildException($"invalid input {rest} for {name}"), cancellation) },
+                "input" => await InputAsync(inputs.TryGetValue(rest, out var definition) ? definition : throw new BuildException($"invalid input {rest} for {name}"), cancellation),
+                "http" or "https" => new NamedContext { Remote = RemoteSource.TryParse(value)! with { Unpack = false } },
+                "git" => new NamedContext { Remote = RemoteSource.TryParse(value) ?? throw new BuildException($"invalid git context {value}") },
+                _ when kind.StartsWith("git@", StringComparison.Ordinal) => new NamedContext { Remote = RemoteSource.TryParse(value) ?? throw new BuildException($"invalid git context {value}") },
+                "oci-layout" => new NamedContext { Result = await sources.LoadLayoutAsync(name, rest.StartsWith("//", StringComparison.Ordinal) ? rest[2..] : rest, options.Platforms()[0]) },
                 "" => throw new BuildException($"invalid context specifier {value} for {name}"),
                 _ => throw new BuildException($"unsupported context source {kind} for {name}"),
             };
@@ -367,24 +462,16 @@ internal sealed class BuildKitServer
         return contexts;
     }
 
-    // A result of ours that comes back: another target of the same bake.
-    private async Task<Images.Image> InputAsync(byte[] definition, CancellationToken cancellation)
+    // A result of ours that comes back: another target of the same bake. Or files that the client has looked at.
+    private async Task<NamedContext> InputAsync(byte[] definition, CancellationToken cancellation)
     {
-        foreach (var source in SourceDefinition.Sources(definition))
-        {
-            if (!source.StartsWith(ResultScheme, StringComparison.Ordinal)) continue;
-            var id = source[ResultScheme.Length..];
-            var reference = (await _builds.GetAsync(id[..Math.Max(0, id.LastIndexOf('/'))], cancellation)).Find(id);
-            var result = (await reference.EvaluateAsync()).Results.Each[reference.Index];
-            var config = result.Config;
-            var bytes = config.ToBytes();
-            return new Images.Image
-            {
-                Id = Images.Digest.Sha256(bytes), Config = config, ConfigBytes = bytes, Platform = result.Plan.Platform, Created = null, DiffIds = result.Layers, SizeBytes = 0, LayerDirectories = [],
-                RepoTags = [], RepoDigests = [], Parent = default, LastTagTime = null,
-            };
-        }
-        throw new BuildException("an input is no result of this builder");
+        if (RemoteOf(definition) is { } remote) return new NamedContext { Remote = remote };
+        if (SourceDefinition.Parse(definition)?.Identifier is not { } source || !source.StartsWith(ResultScheme, StringComparison.Ordinal)) throw new BuildException("an input is no result of this builder");
+        var id = source[ResultScheme.Length..];
+        var reference = (await _builds.GetAsync(id[..Math.Max(0, id.LastIndexOf('/'))], cancellation)).Find(id);
+        if (await reference.EvaluateAsync() is not FrontendOutcome outcome) throw new BuildException("an input is no result of this builder");
+        var result = outcome.Results.Each[reference.Index];
+        return new NamedContext { Result = Images.Image.Loose(result.Config, result.Config.ToBytes(), result.Plan.Platform, result.Layers) };
     }
 
     private sealed record HistoryRequest(bool EarlyExit) : IProtoMessage<HistoryRequest>

@@ -21,6 +21,9 @@ internal sealed class FrontendOptions(IReadOnlyDictionary<string, string> option
     /// <summary>A URL instead of the client's directory; empty: none.</summary>
     public string RemoteContext => this[ContextDirectory];
 
+    /// <summary>The client has the Dockerfile, wherever the context is.</summary>
+    public bool HasOwnDockerfile => options.ContainsKey("dockerfilekey");
+
     /// <summary>frontend.outline and so on: something else than a build.</summary>
     public string Request => this["requestid"];
 

@@ -14,18 +14,21 @@ internal sealed class SentFileSet(FileSet files) : ISentFiles
 
     public Stream Open(string path) => files.Open(path);
 
+    /// <summary>The bits of a mode of Go that say what a file is.</summary>
+    public static uint KindOf(FileKind kind) => kind switch
+    {
+        FileKind.Directory => FileStat.Directory,
+        FileKind.SymbolicLink => FileStat.SymbolicLink,
+        FileKind.Fifo => FileStat.NamedPipe,
+        FileKind.Socket => FileStat.Socket,
+        FileKind.BlockDevice => FileStat.Device,
+        FileKind.CharacterDevice => FileStat.Device | FileStat.CharacterDevice,
+        _ => 0,
+    };
+
     private static FileStat StatOf(FileSetEntry file) => new(file.Path)
     {
-        Mode = FileStat.ModeOf(file.Permissions) | file.Kind switch
-        {
-            FileKind.Directory => FileStat.Directory,
-            FileKind.SymbolicLink => FileStat.SymbolicLink,
-            FileKind.Fifo => FileStat.NamedPipe,
-            FileKind.Socket => FileStat.Socket,
-            FileKind.BlockDevice => FileStat.Device,
-            FileKind.CharacterDevice => FileStat.Device | FileStat.CharacterDevice,
-            _ => 0,
-        },
+        Mode = FileStat.ModeOf(file.Permissions) | KindOf(file.Kind),
         Uid = file.Uid, Gid = file.Gid, Size = file.Kind == FileKind.Regular ? file.SizeBytes : 0, ModTime = file.Modified.Seconds * 1_000_000_000 + file.Modified.Nanoseconds, LinkName = file.LinkName,
         DeviceMajor = file.Device.Major, DeviceMinor = file.Device.Minor, Xattrs = XattrsOf(file),
     };

@@ -27,7 +27,7 @@ internal sealed class SessionContent(BuildSessions sessions, string sessionId, s
             var call = await OpenAsync("Read", cancellation);
             await call.WriteAsync(new ReadContentRequest(digest.ToString()));
             await call.CompleteAsync();
-            return new Content(call);
+            return new PieceStream<ReadContentResponse>(call, piece => piece.Data);
         }
         catch (GrpcException e)
         {
@@ -62,38 +62,5 @@ internal sealed class SessionContent(BuildSessions sessions, string sessionId, s
         {
             throw new BuildException(e.Message, inner: e);
         }
-    }
-
-    private sealed class Content(GrpcClientCall call) : SequentialStream
-    {
-        private ReadOnlyMemory<byte> _piece;
-
-        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
-        {
-            try
-            {
-                while (_piece.IsEmpty)
-                {
-                    if (await call.ReadAsync<ReadContentResponse>() is not { } next) return 0;
-                    _piece = next.Data;
-                }
-            }
-            catch (GrpcException e)
-            {
-                throw new IOException(e.Message, e);
-            }
-            var count = Math.Min(buffer.Length, _piece.Length);
-            _piece[..count].CopyTo(buffer);
-            _piece = _piece[count..];
-            return count;
-        }
-
-        public override async ValueTask DisposeAsync()
-        {
-            await call.DisposeAsync();
-            await base.DisposeAsync();
-        }
-
-        public override bool CanRead => true;
     }
 }

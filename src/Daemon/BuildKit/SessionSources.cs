@@ -13,15 +13,16 @@ using Microsoft.Win32.SafeHandles;
 namespace Berth.Daemon.BuildKit;
 
 /// <summary>Where the files, secrets and logins of a build come from when its client serves them over a session.</summary>
-internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions, ContextStore contexts, StatusLog status, FrontendOptions options, string sessionId, CancellationToken cancellation) : IBuildSources, IDisposable
+internal sealed class SessionSources(
+    BerthEngine engine, BuildService builder, BuildSessions sessions, ContextStore contexts, StatusLog status, FrontendOptions options, string sessionId, CancellationToken cancellation) : IBuildSources, IDisposable
 {
-    private const string DiffCopy = "/moby.filesync.v1.FileSync/DiffCopy";
+    private const string DiffCopy = "/moby.filesync.v1.FileSync/DiffCopy", Pull = "/moby.upload.v1.Upload/Pull";
 
     private readonly List<IDisposable> _places = [];
     private readonly Lock _lock = new();
 
     /// <summary>The step that loads the Dockerfile: what there is to say about it is said there.</summary>
-    public BuildStep Definition { get; } = new ScratchStep { Title = "[internal] load build definition from " + Path.GetFileName(options.DockerfileName) };
+    public BuildStep Definition { get; private set; } = new ScratchStep { Title = "[internal] load build definition from " + Path.GetFileName(options.DockerfileName) };
 
     /// <summary>What the context's .dockerignore leaves out.</summary>
     public PathPatterns? Ignored { get; private set; }
@@ -29,13 +30,21 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
     /// <summary>Says what of the contexts is needed.</summary>
     public BuildPlan? Plan { get; set; }
 
+    /// <summary>Where the files of the build's own context are when nobody sends them; null: the client does.</summary>
+    public RemoteSource? Remote { get; init; }
+
     private string _ignore = "";
     private bool _ignoreKnown;
+    private FetchedSource? _fetched;
+    private ImageStore.LayerSession? _session;
+
+    /// <summary>For what is fetched for this build before it begins: held until the sources are given back.</summary>
+    public ImageStore.LayerSession Session => _session ??= builder.OpenSession();
 
     /// <exception cref="BuildException">There is none.</exception>
     public async Task<byte[]> LoadDockerfileAsync()
     {
-        if (options.RemoteContext is { Length: > 0 } remote) throw new BuildException($"building from {remote} over BuildKit's protocol is not supported yet: DOCKER_BUILDKIT=0 docker build takes it");
+        if (Remote is not null && await FetchAsync(Remote) is { } there) return there;
         var name = options.DockerfileName;
         var slash = name.LastIndexOf('/');
         List<string> wanted = [name, name + ".dockerignore"];
@@ -52,9 +61,47 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
         });
     }
 
-    /// <summary>Asks for the context's .dockerignore, unless the Dockerfile came with one.</summary>
+    // The context of elsewhere, and its Dockerfile unless the client has that.
+    private async Task<byte[]?> FetchAsync(RemoteSource remote)
+    {
+        var step = new ScratchStep { Title = remote.Git is null ? "[internal] load remote build context" : "[internal] load git source " + remote.Name };
+        try
+        {
+            _fetched = await StepAsync(step, () => FetchAsync(remote, Session, step));
+        }
+        catch (BuildException e)
+        {
+            throw new BuildException((remote.Git is null ? "failed to read downloaded context: " : "failed to read dockerfile: failed to load cache key: ") + e.Message, inner: e);
+        }
+        if (options.HasOwnDockerfile) return null;
+        Definition = step;
+        using var root = FileAt.Open(null, _fetched.Directory, OpenFlags.ReadOnly | OpenFlags.Directory);
+        var name = remote.Git is null && !_fetched.Unpacked ? remote.FileName : options.DockerfileName;
+        return ReadFile(root, name, Document.MaxBytes) ?? throw new BuildException($"failed to read dockerfile: open {name}: no such file or directory");
+    }
+
+    /// <summary>Brings files of elsewhere.</summary>
+    public Task<FetchedSource> FetchAsync(RemoteSource remote, ImageStore.LayerSession session, BuildStep step) =>
+        builder.Remotes.FetchAsync(remote, session.NewDirectory, this, text => status.Output(step, Encoding.UTF8.GetBytes(text), stderr: true), cancellation);
+
+    public async Task<Stream?> OpenUploadAsync(Uri address, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var session = await sessions.GetAsync(sessionId, cancellationToken);
+            if (!session.Offers(Pull)) return null;
+            return new PieceStream<BytesMessage>(session.Channel.Open(Pull, [("urlpath", address.AbsolutePath), ("urlhost", address.Host)], cancellationToken), piece => piece.Data);
+        }
+        catch (GrpcException e)
+        {
+            throw new BuildException(e.Message, inner: e);
+        }
+    }
+
+    /// <summary>Asks for the context's .dockerignore, unless the Dockerfile came with one. A context of elsewhere has none, as in BuildKit.</summary>
     public async Task LoadIgnoredAsync()
     {
+        if (_fetched is not null) return;
         var step = new ScratchStep { Title = "[internal] load .dockerignore" };
         await StepAsync(step, async () =>
         {
@@ -85,6 +132,7 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
     {
         try
         {
+            if (step.Name.Length == 0 && _fetched is { } fetched) return new BuildContext(fetched.Directory, Session.Keep(FileAt.Open(null, fetched.Directory, OpenFlags.ReadOnly | OpenFlags.Directory)), null);
             var directory = step.Name.Length > 0 ? step.Name : options.ContextDirectory;
             var session = options.SessionOf(directory, sessionId);
             var ignore = step.Name.Length > 0 ? await LoadIgnoredAsync(directory, session) : _ignore;
@@ -130,7 +178,7 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
         }
         catch (Exception e)
         {
-            var failure = e is GrpcException or LinuxException ? new BuildException(e.Message, inner: e) : e;
+            var failure = e is GrpcException or LinuxException or IOException ? new BuildException(e.Message, inner: e) : e;
             status.Ended(step, failure);
             if (failure == e) throw;
             throw failure;
@@ -217,6 +265,45 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
 
     public IClientContent? OpenContent(string store) => new SessionContent(sessions, sessionId, store);
 
+    /// <summary>An image of a directory of the client's that is laid out as OCI has it.</summary>
+    /// <param name="name">What the Dockerfile calls it.</param>
+    /// <param name="layout">store@digest</param>
+    /// <exception cref="BuildException"/>
+    public async Task<Image> LoadLayoutAsync(string name, string layout, Images.Platform platform)
+    {
+        var at = layout.LastIndexOf('@');
+        if (at < 0) throw new BuildException($"oci-layout reference {Berth.Api.Go.GoText.Quote(layout)} has no digest");
+        if (!Digest.TryParse(layout[(at + 1)..], out var digest)) throw new BuildException($"could not parse oci-layout reference {Berth.Api.Go.GoText.Quote(layout)}: invalid reference format");
+        // A tag before the digest says nothing more.
+        var store = layout[..at].Split(':')[0];
+        using var source = Session.OpenSource(new SessionContent(sessions, sessionId, "oci:" + store).OpenAsync);
+        try
+        {
+            var (manifest, config) = await StepAsync(new ScratchStep { Title = $"[context {name}] load metadata for {name}@{digest}" }, async () =>
+            {
+                var manifest = Manifest.Parse(await source.GetManifestAsync(digest.ToString(), cancellation));
+                if (manifest.Manifests is not null)
+                {
+                    var entry = manifest.Matching(platform) is [var best, ..] ? best : throw new BuildException($"{name}@{digest}: no match for platform in manifest: not found");
+                    manifest = Manifest.Parse(await source.GetManifestAsync(entry.DigestText!, cancellation));
+                }
+                return (manifest, await source.GetBlobAsync(manifest.Config!.Digest, cancellation));
+            });
+            var parsed = Images.ImageConfig.Parse(config);
+            var diffIds = (parsed.RootFs?.DiffIds ?? []).Select(Digest.Parse).ToList();
+            if (diffIds.Count != (manifest.Layers ?? []).Count) throw new BuildException($"{name}@{digest}: mismatched image rootfs and manifest layers");
+            return await StepAsync(new ScratchStep { Title = $"[context {name}] OCI load from client" }, async () =>
+            {
+                for (var i = 0; i < diffIds.Count; i++) await source.FetchLayerAsync(diffIds[i], manifest.Layers![i], cancellation);
+                return Image.Loose(parsed, config, new Images.Platform(parsed.Os ?? "linux", parsed.Architecture ?? "", parsed.Variant ?? ""), diffIds);
+            });
+        }
+        catch (Exception e) when (e is ImageException or System.Text.Json.JsonException)
+        {
+            throw new BuildException(e.Message, inner: e);
+        }
+    }
+
     private async Task<AuthConfig?> LoginAsync(ImageReference name, CancellationToken cancellationToken)
     {
         var host = name.Domain == "docker.io" ? "registry-1.docker.io" : name.Domain;
@@ -243,5 +330,6 @@ internal sealed class SessionSources(BerthEngine engine, BuildSessions sessions,
             foreach (var place in _places) place.Dispose();
             _places.Clear();
         }
+        _session?.Dispose();
     }
 }

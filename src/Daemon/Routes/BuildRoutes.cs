@@ -94,39 +94,25 @@ internal static class BuildRoutes
     {
         try
         {
-            if (GitSource.TryParseContext(remote) is { } git)
-            {
-                await builder.Remotes.CloneAsync(git, directory, git.KeepGitDirectory ?? false, null, cancellation);
-                if (git.Directory.Length == 0) return directory;
-                using var all = FileAt.Open(null, directory, OpenFlags.ReadOnly | OpenFlags.Directory);
-                var inside = RootedPath.TryResolve(all, "/" + git.Directory, mustExist: true, out _) ?? throw EngineException.Invalid($"error initializing submodules: no such directory: {git.Directory}");
-                return directory + inside;
-            }
-            if (!RemoteFiles.IsHttp(remote)) throw EngineException.Invalid($"remoteURL ({remote}) could not be recognized as URL");
-            using var response = await builder.Remotes.GetAsync(remote, cancellation);
+            var source = RemoteSource.TryParse(remote) ?? throw EngineException.Invalid($"remoteURL ({remote}) could not be recognized as URL");
+            if (source.Git is not null) return (await builder.Remotes.FetchAsync(source, () => directory, null, null, cancellation)).Directory;
+            using var response = await builder.Remotes.GetAsync(remote, null, cancellation);
             if (!response.IsSuccessStatusCode)
                 throw EngineException.System($"error downloading remote context {remote}: failed to GET {remote} with status {(int)response.StatusCode} {response.ReasonPhrase}: {(await ReadStartAsync(response, cancellation)).Trim()}");
             var file = Path.Combine(session.NewDirectory(), "context");
-            await RemoteFiles.SaveAsync(response, file, cancellation);
-            await using var saved = File.OpenRead(file);
-            // By what it is: servers call a Dockerfile application/octet-stream.
-            var isTar = TreeArchive.IsTar(saved);
-            saved.Position = 0;
-            using var root = FileAt.Open(null, directory, OpenFlags.ReadOnly | OpenFlags.Directory);
-            if (isTar) await UnpackAsync(saved, root, cancellation);
-            else if (saved.Length <= Document.MaxBytes) await CopyAsync(saved, Path.Combine(directory, "Dockerfile"), cancellation);
-            else throw EngineException.Invalid($"error detecting content type for remote {remote}: unsupported Content-Type {Berth.Api.Go.GoText.Quote(response.Content.Headers.ContentType?.ToString() ?? "")}");
+            await using (var body = await response.Content.ReadAsStreamAsync(cancellation)) await RemoteFiles.SaveAsync(body, file, cancellation);
+            if (await FetchedSource.TryUnpackAsync(file, directory, cancellation)) return directory;
+            if (new FileInfo(file).Length > Document.MaxBytes) throw EngineException.Invalid($"error detecting content type for remote {remote}: unsupported Content-Type {Berth.Api.Go.GoText.Quote(response.Content.Headers.ContentType?.ToString() ?? "")}");
+            File.Move(file, Path.Combine(directory, "Dockerfile"));
             return directory;
+        }
+        catch (ImageException e)
+        {
+            throw EngineException.Invalid($"the build context can't be read: {e.Message}");
         }
         catch (Exception e) when (e is BuildException or DockerfileException)
         {
             throw EngineException.System($"error fetching remote context {remote}: {e.Message}");
-        }
-
-        static async Task CopyAsync(Stream from, string to, CancellationToken cancellation)
-        {
-            await using var file = File.Create(to);
-            await from.CopyToAsync(file, cancellation);
         }
 
         static async Task<string> ReadStartAsync(HttpResponseMessage response, CancellationToken cancellation)

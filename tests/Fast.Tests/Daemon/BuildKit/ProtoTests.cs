@@ -45,7 +45,7 @@ public sealed class ProtoTests
 
     [Fact]
     public void A_result_comes_back_by_its_definition() =>
-        Assert.Equal("berth-result://a/1", Assert.Single(SourceDefinition.Sources(SourceDefinition.Encode("berth-result://a/1"))));
+        Assert.Equal("berth-result://a/1", SourceDefinition.Parse(SourceDefinition.Encode("berth-result://a/1"))!.Identifier);
 
     [Theory]
     [InlineData("0A05")] // text longer than the message

@@ -92,10 +92,19 @@ public sealed class BuildService
     /// <exception cref="BuildException">A step failed.</exception>
     public async Task<BuildResult> BuildAsync(BuildRequest request, IBuildProgress progress, Action<BuildPlan> begin, CancellationToken cancellation)
     {
+        Check(request.Outputs, request.CacheTo);
         var plan = await PlanAsync(request, progress, cancellation).ConfigureAwait(false);
         begin(plan);
         using var outcomes = await SolveAsync(request, plan, progress, cancellation).ConfigureAwait(false);
         return await ExportAsync(request, outcomes.Each, progress, cancellation).ConfigureAwait(false);
+    }
+
+    /// <summary>Whether what is to come out of a build is known here at all: for before it.</summary>
+    /// <exception cref="BuildException">It is not.</exception>
+    public static void Check(IEnumerable<BuildOutput> outputs, IEnumerable<CacheLocation> caches)
+    {
+        foreach (var output in outputs) Exporter.Check(output.Type);
+        foreach (var cache in caches) CacheExports.Check(cache.Type);
     }
 
     /// <summary>Makes of results what was asked for: <see cref="BuildRequest.Outputs"/>, <see cref="BuildRequest.CacheTo"/>.</summary>
@@ -111,6 +120,13 @@ public sealed class BuildService
         var metadata = new Dictionary<string, string>(exporter.Metadata, StringComparer.Ordinal);
         foreach (var (name, value) in caches.Metadata) metadata[name] = value;
         return new BuildResult(exporter.Image, results[0].Plan.Checks.Findings) { Metadata = metadata };
+    }
+
+    /// <summary>How a result was made, all of it: for a history.</summary>
+    public (string PredicateType, byte[] Predicate) ProvenanceOf(BuildRequest request, BuildOutcome result)
+    {
+        var said = Provenance.Of(request, result, "mode=max", result.Times.Started, result.Times.Finished);
+        return (said.PredicateType, said.Predicate);
     }
 
     // What is to be said about a result. Only where there is an output that can carry it.

@@ -93,6 +93,7 @@ public sealed partial class BuildxTests(BuildxTests.Fixture shared) : IClassFixt
         Assert.Contains("failed to solve: dockerfile parse error on line 2: unknown instruction: RUNN", unknown.Error, StringComparison.Ordinal);
         var missing = await Docker("build", "-f", Path.Combine(context, "Missing"), context).MayFail();
         Assert.Contains("   2 | >>> COPY nothing /\n", missing.Error, StringComparison.Ordinal);
+        Assert.Contains("failed to solve: failed to compute cache key: failed to calculate checksum of ref", missing.Error, StringComparison.Ordinal);
         Assert.Contains("\"/nothing\": not found", missing.Error, StringComparison.Ordinal);
         await File.WriteAllTextAsync(Path.Combine(context, "Base"), "FROM 127.0.0.1:9/none\n", TestContext.Current.CancellationToken);
         var image = await Docker("build", "-f", Path.Combine(context, "Base"), context).MayFail();
@@ -100,6 +101,8 @@ public sealed partial class BuildxTests(BuildxTests.Fixture shared) : IClassFixt
         Assert.Contains("failed to solve: 127.0.0.1:9/none: failed to resolve source metadata for 127.0.0.1:9/none:latest: ", image.Error, StringComparison.Ordinal);
         var none = await Docker("build", "-f", Path.Combine(context, "None"), context).MayFail();
         Assert.Equal(1, none.ExitCode);
+        Assert.Contains("failed to solve: failed to read dockerfile: open None: no such file or directory", none.Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("#1 ERROR", none.Error, StringComparison.Ordinal);
     }
 
     [Fact]

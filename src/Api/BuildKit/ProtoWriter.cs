@@ -56,6 +56,9 @@ public sealed class ProtoWriter
         _bytes.Write(value);
     }
 
+    /// <summary>Fields that are encoded already.</summary>
+    public void Raw(ReadOnlySpan<byte> fields) => _bytes.Write(fields);
+
     /// <summary>Nothing when there is none.</summary>
     public void Message(int field, IProtoMessage? message)
     {

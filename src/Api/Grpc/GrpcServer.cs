@@ -123,9 +123,10 @@ public sealed class GrpcCall : IDisposable
     }
 
     /// <summary>Lets the client know that the call is taken, before there is anything to say.</summary>
-    public Task StartAsync()
+    /// <param name="metadata">Names in lower case.</param>
+    public Task StartAsync(params IReadOnlyList<(string Name, string Value)> metadata)
     {
-        if (Interlocked.Exchange(ref _started, 1) == 0) _stream.SendHeaders([(":status", "200"), ("content-type", "application/grpc")]);
+        if (Interlocked.Exchange(ref _started, 1) == 0) _stream.SendHeaders([(":status", "200"), ("content-type", "application/grpc"), .. metadata]);
         return Task.CompletedTask;
     }
 

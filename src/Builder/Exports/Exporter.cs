@@ -34,6 +34,14 @@ internal sealed class Exporter(BuildRequest request, IReadOnlyList<BuildOutcome>
     // SOURCE_DATE_EPOCH.
     private long? Epoch => request.Arguments.TryGetValue("SOURCE_DATE_EPOCH", out var text) && long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var seconds) ? seconds : null;
 
+    private static BuildException Unknown(string type) => new($"exporter \"{type}\" could not be found");
+
+    /// <exception cref="BuildException">There is no such output.</exception>
+    public static void Check(string type)
+    {
+        if (type is not ("image" or "moby" or "registry" or "local" or "tar" or "oci" or "docker" or "cacheonly")) throw Unknown(type);
+    }
+
     /// <exception cref="BuildException">An output that can't be, or went wrong.</exception>
     public async Task ExportAsync(BuildOutput output, CancellationToken cancellation)
     {
@@ -47,7 +55,7 @@ internal sealed class Exporter(BuildRequest request, IReadOnlyList<BuildOutcome>
             "oci" => (ToArchiveAsync, "exporting to oci image format"),
             "docker" => (ToArchiveAsync, "exporting to docker image format"),
             "cacheonly" => ((_, _, _) => Task.CompletedTask, ""),
-            var other => throw new BuildException($"exporter \"{other}\" could not be found"),
+            var other => throw Unknown(other),
         };
         if (title.Length == 0) return;
         var step = new ExportStep { Title = title, Text = title };

@@ -157,7 +157,7 @@ internal sealed class CacheImports : IDisposable
             var key = digest["sha256:".Length..];
             var record = new CacheRecord { Key = key, Definition = entry.Definition, Description = entry.Description ?? "", Below = entry.Below ?? "" };
             if (entry.Results is not [var result, ..]) _records.TryAdd(key, (record, default, null, source));
-            else if (Find(result.Layer) is { } found) _records.TryAdd(key, (record with { Layer = found.DiffId.ToString() }, found.DiffId, found.Blob, source));
+            else if (Find(result.Layer) is { } found) _records.TryAdd(key, (record with { Layer = found.DiffId.ToString(), Created = result.CreatedAt }, found.DiffId, found.Blob, source));
         }
         foreach (var mount in document.Mounts ?? [])
             if (mount.Name is { } name && Find(mount.Layer) is { } found) _mounts.TryAdd(name, (found.DiffId, found.Blob, source));
@@ -222,6 +222,12 @@ internal sealed class CacheExports(BuildRequest request, IReadOnlyList<BuildOutc
     public static bool IsInline(BuildRequest request) =>
         request.CacheTo.Any(c => c.Type == "inline") || (request.Arguments.TryGetValue("BUILDKIT_INLINE_CACHE", out var text) && text is "1" or "true");
 
+    /// <exception cref="BuildException">There is no such place.</exception>
+    public static void Check(string type)
+    {
+        if (type is not ("registry" or "local" or "inline")) throw new BuildException($"unknown cache exporter: {Berth.Api.Go.GoText.Quote(type)} (registry, local and inline are what is known here)");
+    }
+
     /// <summary>For an image's configuration: the steps whose layers it has.</summary>
     public static byte[] Inline(BuildOutcome result, BuildCache cache)
     {
@@ -238,7 +244,7 @@ internal sealed class CacheExports(BuildRequest request, IReadOnlyList<BuildOutc
         progress.Started(step);
         try
         {
-            if (location.Type is not ("registry" or "local")) throw new BuildException($"unknown cache exporter: {Berth.Api.Go.GoText.Quote(location.Type)} (registry, local and inline are what is known here)");
+            Check(location.Type);
             await PushAsync(location, step, cancellation).ConfigureAwait(false);
             progress.Ended(step, null);
         }

@@ -58,9 +58,13 @@ internal sealed class Build(SolveRequest request, TimeProvider time, Cancellatio
 {
     private readonly ConcurrentDictionary<string, BuildRef> _refs = new(StringComparer.Ordinal);
     private int _count;
+    private volatile bool _ended;
 
     public SolveRequest Request => request;
     public StatusLog Status { get; } = new(request.Ref, time);
+
+    /// <summary>What the frontend was asked for last; null: nothing yet.</summary>
+    public IReadOnlyDictionary<string, string>? Attributes { get; set; }
 
     /// <summary>Fires when whoever asked for it is gone.</summary>
     public CancellationToken Cancellation => cancellation;
@@ -71,6 +75,7 @@ internal sealed class Build(SolveRequest request, TimeProvider time, Cancellatio
     /// <summary>One for each platform.</summary>
     public IReadOnlyList<BuildRef> Add(int platforms, Func<Task<IRefResult>> make)
     {
+        if (_ended) throw new GrpcException(GrpcCode.NotFound, $"no such job {request.Ref}");
         var outcome = new Lazy<Task<IRefResult>>(make);
         var references = new List<BuildRef>();
         for (var i = 0; i < platforms; i++)
@@ -85,6 +90,7 @@ internal sealed class Build(SolveRequest request, TimeProvider time, Cancellatio
 
     public async Task EndAsync()
     {
+        _ended = true;
         foreach (var reference in _refs.Values) await reference.ReleaseAsync();
         Status.End();
     }
@@ -139,6 +145,7 @@ internal static class BuildFailure
         List<byte[]> details = [];
         if (lines is { } span && dockerfile is not null) details.Add(RpcStatus.Any("github.com/moby/buildkit/errdefs.Source+json", Source(filename, dockerfile, span)));
         var message = failure is BuildException { BaseImage: { } image } ? $"{image}: failed to resolve source metadata for {ImageReference.Parse(image).WithDefaultTag()}: {failure.Message}" : failure.Message;
+        if (message.StartsWith("failed to calculate checksum of ref", StringComparison.Ordinal)) message = "failed to compute cache key: " + message;
         var missing = failure is EngineException { Kind: ErrorKind.NotFound } or BuildException { InnerException: EngineException { Kind: ErrorKind.NotFound } };
         return new GrpcException(missing ? GrpcCode.NotFound : GrpcCode.Unknown, message, details);
     }

@@ -27,11 +27,13 @@ internal sealed class BuildKitServer
     private readonly Builds _builds = new();
     private readonly BuildSessions _sessions = new();
     private readonly ContextStore _contexts;
+    private readonly BuildHistory _history;
 
     public BuildKitServer(BerthEngine engine, BuildService builder, TimeProvider time, ILogger log)
     {
         (_engine, _builder, _time) = (engine, builder, time);
         _contexts = new ContextStore(Path.Combine(engine.Options.DataRoot, "build", "contexts"));
+        _history = new BuildHistory(Path.Combine(engine.Options.DataRoot, "build", "history"), time);
         _grpc = new GrpcServer(log.Call, log.CallFault);
         const string Control = "/moby.buildkit.v1.Control/", Gateway = "/moby.buildkit.v1.frontend.LLBBridge/";
         _grpc.Add<SolveRequest>(Control + "Solve", SolveAsync);
@@ -46,14 +48,14 @@ internal sealed class BuildKitServer
             await call.StartAsync();
             await _sessions.RunAsync(call.Header("x-docker-expose-session-uuid"), call.Header("x-docker-expose-session-sharedkey"), call.Headers("x-docker-expose-session-grpc-method"), new CallStream(call), call.Gone);
         });
-        _grpc.Add(Control + "ListenBuildHistory", async call =>
+        _grpc.Add(Control + "ListenBuildHistory", _history.ListenAsync);
+        _grpc.Add<UpdateBuildHistoryRequest>(Control + "UpdateBuildHistory", (_, request) =>
         {
-            // None is kept; who listens for more waits until it stops.
-            var request = await call.RequestAsync<HistoryRequest>();
-            await call.StartAsync();
-            if (!request.EarlyExit) await Task.Delay(Timeout.Infinite, call.Gone);
+            _history.Update(request);
+            return Task.FromResult<IProtoMessage>(Empty.Instance);
         });
-        _grpc.Add<Empty>(Control + "UpdateBuildHistory", (_, _) => Task.FromResult<IProtoMessage>(Empty.Instance));
+        _grpc.Add<TextMessage>("/containerd.services.content.v1.Content/Info", _history.BlobInfoAsync);
+        _grpc.Add("/containerd.services.content.v1.Content/Read", _history.ReadBlobAsync);
         _grpc.Add<Empty>(Gateway + "Ping", (_, _) => Task.FromResult<IProtoMessage>(Pong()));
         _grpc.Add<GatewaySolveRequest>(Gateway + "Solve", GatewaySolveAsync);
         _grpc.Add<TextMessage>(Gateway + "Evaluate", async (call, request) =>
@@ -195,8 +197,13 @@ internal sealed class BuildKitServer
             if (entitlement == "security.insecure") throw new GrpcException(GrpcCode.Unknown, $"granting entitlement {entitlement} is not allowed by build daemon configuration");
         var build = new Build(request, _time, call.Gone);
         _builds.Begin(build);
+        GrpcException? failure = null;
+        FrontendOutcome? outcome = null;
+        IReadOnlyDictionary<string, string> response = new Dictionary<string, string>();
         try
         {
+            BuildService.Check(request.Exporters.Select(e => new BuildOutput(e.Type, e.Attributes)), request.CacheExports.Select(c => new CacheLocation(c.Type, c.Attributes)));
+            _history.Begin(request);
             BuildRef? reference;
             if (request.Frontend.Length > 0) reference = Begin(build, request.Frontend, request.FrontendAttributes, request.Inputs, request.CacheImports)[0];
             else
@@ -205,12 +212,20 @@ internal sealed class BuildKitServer
                 if (returned.Error is { } error) throw new GrpcException((GrpcCode)error.Code, error.Message, error.Details);
                 reference = returned.Result?.Ref is { Id.Length: > 0 } found ? build.Find(found.Id) : null;
             }
-            if (reference is null) return new SolveResponse(new Dictionary<string, string>());
-            if (await EvaluateAsync(build, reference.Id) is not FrontendOutcome outcome) throw new GrpcException(GrpcCode.Unimplemented, "building from LLB definitions is not supported: the Dockerfile language is built in");
-            return new SolveResponse(await ExportAsync(build, outcome));
+            if (reference is null) return new SolveResponse(response);
+            outcome = await EvaluateAsync(build, reference.Id) as FrontendOutcome ?? throw new GrpcException(GrpcCode.Unimplemented, "building from LLB definitions is not supported: the Dockerfile language is built in");
+            return new SolveResponse(response = await ExportAsync(build, outcome));
+        }
+        catch (Exception e)
+        {
+            failure = e as GrpcException ?? new GrpcException(e is OperationCanceledException ? GrpcCode.Cancelled : GrpcCode.Unknown, e is OperationCanceledException ? "context canceled" : e.Message);
+            if (e is BuildException) throw failure;
+            throw;
         }
         finally
         {
+            // Before the client is told: it may ask at once.
+            _history.End(request, build.Status, build.Attributes, failure, response, outcome?.Results.Each is [var single] ? _builder.ProvenanceOf(outcome.Request, single) : null);
             await build.EndAsync();
             _builds.End(build);
         }
@@ -235,7 +250,12 @@ internal sealed class BuildKitServer
     private async Task StatusAsync(GrpcCall call)
     {
         var request = await call.RequestAsync<TextMessage>();
-        await call.StartAsync();
+        await call.StartAsync([_history.Timestamp]);
+        if (_history.Log(request.Text) is { } log)
+        {
+            foreach (var message in log) await call.WriteAsync(message);
+            return;
+        }
         var build = await _builds.GetAsync(request.Text, call.Gone);
         await foreach (var events in build.Status.FollowAsync(call.Gone)) await call.WriteAsync(events);
     }
@@ -319,6 +339,7 @@ internal sealed class BuildKitServer
             if (frontend != "gateway.v0" || !BuildService.IsBuiltIn(source)) throw new GrpcException(GrpcCode.Unimplemented, $"the frontend {(source.Length > 0 ? source : frontend)} is not supported: the Dockerfile language is built in, and no other is run");
         }
         var options = new FrontendOptions(attributes);
+        build.Attributes = attributes;
         int platforms;
         try
         {
@@ -472,23 +493,6 @@ internal sealed class BuildKitServer
         if (await reference.EvaluateAsync() is not FrontendOutcome outcome) throw new BuildException("an input is no result of this builder");
         var result = outcome.Results.Each[reference.Index];
         return new NamedContext { Result = Images.Image.Loose(result.Config, result.Config.ToBytes(), result.Plan.Platform, result.Layers) };
-    }
-
-    private sealed record HistoryRequest(bool EarlyExit) : IProtoMessage<HistoryRequest>
-    {
-        public void WriteTo(ProtoWriter writer) => writer.Bool(3, EarlyExit);
-
-        public static HistoryRequest Parse(ReadOnlySpan<byte> bytes)
-        {
-            var early = false;
-            var reader = new ProtoReader(bytes);
-            while (reader.TryNext(out var field))
-            {
-                if (field == 3) early = reader.Bool();
-                else reader.Skip();
-            }
-            return new HistoryRequest(early);
-        }
     }
 
     private sealed record Serving : IProtoMessage

@@ -54,11 +54,11 @@ internal sealed class SessionSources(
         {
             using var place = contexts.Take(null);
             await SyncAsync(options.DockerfileDirectory, options.SessionOf(options.DockerfileDirectory, sessionId), place.Root, null, wanted, [], Definition, "transferring dockerfile:");
-            var dockerfile = ReadFile(place.Root, name, Document.MaxBytes) ?? (other is null ? null : ReadFile(place.Root, other, Document.MaxBytes))
-                ?? throw new BuildException($"failed to read dockerfile: open {name}: no such file or directory");
+            // The transfer has not failed when there is none.
+            var dockerfile = ReadFile(place.Root, name, Document.MaxBytes) ?? (other is null ? null : ReadFile(place.Root, other, Document.MaxBytes));
             if (ReadFile(place.Root, name + ".dockerignore", IgnoreFile.MaxBytes) is { } ignore) (_ignore, _ignoreKnown) = (Encoding.UTF8.GetString(ignore), true);
             return dockerfile;
-        });
+        }) ?? throw new BuildException($"failed to read dockerfile: open {name}: no such file or directory");
     }
 
     // The context of elsewhere, and its Dockerfile unless the client has that.

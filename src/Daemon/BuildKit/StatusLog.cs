@@ -157,10 +157,37 @@ internal sealed class StatusLog(string build, TimeProvider time) : IBuildProgres
                 if (_more.Task.IsCompleted && !_ended && at == _events.Count) _more = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
                 more = at < _events.Count ? Task.CompletedTask : _more.Task;
             }
-            if (events.Count > 0)
-                yield return new StatusResponse { Vertexes = [.. events.OfType<Vertex>()], Statuses = [.. events.OfType<VertexStatus>()], Logs = [.. events.OfType<VertexLog>()], Warnings = [.. events.OfType<VertexWarning>()] };
+            if (events.Count > 0) yield return Message(events);
             if (ended) yield break;
             await more.WaitAsync(cancellation);
+        }
+    }
+
+    private static StatusResponse Message(List<object> events) =>
+        new() { Vertexes = [.. events.OfType<Vertex>()], Statuses = [.. events.OfType<VertexStatus>()], Logs = [.. events.OfType<VertexLog>()], Warnings = [.. events.OfType<VertexWarning>()] };
+
+    /// <summary>All that has happened.</summary>
+    public IEnumerable<StatusResponse> All()
+    {
+        List<object> events;
+        lock (_lock) events = [.. _events];
+        for (var at = 0; at < events.Count; at += MaxBatch) yield return Message(events.GetRange(at, Math.Min(MaxBatch, events.Count - at)));
+    }
+
+    /// <summary>Of how many steps it is.</summary>
+    public (int Total, int Completed, int Cached, int Warnings) Counts()
+    {
+        lock (_lock)
+        {
+            var (completed, cached, warnings) = (0, 0, 0);
+            foreach (var (_, shown) in _steps)
+            {
+                if (shown.Vertex is { Completed: not null, Error: "" }) completed++;
+                if (shown.Vertex.Cached) cached++;
+            }
+            foreach (var happened in _events)
+                if (happened is VertexWarning) warnings++;
+            return (_steps.Count, completed, cached, warnings);
         }
     }
 

@@ -16,7 +16,7 @@ internal static class AllRoutes
         ArchiveRoutes.Map(router, engine);
         ExecRoutes.Map(router, engine);
         ImageRoutes.Map(router, engine);
-        BuildRoutes.Map(router, engine, builder);
+        BuildRoutes.Map(router, engine, builder, buildKit);
         buildKit.Map(router);
         VolumeRoutes.Map(router, engine);
         NetworkRoutes.Map(router, engine);

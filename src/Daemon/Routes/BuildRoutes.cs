@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Berth.Api;
 using Berth.Builder;
+using Berth.Daemon.BuildKit;
 using Berth.Daemon.Http;
 using Berth.Dockerfile;
 using Berth.Engine;
@@ -13,10 +14,10 @@ namespace Berth.Daemon.Routes;
 /// <summary>POST /build as clients without BuildKit use it: the context as a tar, the answer a stream of texts. And /build/prune.</summary>
 internal static class BuildRoutes
 {
-    public static void Map(Router router, BerthEngine engine, BuildService builder)
+    public static void Map(Router router, BerthEngine engine, BuildService builder, BuildKitServer buildKit)
     {
         router.Post("/build", r => Build(r, engine, builder));
-        router.Post("/build/prune", r => Prune(r, builder));
+        router.Post("/build/prune", r => Prune(r, builder, buildKit));
     }
 
     private static async Task Build(ApiRequest request, BerthEngine engine, BuildService builder)
@@ -169,7 +170,7 @@ internal static class BuildRoutes
         return $"The command '{command}' returned a non-zero code: {failed.ExitCode}";
     }
 
-    private static Task Prune(ApiRequest request, BuildService builder)
+    private static Task Prune(ApiRequest request, BuildService builder, BuildKitServer buildKit)
     {
         var query = request.Query;
         // Before 1.48 only the older name was known; since then it is the second choice.
@@ -179,7 +180,8 @@ internal static class BuildRoutes
         {
             All = query.Bool("all"), ReservedSpace = reserved, MaxUsedSpace = request.Version.Before(48) ? 0 : Bytes("max-used-space"), MinFreeSpace = request.Version.Before(48) ? 0 : Bytes("min-free-space"),
         });
-        return request.JsonAsync(new BuildPruneResponse { CachesDeleted = removed.Count > 0 ? [.. removed.Select(r => r.Id)] : null, SpaceReclaimed = (ulong)removed.Sum(r => r.Shared ? 0 : r.SizeBytes) }, ApiJson.Wire.BuildPruneResponse);
+        var contexts = query.Bool("all") ? buildKit.PruneContexts() : 0;
+        return request.JsonAsync(new BuildPruneResponse { CachesDeleted = removed.Count > 0 ? [.. removed.Select(r => r.Id)] : null, SpaceReclaimed = (ulong)(removed.Sum(r => r.Shared ? 0 : r.SizeBytes) + contexts) }, ApiJson.Wire.BuildPruneResponse);
 
         long Bytes(string name) => query[name].Length == 0 ? 0 : long.TryParse(query[name], System.Globalization.NumberStyles.AllowLeadingSign, System.Globalization.CultureInfo.InvariantCulture, out var bytes) ? bytes
             : throw EngineException.Invalid($"{name} is in bytes and expects an integer, got {query[name]}: strconv.Atoi: parsing {Berth.Api.Go.GoText.Quote(query[name])}: invalid syntax");

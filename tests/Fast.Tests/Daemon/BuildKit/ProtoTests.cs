@@ -92,4 +92,34 @@ public sealed class ProtoTests
             }
         }
     }
+
+    [Fact]
+    public void A_definition_is_understood_when_it_is_one_source_or_unpacks_one()
+    {
+        var source = SourceDefinition.Parse(Definition(Source("git://example.com/a.git#main:sub", ("git.fullurl", "https://example.com/a.git"))))!;
+        Assert.Equal(("git://example.com/a.git#main:sub", "https://example.com/a.git", false), (source.Identifier, source["git.fullurl"], source.Unpack));
+        // FileOp.actions, FileAction.copy, attemptUnpackDockerCompatibility.
+        Assert.True(SourceDefinition.Parse(Definition(Source("https://example.com/c"), Field(4, Field(2, Field(4, [7 << 3, 1])))))!.Unpack);
+        Assert.Null(SourceDefinition.Parse(Definition(Source("https://example.com/c"), Field(4, Field(2, Field(4, []))))));
+        Assert.Null(SourceDefinition.Parse(Definition(Source("https://example.com/c"), Field(2, []))));
+        Assert.Null(SourceDefinition.Parse(Definition(Source("https://example.com/c"), Source("https://example.com/d"))));
+        Assert.Null(SourceDefinition.Parse([]));
+
+        static byte[] Field(int number, byte[] content)
+        {
+            var writer = new ProtoWriter();
+            writer.Element(number, content);
+            return writer.Written.ToArray();
+        }
+
+        static byte[] Source(string identifier, params (string Name, string Value)[] attributes)
+        {
+            var writer = new ProtoWriter();
+            writer.String(1, identifier);
+            writer.Map(2, attributes.ToDictionary(a => a.Name, a => a.Value));
+            return Field(3, writer.Written.ToArray());
+        }
+
+        static byte[] Definition(params byte[][] operations) => [.. operations.SelectMany(o => Field(1, o))];
+    }
 }

@@ -13,7 +13,7 @@ public sealed partial class BerthCommandsTests(SharedDaemon shared) : IClassFixt
     private static partial Regex HelpFlag();
 
     /// <summary>Commands that say in a line that they are not there, and those of other programs.</summary>
-    private static readonly string[] Elsewhere = ["swarm", "node", "service", "stack", "secret", "config", "plugin", "trust", "checkpoint", "buildx", "compose", "build", "bake", "builder build", "image build", "manifest create", "manifest annotate", "manifest push", "manifest rm"];
+    private static readonly string[] Elsewhere = ["swarm", "node", "service", "stack", "secret", "config", "plugin", "trust", "checkpoint", "buildx", "compose", "build", "bake", "builder build", "image build"];
 
     private static string DockerHelp(string path) => HelpOf("docker", path);
 

@@ -81,7 +81,7 @@ internal static class ComposePublish
     private static async Task PushAsync(ComposeInvocation invocation, string reference, List<Layer> layers, string version)
     {
         var name = ImageName.Parse(reference);
-        using var registry = new RegistryReader(invocation.Context, name.Repository, RegistryReader.IsOfThisMachine(name.Repository), push: true);
+        using var registry = new RegistryClient(invocation.Context, name.Repository, RegistryClient.IsOfThisMachine(name.Repository), push: true);
         await registry.PushBlobAsync("{}"u8.ToArray());
         foreach (var layer in layers) await registry.PushBlobAsync(layer.Content);
         var tag = name.Tag.Length > 0 ? name.Tag : "latest";
@@ -122,7 +122,7 @@ internal static class ComposePublish
     {
         writer.WriteStartObject();
         writer.WriteString("mediaType", mediaType);
-        writer.WriteString("digest", RegistryReader.Digest(content));
+        writer.WriteString("digest", RegistryClient.Digest(content));
         writer.WriteNumber("size", content.Length);
         if (layer is not null)
         {

@@ -51,9 +51,9 @@ internal sealed class RemoteFiles(CommandContext context)
     private async Task<string> FromRegistryAsync(string reference)
     {
         var name = ImageName.Parse(reference);
-        using var registry = new RegistryReader(context, name.Repository, RegistryReader.IsOfThisMachine(name.Repository));
+        using var registry = new RegistryClient(context, name.Repository, RegistryClient.IsOfThisMachine(name.Repository));
         var (type, bytes) = await registry.ManifestAsync(name.Digest.Length > 0 ? name.Digest : name.Tag.Length > 0 ? name.Tag : "latest");
-        var directory = Path.Combine(Cache, RegistryReader.Digest(bytes)["sha256:".Length..]);
+        var directory = Path.Combine(Cache, RegistryClient.Digest(bytes)["sha256:".Length..]);
         var file = Path.Combine(directory, "compose.yaml");
         if (File.Exists(file)) return file;
         var manifest = Json(bytes, reference);
@@ -75,7 +75,7 @@ internal sealed class RemoteFiles(CommandContext context)
             {
                 var digest = (string?)layer?["digest"] ?? "";
                 var annotations = layer?["annotations"];
-                var content = (string?)layer?["data"] is { } data && Convert.FromBase64String(data) is var inline && RegistryReader.Digest(inline) == digest ? inline : await registry.BlobAsync(digest);
+                var content = (string?)layer?["data"] is { } data && Convert.FromBase64String(data) is var inline && RegistryClient.Digest(inline) == digest ? inline : await registry.BlobAsync(digest);
                 var target = (string?)layer?["mediaType"] switch
                 {
                     FileType => annotations?["com.docker.compose.extends"] is not null ? Plain((string?)annotations["com.docker.compose.file"]) : "compose.yaml",

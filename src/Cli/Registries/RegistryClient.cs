@@ -6,7 +6,7 @@ using Berth.Api;
 namespace Berth.Cli.Registries;
 
 /// <summary>Asks a registry for manifests and small blobs, and gives it some, without an engine: distribution-spec, with the logins of the configuration.</summary>
-internal sealed partial class RegistryReader(CommandContext context, string repository, bool insecure, bool push = false) : IDisposable
+internal sealed partial class RegistryClient(CommandContext context, string repository, bool insecure, bool push = false) : IDisposable
 {
     private const string Accepted =
         "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
@@ -22,7 +22,9 @@ internal sealed partial class RegistryReader(CommandContext context, string repo
     /// <summary>A registry on this machine may do without TLS.</summary>
     public static bool IsOfThisMachine(string repository) => repository.Split('/')[0].Split(':')[0] is "localhost" or "127.0.0.1";
 
-    private (string Host, string Path) Place()
+    private (string Host, string Path) Place() => PlaceOf(repository);
+
+    private static (string Host, string Path) PlaceOf(string repository)
     {
         var slash = repository.IndexOf('/');
         var first = slash < 0 ? "" : repository[..slash];
@@ -105,6 +107,21 @@ internal sealed partial class RegistryReader(CommandContext context, string repo
     public async Task PushManifestAsync(string reference, byte[] bytes, string mediaType)
     {
         using var put = await SendAsync("PUT", $"/v2/{Place().Path}/manifests/{reference}", bytes, mediaType);
+    }
+
+    /// <summary>Takes a blob from another repository of the same registry.</summary>
+    /// <returns>False: the registry did not take it from there.</returns>
+    public async Task<bool> MountAsync(string digest, string from)
+    {
+        try
+        {
+            using var response = await SendAsync("POST", new EnginePath($"/v2/{Place().Path}/blobs/uploads/").Add("mount", digest).Add("from", PlaceOf(from).Path).ToString());
+            return response.Status == 201;
+        }
+        catch (EngineApiException e)
+        {
+            throw new CommandException($"failed to mount blob {from}@{digest}: {e.DaemonMessage}");
+        }
     }
 
     private async Task<EngineResponse> SendAsync(string method, string path, byte[]? body = null, string contentType = "application/json", string? accept = null)

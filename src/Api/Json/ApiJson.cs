@@ -48,7 +48,6 @@ namespace Berth.Api;
 [JsonSerializable(typeof(List<ImageDeleteResponseItem>))]
 [JsonSerializable(typeof(ImagePruneResponse))]
 [JsonSerializable(typeof(JsonMessage))]
-[JsonSerializable(typeof(BuildEvent))]
 [JsonSerializable(typeof(List<BuildOutputOption>))]
 [JsonSerializable(typeof(NetworkInspect))]
 [JsonSerializable(typeof(NetworkInspect[]))]

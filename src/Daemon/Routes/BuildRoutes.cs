@@ -37,18 +37,12 @@ internal static class BuildRoutes
             await UnpackAsync(request.Http.Request.Body, root, request.Stopping);
             await request.Http.Request.Body.CopyToAsync(Stream.Null, request.Stopping); // what stands behind the end of the tar
         }
-        var secrets = Secrets(request.Http.Request.Headers[BuildEvent.SecretsHeader].ToString());
         var name = query["dockerfile"] is { Length: > 0 } given ? given : "Dockerfile";
         var dockerfile = ReadFile(root, name, Document.MaxBytes) ?? throw EngineException.System($"Cannot locate specified Dockerfile: {name}");
         var ignored = TakeIgnored(root, name);
 
         // What its client sent is there now; who hangs up wants no image any more.
         var gone = request.Gone();
-        if (request.Http.Request.Headers.Accept == BuildEvent.MediaType)
-        {
-            await BuildWithEvents(request, builder, Ask(), gone);
-            return;
-        }
         await using var lines = request.Lines(ApiJson.Wire.JsonMessage, "\r\n", gone);
         var output = new ClassicOutput(lines.Add, quiet: query.Bool("q"));
         try
@@ -71,10 +65,7 @@ internal static class BuildRoutes
             Dockerfile = dockerfile, DockerfileName = name, Target = query["target"], Names = [.. query.All("t").Where(t => t.Length > 0).Select(Name)], NoCache = query.Bool("nocache"), Pull = query.Bool("pull"),
             Arguments = Texts(query["buildargs"], "buildargs"), Labels = Texts(query["labels"], "labels"), Network = query["networkmode"] is { Length: > 0 } mode ? mode : "default", Limits = limits,
             Platform = platforms[0], Platforms = platforms.Count > 1 ? platforms : [], PlatformGiven = query["platform"].Length > 0,
-            Ignored = ignored, Sources = new SentContext(engine, new BuildContext(directory, root, ignored), ImageRoutes.HeaderJson(request, "X-Registry-Config", ApiJson.Wire.DictionaryStringAuthConfig) ?? [], secrets),
-                Outputs = Locations(query["outputs"], "outputs").Select((o, i) => new BuildOutput(o.Type, o.Attrs ?? []) { Id = i.ToString(System.Globalization.CultureInfo.InvariantCulture) }).ToList(),
-                CacheFrom = [.. Locations(query["berthcachefrom"], "cache-from").Select(l => new CacheLocation(l.Type, l.Attrs ?? []))], CacheTo = [.. Locations(query["berthcacheto"], "cache-to").Select(l => new CacheLocation(l.Type, l.Attrs ?? []))],
-                Attestations = Texts(query["attests"], "attests"), AllowInsecure = query.All("allow").Contains("security.insecure"),
+            Ignored = ignored, Sources = new SentContext(engine, new BuildContext(directory, root, ignored), ImageRoutes.HeaderJson(request, "X-Registry-Config", ApiJson.Wire.DictionaryStringAuthConfig) ?? []),
         };
     }
 
@@ -121,45 +112,6 @@ internal static class BuildRoutes
             var start = new byte[1024];
             await using var body = await response.Content.ReadAsStreamAsync(cancellation);
             return System.Text.Encoding.UTF8.GetString(start, 0, await body.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, cancellation));
-        }
-    }
-
-    // For a client that shows it live, and takes outputs that are files.
-    private static async Task BuildWithEvents(ApiRequest request, BuildService builder, BuildRequest build, CancellationToken gone)
-    {
-        await using var lines = request.Lines(ApiJson.Wire.BuildEvent, "\n", gone);
-        request.Http.Response.ContentType = BuildEvent.MediaType;
-        var events = new BuildEvents(lines.Add, () => lines.Waiting);
-        try
-        {
-            if (request.Query["call"] == "check")
-            {
-                foreach (var finding in (await builder.PlanAsync(build, events, gone)).Checks.Findings) events.Warn(finding);
-                events.Finish(new BuildResult(default, []));
-                return;
-            }
-            events.Finish(await builder.BuildAsync(build with { Sink = events }, events, events.Begin, gone));
-        }
-        catch (Exception e) when (e is DockerfileException or BuildException or EngineException)
-        {
-            events.Fail(e);
-        }
-    }
-
-    private static List<BuildOutputOption> Locations(string json, string what) => json.Length == 0 ? [] : Parse(json, ApiJson.Wire.ListBuildOutputOption, what);
-
-    private static Dictionary<string, byte[]> Secrets(string header)
-    {
-        var secrets = new Dictionary<string, byte[]>(StringComparer.Ordinal);
-        if (header.Length == 0) return secrets;
-        try
-        {
-            foreach (var (id, content) in JsonSerializer.Deserialize(Convert.FromBase64String(header), ApiJson.Wire.DictionaryStringString) ?? []) secrets[id] = Convert.FromBase64String(content);
-            return secrets;
-        }
-        catch (Exception e) when (e is FormatException or JsonException)
-        {
-            throw EngineException.Invalid($"the secrets can't be read: {e.Message}");
         }
     }
 
@@ -275,11 +227,11 @@ internal static class BuildRoutes
         }
     }
 
-    private sealed class SentContext(BerthEngine engine, BuildContext context, Dictionary<string, AuthConfig> logins, Dictionary<string, byte[]> secrets) : IBuildSources
+    private sealed class SentContext(BerthEngine engine, BuildContext context, Dictionary<string, AuthConfig> logins) : IBuildSources
     {
         public Task<BuildContext> OpenContextAsync(ContextStep step, CancellationToken cancellation) => Task.FromResult(context);
 
-        public Task<byte[]?> GetSecretAsync(string id, CancellationToken cancellation) => Task.FromResult(secrets.GetValueOrDefault(id));
+        public Task<byte[]?> GetSecretAsync(string id, CancellationToken cancellation) => Task.FromResult<byte[]?>(null);
 
         public Task PullAsync(ImageReference name, Images.Platform platform, Action<JsonMessage> progress, CancellationToken cancellation)
         {

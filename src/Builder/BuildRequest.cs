@@ -44,6 +44,9 @@ public sealed record BuildRequest
     /// <summary>Network of commands that say none themselves.</summary>
     public string Network { get; init; } = "default";
 
+    /// <summary>When a command fails, its files are kept as an image without a name, for who wants to look at them. Whoever asked removes it.</summary>
+    public bool KeepFailed { get; init; }
+
     /// <summary>Limits of commands.</summary>
     public HostConfig Limits { get; init; } = new();
 

@@ -250,12 +250,30 @@ internal sealed class Solver(ImageStore.LayerSession session, StepService steps,
                     break;
             }
         }
+        catch (BuildException e) when (step is RunStep run && e.ExitCode != 0 && request.KeepFailed)
+        {
+            throw await KeepAsync(e, run, layer, results[0].Layers).ConfigureAwait(false);
+        }
         catch
         {
             session.Discard(layer);
             throw;
         }
         return await session.SealAsync(layer, request.Epoch, _stop.Token).ConfigureAwait(false);
+    }
+
+    // An image whose containers see what the command saw, but for its mounts.
+    private async Task<BuildException> KeepAsync(BuildException failure, RunStep run, WritableLayer layer, IReadOnlyList<Digest> below)
+    {
+        var sealed_ = await session.SealAsync(layer, request.Epoch, _stop.Token).ConfigureAwait(false);
+        var image = await session.CreateImageAsync(
+            new ImageConfig
+            {
+                Architecture = run.Platform.Architecture, Variant = run.Platform.Variant.Length > 0 ? run.Platform.Variant : null, Os = run.Platform.Os,
+                Config = new ContainerConfig { Env = [.. run.Environment], WorkingDir = run.WorkingDirectory, User = run.User, Cmd = [run.Arguments[0]] },
+                RootFs = new RootFs { Type = "layers", DiffIds = [.. below.Select(l => l.ToString()), sealed_.ToString()] },
+            }, []).ConfigureAwait(false);
+        return new BuildException(failure.Message, failure.Lines, failure) { ExitCode = failure.ExitCode, FailedImage = image.ToString() };
     }
 
     // The stage's files with the new layer on top, mounted where nobody else sees it.

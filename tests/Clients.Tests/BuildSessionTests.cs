@@ -96,4 +96,25 @@ public sealed class BuildSessionTests(SharedDaemon shared) : IClassFixture<Share
         await File.WriteAllTextAsync(Path.Combine(context, "small"), "22", TestContext.Current.CancellationToken);
         Assert.DoesNotContain("MB done", (await Build(context)).Error, StringComparison.Ordinal);
     }
+
+    [Fact]
+    public async Task A_shell_opens_in_the_files_of_the_command_that_failed_and_leaves_nothing()
+    {
+        var context = Context("debug", ("Dockerfile", "FROM BASE\nENV GREETING=hello\nWORKDIR /work\nRUN echo \"left by the command\" > left; exit 7\n"));
+        var before = (await _daemon.Docker("images", "-aq", "--no-trunc")).Output;
+        var build = new Command("script", ["-qefc", $"exec '{Repository.Executable("berth")}' build --debug {context}", "/dev/null"], new Dictionary<string, string> { ["DOCKER_HOST"] = "unix://" + _daemon.SocketPath, ["SHELL"] = "/bin/sh", ["TERM"] = "xterm" });
+        using var running = build.MayFail().WithTimeout(TimeSpan.FromSeconds(60)).Start();
+        await running.OutputAsync("A shell in the files");
+        await running.OutputAsync("/work # ");
+        await running.WriteAsync("cat left; echo $GREETING-$((40 + 2))\nexit\n");
+        var result = await running.WaitAsync();
+        Assert.Equal(1, result.ExitCode);
+        Assert.Contains("exit code: 7", result.Output, StringComparison.Ordinal);
+        Assert.Contains("left by the command\r\nhello-42", result.Output, StringComparison.Ordinal);
+        Assert.Equal("", (await _daemon.Docker("ps", "-aq")).Output);
+        Assert.Equal(before, (await _daemon.Docker("images", "-aq", "--no-trunc")).Output);
+        // Nobody is asked who does not look at a terminal.
+        Assert.Equal(1, (await Build("--debug", context).MayFail()).ExitCode);
+        Assert.Equal(before, (await _daemon.Docker("images", "-aq", "--no-trunc")).Output);
+    }
 }

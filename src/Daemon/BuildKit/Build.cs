@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Text;
 using System.Text.Json;
 using Berth.Api.BuildKit;
 using Berth.Api.Grpc;
@@ -144,6 +145,7 @@ internal static class BuildFailure
         var lines = failure switch { DockerfileException e => e.Lines, BuildException e => e.Lines, _ => null };
         List<byte[]> details = [];
         if (lines is { } span && dockerfile is not null) details.Add(RpcStatus.Any("github.com/moby/buildkit/errdefs.Source+json", Source(filename, dockerfile, span)));
+        if (failure is BuildException { FailedImage: { } kept }) details.Add(RpcStatus.Any(FailedStep.Detail, Encoding.UTF8.GetBytes(kept)));
         var message = failure is BuildException { BaseImage: { } image } ? $"{image}: failed to resolve source metadata for {ImageReference.Parse(image).WithDefaultTag()}: {failure.Message}" : failure.Message;
         if (message.StartsWith("failed to calculate checksum of ref", StringComparison.Ordinal)) message = "failed to compute cache key: " + message;
         var missing = failure is EngineException { Kind: ErrorKind.NotFound } or BuildException { InnerException: EngineException { Kind: ErrorKind.NotFound } };

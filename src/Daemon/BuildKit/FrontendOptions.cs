@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using Berth.Api;
+using Berth.Api.BuildKit;
 using Berth.Builder;
 using Berth.Dockerfile;
 using Berth.Images;
@@ -67,7 +68,7 @@ internal sealed class FrontendOptions(IReadOnlyDictionary<string, string> option
         {
             Dockerfile = dockerfile, DockerfileName = DockerfileName, Target = this["target"], Arguments = WithPrefix("build-arg:"), Labels = WithPrefix("label:"), Platform = platforms[0], Platforms = platforms.Count > 1 ? platforms : [],
             PlatformGiven = this["platform"].Length > 0, NoCache = noCache && stages is { Length: 0 }, NoCacheStages = stages?.Split(',', StringSplitOptions.RemoveEmptyEntries) ?? [], Pull = this["image-resolve-mode"] is "pull", Network = Network(), Limits = Limits(),
-            AllowInsecure = entitlements.Contains("security.insecure"), Sources = sources, Attestations = WithPrefix("attest:"),
+            KeepFailed = this[FailedStep.Wanted].Length > 0, AllowInsecure = entitlements.Contains("security.insecure"), Sources = sources, Attestations = WithPrefix("attest:"),
         };
     }
 

@@ -1,8 +1,11 @@
 using System.Text;
 using System.Text.Json;
+using Berth.Api;
 using Berth.Api.BuildKit;
 using Berth.Api.Grpc;
 using Berth.Cli.CommandLine;
+using Berth.Cli.Commands.Containers;
+using Berth.Cli.Streams;
 
 namespace Berth.Cli.Commands.Builds;
 
@@ -34,7 +37,7 @@ internal static class BuildCommand
             new("cpu-shares", 'c', FlagKind.Int, "CPU weight of commands") { Hidden = true },
             new("cpuset-cpus", FlagKind.String, "CPUs for commands (0-3, 0,1)") { Hidden = true },
             new("cpuset-mems", FlagKind.String, "Memory nodes for commands (0-3, 0,1)") { Hidden = true },
-            new("debug", 'D', FlagKind.Bool, "Explain warnings"),
+            new("debug", 'D', FlagKind.Bool, "Explain warnings; when a command fails, open a shell in its files"),
             new("disable-content-trust", FlagKind.Bool, "Accepted for docker's sake") { Default = "true", Hidden = true },
             new("file", 'f', FlagKind.String, "The Dockerfile (PATH/Dockerfile); - reads it from STDIN"),
             new("force-rm", FlagKind.Bool, "Accepted for docker's sake: nothing is left behind") { Hidden = true },
@@ -97,6 +100,8 @@ internal static class BuildCommand
                 Ref = BuildSolve.NewRef(), Session = session.Id, Frontend = inputs.Frontend, FrontendAttributes = inputs.Attributes, Entitlements = inputs.Entitlements, Exporters = [.. outputs.Exporters],
                 CacheImports = inputs.CacheFrom, CacheExports = inputs.CacheTo,
             };
+            var opensShell = flags.Bool("debug") && question is null && context.Terminal is { InputIsTerminal: true, OutputIsTerminal: true };
+            if (opensShell) inputs.Attributes[FailedStep.Wanted] = "1";
             context.Flush();
             // The engine asks while we ask it: threads that wait in the kernel would have to be one for each.
             using var client = context.NewClient(blocking: false);
@@ -119,8 +124,32 @@ internal static class BuildCommand
                 invocation.Cancelled.ThrowIfCancellationRequested();
                 view.End(null);
                 view.Dispose();
-                throw new CommandException(BuildSolve.SourceOf(e, inputs.DockerfileName) + "ERROR: failed to build: " + e.Message);
+                var failure = new CommandException(BuildSolve.SourceOf(e, inputs.DockerfileName) + "ERROR: failed to build: " + e.Message);
+                if (!opensShell || BuildSolve.FailedImageOf(e) is not { } image) throw failure;
+                context.Err.Write(failure.Message + "\n");
+                await OpenShellAsync(context, image, inputs.Attributes.GetValueOrDefault("force-network-mode", ""));
+                return 1;
             }
+        }
+    }
+
+    // A container of the files as the failed command left them, with its environment, user and directory; both are gone afterwards.
+    private static async Task OpenShellAsync(CommandContext context, string image, string network)
+    {
+        context.Err.Write("A shell in the files of the command that failed, without its mounts (exit leaves it):\n");
+        context.Flush();
+        try
+        {
+            var request = new ContainerCreateRequest
+            {
+                Image = image, Tty = true, OpenStdin = true, StdinOnce = true, AttachStdin = true, AttachStdout = true, AttachStderr = true, HostConfig = new HostConfig { AutoRemove = true, NetworkMode = network },
+            };
+            var container = await context.Client.CreateContainerAsync(request, cancellationToken: context.Cancelled);
+            await AttachedStart.RunAsync(context, container.Id, new AttachedStreams(true, true, true, true), "", removed: true, e => e);
+        }
+        finally
+        {
+            await context.Client.RemoveImageAsync(image, force: true, cancellationToken: CancellationToken.None);
         }
     }
 

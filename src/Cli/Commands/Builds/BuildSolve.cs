@@ -123,6 +123,17 @@ internal sealed class BuildSolve(EngineClient client, ClientSession session)
         static int Line(JsonElement range, string end) => range.TryGetProperty(end, out var position) && position.TryGetProperty("line", out var line) ? line.GetInt32() : 0;
     }
 
+    /// <summary>The image of the failed command's files; null when there is none.</summary>
+    public static string? FailedImageOf(GrpcException failure)
+    {
+        foreach (var detail in failure.Details)
+        {
+            var (type, value) = RpcStatus.OfAny(detail);
+            if (type == FailedStep.Detail) return System.Text.Encoding.UTF8.GetString(value);
+        }
+        return null;
+    }
+
     public static string NewRef() => Convert.ToHexStringLower(System.Security.Cryptography.RandomNumberGenerator.GetBytes(13));
 
     /// <summary>Control.ListWorkers' answer, as far as it is read here.</summary>

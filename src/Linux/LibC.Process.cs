@@ -28,4 +28,7 @@ internal static unsafe partial class LibC
 
     [LibraryImport(Library)]
     internal static partial int malloc_trim(nuint pad);
+
+    [LibraryImport(Library)]
+    internal static partial int madvise(void* addr, nuint length, int advice);
 }

@@ -21,5 +21,6 @@ internal sealed class IdleTrim : IDisposable
     {
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
         Heap.Trim();
+        ProgramPages.Release(); // last: the collector's code is part of it
     }
 }

@@ -4,8 +4,8 @@ using System.Numerics;
 namespace Berth.Compose.Model;
 
 /// <summary>
-/// SHA-256 (FIPS 180-4) of small texts. The framework's own loads OpenSSL with its configuration, which takes longer than all else that an `up` with nothing to do does;
-/// what is hashed here is a page of JSON for each service.
+/// SHA-256 (FIPS 180-4) of small texts. The framework's own loads OpenSSL with its configuration first (docs/decisions/0970); what is hashed here is a page
+/// of JSON for each service, and nothing depends on its being hard to forge.
 /// </summary>
 internal static class Sha256
 {

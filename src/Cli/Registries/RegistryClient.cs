@@ -62,7 +62,7 @@ internal sealed partial class RegistryClient(CommandContext context, string repo
             if (response.Status is >= 300 and < 400 && Uri.TryCreate(response.Header("Location"), UriKind.Absolute, out var elsewhere))
             {
                 // Kept by somebody else, who is not shown the login.
-                using var client = new EngineClient(EngineHost.Parse($"tcp://{elsewhere.Host}:{elsewhere.Port}", elsewhere.Scheme == "https" ? new EngineTls { SkipVerification = insecure } : null), userAgent: "Berth-Client/" + BuildInfo.Version, blocking: true);
+                using var client = ClientAt(elsewhere);
                 using var there = await client.SendAsync("GET", elsewhere.PathAndQuery, versioned: false, cancellationToken: context.Cancelled);
                 bytes = await BytesAsync(there.Body);
             }
@@ -157,6 +157,10 @@ internal sealed partial class RegistryClient(CommandContext context, string repo
         Headers = _authorization is null ? [] : [("Authorization", _authorization)],
     };
 
+    // Another host than the registry: where its blobs lie, or who gives its tokens. It is shown no login but what the request itself has.
+    private EngineClient ClientAt(Uri url) => new(
+        EngineHost.Parse($"tcp://{url.Host}:{url.Port}", url.Scheme == "https" ? new EngineTls { SkipVerification = insecure } : null), userAgent: "Berth-Client/" + BuildInfo.Version, blocking: true);
+
     private EngineClient WithAuthorization(string host, EngineClient client)
     {
         if (client.Headers.Count > 0) return client;
@@ -174,7 +178,7 @@ internal sealed partial class RegistryClient(CommandContext context, string repo
         if (!parameters.TryGetValue("realm", out var realm) || !Uri.TryCreate(realm, UriKind.Absolute, out var url) || url.Scheme is not ("https" or "http")) throw new CommandException($"{host} asks for a login in an unknown way: {challenge}");
         // A password goes over an open line only where the user said that it may.
         var open = url.Scheme == "http";
-        using var client = new EngineClient(EngineHost.Parse($"tcp://{url.Host}:{url.Port}", open ? null : new EngineTls { SkipVerification = insecure }), userAgent: "Berth-Client/" + BuildInfo.Version, blocking: true);
+        using var client = ClientAt(url);
         var query = new EnginePath(url.AbsolutePath).AddIf("service", parameters.GetValueOrDefault("service")).Add("scope", $"repository:{path}:pull{(push ? ",push" : "")}");
         try
         {
